@@ -1,0 +1,68 @@
+package hub
+
+import (
+	"bytes"
+	"time"
+
+	"weir/internal/media"
+)
+
+// A Publication is the writing end of a stream. It is used by one goroutine,
+// but for Close, which anybody may call.
+type Publication struct {
+	// Immutable.
+	stream *Stream
+	taken  func()
+	// Epoch counts the publications of the stream, from 1.
+	Epoch uint32
+	// Began is when the stream was claimed.
+	Began time.Time
+}
+
+// Stream returns the stream that is published.
+func (p *Publication) Stream() *Stream { return p.stream }
+
+// Write appends f to the stream; it never blocks. f belongs to the stream from
+// then on. After the publication has ended Write does nothing.
+func (p *Publication) Write(f *media.Frame) {
+	now := time.Now()
+	s := p.stream
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.publication == p {
+		s.write(f, now)
+	}
+}
+
+// Announce tells of a track before its first frame, so that readers know
+// early what the stream will consist of.
+func (p *Publication) Announce(t *media.Track) {
+	s := p.stream
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.publication == p && s.layout.Track(t.Kind, t.ID) != t {
+		s.layout = s.layout.With(t)
+	}
+}
+
+// SetMeta gives the stream new metadata: the AMF0 value of onMetaData.
+func (p *Publication) SetMeta(meta []byte) {
+	s := p.stream
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.publication == p && (s.layout == nil || !bytes.Equal(s.layout.Meta, meta)) {
+		s.layout = s.layout.WithMeta(meta)
+	}
+}
+
+// Close ends the publication; readers learn of it, and of the cause, after
+// the last frame. Later calls do nothing.
+func (p *Publication) Close(cause error) {
+	s := p.stream
+	s.mu.Lock()
+	if s.publication == p {
+		s.end(cause)
+	}
+	s.mu.Unlock()
+	s.hub.release(s)
+}

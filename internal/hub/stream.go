@@ -1,0 +1,295 @@
+package hub
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"weir/internal/media"
+)
+
+// A Stream is one name's ring of frames.
+type Stream struct {
+	// Immutable.
+	hub *Hub
+	Key Key
+	ID  string // "vid-" and 7 characters, as in SRS's API
+
+	mu sync.Mutex
+	// All below is guarded by mu.
+	info
+	settings Settings
+	line     media.Timeline
+	prev     []lastDTS
+	epoch    uint32
+	holds    int
+	closed   bool
+
+	// The ring: slot of sequence number n is buf[n & (len(buf)-1)]; first is
+	// the oldest, next the one to come.
+	buf         []slot
+	first, next uint64
+	bytes       int64
+
+	group     uint64 // sequence number of the newest random access point, 0 if none is held
+	audioRun  int    // audio frames since the last video frame
+	subs      []*Subscription
+	minPos    uint64 // lowest position of a reader when it was last looked at
+	untilLook int
+	timer     *time.Timer // wakes readers that gather
+	timerOn   bool
+}
+
+// A slot holds a frame, or the end of a publication and its cause.
+type slot struct {
+	frame  *media.Frame
+	access bool // a reader may start here
+	cause  error
+}
+
+type lastDTS struct {
+	kind media.Kind
+	id   uint8
+	dts  time.Duration
+}
+
+// pureAudio is the number of audio frames without a video frame after which a
+// stream with a video track is taken for one without (SRS's figure).
+const pureAudio = 115
+
+// lookEvery is after how many writes the readers' positions are looked at
+// again.
+const lookEvery = 32
+
+// Live reports whether the stream has a publisher.
+func (s *Stream) Live() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.publication != nil
+}
+
+// Publication returns the present publication, or nil.
+func (s *Stream) Publication() *Publication {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.publication
+}
+
+// Layout returns what the stream consists of now, or nil.
+func (s *Stream) Layout() *media.Layout {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.layout
+}
+
+// Viewers returns the number of subscriptions that are not passive.
+func (s *Stream) Viewers() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.viewers
+}
+
+// Counters returns the stream's totals.
+func (s *Stream) Counters() Counters {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counters
+}
+
+func (s *Stream) at(seq uint64) *slot { return &s.buf[seq&uint64(len(s.buf)-1)] }
+
+// write stamps f and appends it. s.mu is held.
+func (s *Stream) write(f *media.Frame, now time.Time) {
+	if s.layout == nil || s.layout.Track(f.Track.Kind, f.Track.ID) != f.Track {
+		s.layout = s.layout.With(f.Track)
+	}
+	f.Layout = s.layout
+	f.First = s.counters.Frames == 0 || s.newest() != s.layout
+	f.Epoch = s.epoch
+	f.Seq = s.next
+	f.Arrived = now
+	f.DTS = s.line.Next(f.Track.Kind, f.Track.ID, f.Source, now)
+	f.Prev = s.previous(f)
+	s.count(f, now)
+	access := s.accessPoint(f)
+	s.append(slot{frame: f, access: access}, int64(cap(f.Payload))+frameCost)
+	if access {
+		s.group = f.Seq
+	} else if n := s.settings.CacheFrames; n > 0 && s.group != 0 && f.Seq-s.group >= uint64(n) {
+		s.group = 0
+	}
+	s.evict()
+	s.notify(now)
+}
+
+// newest returns the layout of the newest frame, nil after the end of a
+// publication.
+func (s *Stream) newest() *media.Layout {
+	if s.next == s.first {
+		return nil
+	}
+	if f := s.at(s.next - 1).frame; f != nil {
+		return f.Layout
+	}
+	return nil
+}
+
+// previous returns the DTS of the frame before f in its track and notes f's.
+func (s *Stream) previous(f *media.Frame) time.Duration {
+	for i := range s.prev {
+		if p := &s.prev[i]; p.kind == f.Track.Kind && p.id == f.Track.ID {
+			d := p.dts
+			p.dts = f.DTS
+			return d
+		}
+	}
+	s.prev = append(s.prev, lastDTS{f.Track.Kind, f.Track.ID, f.DTS})
+	return f.DTS
+}
+
+func (s *Stream) count(f *media.Frame, now time.Time) {
+	c := &s.counters
+	c.Frames++
+	c.Bytes += uint64(len(f.Payload))
+	c.LastDTS, c.LastFrame = f.DTS, now
+	switch f.Track.Kind {
+	case media.Video:
+		c.VideoFrames++
+		s.audioRun = 0
+		if f.Key {
+			c.Keys++
+			if !c.LastKey.IsZero() {
+				c.GOP = now.Sub(c.LastKey)
+			}
+			c.LastKey = now
+		}
+	case media.Audio:
+		c.AudioFrames++
+		s.audioRun++
+	}
+}
+
+// accessPoint reports whether a reader may start at f: a key frame of the main
+// video track, or any audio frame where there is no picture.
+func (s *Stream) accessPoint(f *media.Frame) bool {
+	video := s.layout.Main(media.Video)
+	if video == nil || s.audioRun >= pureAudio {
+		return f.Track.Kind == media.Audio
+	}
+	return f.Key && f.Track == video
+}
+
+// append puts e at the head of the ring, which grows up to its bound.
+func (s *Stream) append(e slot, cost int64) {
+	if n := int(s.next - s.first); n == len(s.buf) {
+		grown := make([]slot, max(64, 2*n))
+		for q := s.first; q < s.next; q++ {
+			grown[q&uint64(len(grown)-1)] = *s.at(q)
+		}
+		s.buf = grown
+	}
+	*s.at(s.next) = e
+	s.next++
+	s.bytes += cost
+	s.hub.bytes.Add(cost)
+}
+
+// drop takes the oldest slot out of the ring.
+func (s *Stream) drop() {
+	e := s.at(s.first)
+	if e.frame != nil {
+		cost := int64(cap(e.frame.Payload)) + frameCost
+		s.bytes -= cost
+		s.hub.bytes.Add(-cost)
+	}
+	*e = slot{}
+	s.first++
+	if s.group != 0 && s.group < s.first {
+		s.group = 0
+	}
+}
+
+// evict drops what neither a new viewer nor a reader inside its queue needs,
+// and whatever is over the bounds.
+func (s *Stream) evict() {
+	if s.untilLook--; s.untilLook <= 0 {
+		s.untilLook = lookEvery
+		s.minPos = math.MaxUint64
+		for _, sub := range s.subs {
+			s.minPos = min(s.minPos, sub.pos)
+		}
+	}
+	keep := s.group
+	if keep == 0 {
+		keep = s.next
+	}
+	tight := s.hub.bytes.Load() > s.hub.budget.Load()
+	for s.first < keep && (s.first < s.minPos || tight || s.stale(s.first)) {
+		s.drop()
+	}
+	for s.bytes > maxBytes || s.next-s.first > maxFrames {
+		s.drop()
+	}
+}
+
+// stale reports whether a slot is older than a slow reader's queue may be.
+func (s *Stream) stale(seq uint64) bool {
+	f := s.at(seq).frame
+	return f == nil || s.counters.LastDTS-f.DTS > s.settings.Queue
+}
+
+// end closes the present publication with its cause. s.mu is held.
+func (s *Stream) end(cause error) {
+	s.publication = nil
+	s.group, s.audioRun = 0, 0
+	s.append(slot{cause: cause}, 0)
+	s.evict()
+	s.notify(time.Now())
+}
+
+// close ends every subscription for good. s.mu is held.
+func (s *Stream) close() {
+	s.closed = true
+	for s.first < s.next {
+		s.drop()
+	}
+	s.buf = nil
+	for _, sub := range s.subs {
+		sub.wakeUp()
+	}
+	s.subs = nil
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// notify wakes the readers that wait and have gathered long enough, and sees
+// to it that the others are woken when they have. s.mu is held.
+func (s *Stream) notify(now time.Time) {
+	var next time.Time
+	for _, sub := range s.subs {
+		switch {
+		case !sub.waiting:
+		case !now.Before(sub.due):
+			sub.wakeUp()
+		case next.IsZero() || sub.due.Before(next):
+			next = sub.due
+		}
+	}
+	if next.IsZero() || s.timerOn {
+		return
+	}
+	s.timerOn = true
+	if s.timer == nil {
+		s.timer = time.AfterFunc(next.Sub(now), s.flush)
+	} else {
+		s.timer.Reset(next.Sub(now))
+	}
+}
+
+func (s *Stream) flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timerOn = false
+	s.notify(time.Now())
+}

@@ -1,0 +1,312 @@
+// Package session is the front desk: whoever publishes or plays signs in here
+// and is signed out here, on every protocol.
+//
+// A visitor comes ([Desk.Connect]), asks to publish or to play, may leave off
+// and ask again ([Session.Leave]), and goes ([Session.Close]). One session is
+// one client id and one row in the API, whatever it does one after the other.
+// The desk asks the authorizers in order before it lets anybody in, tells the
+// observers what happened afterwards, counts bytes, and knows everybody who is
+// there, so that rules, callbacks, statistics and kicking need no line of code
+// in any protocol.
+//
+// Nothing here holds a lock while an authorizer thinks: a callback server that
+// hangs delays the session that waits for it and no other.
+package session
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir/internal/hub"
+)
+
+// An Error is a refusal with the number that SRS has for it.
+type Error struct {
+	Code int
+	Text string
+}
+
+// Error returns the text.
+func (e *Error) Error() string { return e.Text }
+
+// Why a visitor is refused or its session ended.
+var (
+	ErrFull     = &Error{1074, "too many connections"}
+	ErrNoVhost  = &Error{2014, "no such vhost, or it is disabled"}
+	ErrNoName   = &Error{2051, "stream name is empty"}
+	ErrDenied   = &Error{1052, "access denied"}
+	ErrRefer    = &Error{2015, "referer check failed and access denied"}
+	ErrKicked   = &Error{9001, "kicked by the API"}
+	ErrIdle     = &Error{2056, "nobody watches"}
+	ErrTimeout  = &Error{1011, "no data in time"}
+	ErrShutdown = &Error{1098, "server is stopping"}
+	ErrRemoved  = &Error{2014, "vhost was removed"}
+)
+
+// Code returns the SRS number of err: 0 for nil, that of the innermost [Error],
+// 1028 for hub.ErrBusy, else 1007 (a socket's end).
+func Code(err error) int {
+	if err == nil {
+		return 0
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	if errors.Is(err, hub.ErrBusy) {
+		return 1028
+	}
+	return 1007
+}
+
+// Act is what a visitor wants to do.
+type Act uint8
+
+// The acts.
+const (
+	Connect Act = iota + 1
+	Publish
+	Play
+)
+
+// String returns "connect", "publish" or "play".
+func (a Act) String() string {
+	switch a {
+	case Connect:
+		return "connect"
+	case Publish:
+		return "publish"
+	case Play:
+		return "play"
+	}
+	return "none"
+}
+
+// A Visitor says who comes. It does not change while the session lasts.
+type Visitor struct {
+	// Protocol is the door: "rtmp", "flv", "hls".
+	Protocol string
+	Remote   netip.AddrPort
+	Local    netip.AddrPort
+	// IP is the address to report; empty means Remote's. It differs where a
+	// proxy in front told of the real client.
+	IP                     string
+	TLS                    bool
+	PageURL, SwfURL, TcURL string
+	// Connects marks protocols with a connect step of their own (RTMP, SRT),
+	// to whom the acts Connect and the event Closed apply.
+	Connects bool
+	// Detail returns facts that only the protocol knows, for the API; may be
+	// nil.
+	Detail func() any
+}
+
+// Said is what a visitor said, word for word, as callbacks repeat it.
+type Said struct {
+	Vhost, App, Stream, Param string
+}
+
+// An Ask says what a visitor wants.
+type Ask struct {
+	// Key names the stream; the desk replaces the vhost by the configured
+	// one that serves it.
+	Key  hub.Key
+	Said Said
+	// Type is SRS's word for the client: "fmle-publish", "rtmp-play".
+	Type string
+}
+
+// A Request is what authorizers judge.
+type Request struct {
+	Act     Act
+	Session *Session
+	Ask     Ask
+	// StreamID is the stream's id in the API, empty for Connect.
+	StreamID string
+}
+
+// An Authorizer decides. It returns nil to admit, or an error that says why
+// not. It must heed ctx.
+type Authorizer interface {
+	Authorize(ctx context.Context, r *Request) error
+}
+
+// An Observer is told what happened, after it happened, in the order in which
+// it happened to each session. Observe must return at once.
+type Observer interface {
+	Observe(e Event)
+}
+
+// What is the kind of an event.
+type What uint8
+
+// The kinds of event.
+const (
+	Connected What = iota + 1
+	Published
+	Unpublished
+	Played
+	Stopped
+	Closed
+)
+
+// An Event tells what happened to a session.
+type Event struct {
+	What     What
+	Session  *Session
+	Ask      Ask
+	StreamID string
+	// Err is why it ended, for Unpublished, Stopped and Closed.
+	Err error
+	// Listed says, for Unpublished and Stopped, that the act had really begun;
+	// otherwise it was admitted by the authorizers and failed later.
+	Listed bool
+}
+
+// Preempt says who may take a stream over from its publisher.
+type Preempt uint8
+
+// The ways to treat a second publisher.
+const (
+	PreemptOff Preempt = iota
+	PreemptSameIP
+	PreemptOn
+)
+
+// Rules is what the desk must know of the configuration.
+type Rules struct {
+	// Vhost returns the configured vhost that serves a name.
+	Vhost func(name string) (string, bool)
+	// Preempt says how a vhost treats second publishers.
+	Preempt func(vhost string) Preempt
+	// Max is the greatest number of sessions.
+	Max func() int
+}
+
+// A Desk admits sessions. Make one with New.
+type Desk struct {
+	// Immutable once sessions come.
+	Hub         *hub.Hub
+	rules       Rules
+	authorizers []Authorizer
+	observers   []Observer
+
+	mu         sync.Mutex
+	sessions   map[string]*Session  // guarded by mu
+	publishers map[hub.Key]*Session // guarded by mu
+	totals     map[string]*total    // of streams and vhosts; guarded by mu
+	closing    error                // guarded by mu
+
+	connections atomic.Int64 // ever
+	in, out     atomic.Int64 // bytes of sessions that ended
+}
+
+// New returns a desk for h.
+func New(h *hub.Hub, r Rules) *Desk {
+	return &Desk{Hub: h, rules: r, sessions: map[string]*Session{}, publishers: map[hub.Key]*Session{}, totals: map[string]*total{}}
+}
+
+// Authorize appends to the list of those who are asked, in order.
+func (d *Desk) Authorize(a ...Authorizer) { d.authorizers = append(d.authorizers, a...) }
+
+// Observe appends to the list of those who are told.
+func (d *Desk) Observe(o ...Observer) { d.observers = append(d.observers, o...) }
+
+// Connect signs a visitor in, who may then ask. The session ends with ctx, by
+// Close, or by a kick. The error is ErrFull or ErrShutdown.
+func (d *Desk) Connect(ctx context.Context, v Visitor) (*Session, error) {
+	if v.IP == "" {
+		v.IP = v.Remote.Addr().Unmap().String()
+	}
+	s := &Session{Visitor: v, desk: d, Began: time.Now()}
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.closing != nil:
+		s.cancel(d.closing)
+		return nil, d.closing
+	case d.rules.Max != nil && len(d.sessions) >= d.rules.Max():
+		s.cancel(ErrFull)
+		return nil, ErrFull
+	}
+	for s.ID == "" || d.sessions[s.ID] != nil {
+		s.ID = hub.NewID("", 8)
+	}
+	d.sessions[s.ID] = s
+	d.connections.Add(1)
+	return s, nil
+}
+
+// Sessions iterates over a snapshot of those present, by id.
+func (d *Desk) Sessions() iter.Seq[*Session] {
+	d.mu.Lock()
+	ids := slices.Sorted(maps.Keys(d.sessions))
+	all := make([]*Session, len(ids))
+	for i, id := range ids {
+		all[i] = d.sessions[id]
+	}
+	d.mu.Unlock()
+	return slices.Values(all)
+}
+
+// Session returns the session with an id, or nil.
+func (d *Desk) Session(id string) *Session {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sessions[id]
+}
+
+// Publisher returns the session that publishes key, or nil.
+func (d *Desk) Publisher(key hub.Key) *Session {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.publishers[key]
+}
+
+// Len returns how many sessions there are, and how many there ever were.
+func (d *Desk) Len() (present int, ever int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.sessions), d.connections.Load()
+}
+
+// Shut refuses newcomers from now on.
+func (d *Desk) Shut(cause error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closing = cause
+}
+
+// End kicks every session that which accepts, with a cause.
+func (d *Desk) End(cause error, which func(*Session) bool) {
+	for s := range d.Sessions() {
+		if which == nil || which(s) {
+			s.Kick(cause)
+		}
+	}
+}
+
+func (d *Desk) authorize(ctx context.Context, r *Request) error {
+	for _, a := range d.authorizers {
+		if err := a.Authorize(ctx, r); err != nil {
+			return err
+		}
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Desk) tell(e Event) {
+	for _, o := range d.observers {
+		o.Observe(e)
+	}
+}

@@ -1,0 +1,263 @@
+package session
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir/internal/hub"
+)
+
+// A Session is one visitor. Its acts (Publish, Play, Watch, Leave, Close) are
+// called by the goroutine that serves the visitor; everything else may be
+// called by anybody.
+type Session struct {
+	// Immutable.
+	Visitor
+	ID     string // 8 characters, SRS's client id
+	Began  time.Time
+	desk   *Desk
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	in, out         atomic.Int64
+	baseIn, baseOut atomic.Int64 // of acts that ended
+
+	mu          sync.Mutex
+	act         Act // 0 while it does nothing; guarded by mu
+	ask         Ask // guarded by mu
+	stream      *hub.Stream
+	meter       meter // guarded by mu
+	connected   bool
+	closed      bool
+	release     func() // of the hold on the stream
+	publication *hub.Publication
+	reader      *hub.Subscription
+}
+
+// Context is done when the session is over; its cause says why.
+func (s *Session) Context() context.Context { return s.ctx }
+
+// Kick ends the session with a cause; the goroutine that serves it notices.
+func (s *Session) Kick(cause error) { s.cancel(cause) }
+
+// Doing returns what the session does now; act is 0 if it does nothing.
+func (s *Session) Doing() (act Act, ask Ask, stream *hub.Stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.act, s.ask, s.stream
+}
+
+// Bytes returns how many bytes came from the visitor and went to it.
+func (s *Session) Bytes() (in, out int64) { return s.in.Load(), s.out.Load() }
+
+// since returns the bytes of the present act.
+func (s *Session) since() (in, out int64) {
+	return s.in.Load() - s.baseIn.Load(), s.out.Load() - s.baseOut.Load()
+}
+
+// Count adds bytes that came from the visitor and went to it.
+func (s *Session) Count(in, out int) {
+	s.in.Add(int64(in))
+	s.out.Add(int64(out))
+}
+
+// Kbps returns the mean rates of the last 30 s in kbit/s, 0 before that.
+func (s *Session) Kbps() (in, out int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.meter.rates()
+}
+
+// Publish claims the stream that ask names, after the authorizers have
+// admitted it.
+func (s *Session) Publish(ctx context.Context, ask Ask) (*hub.Publication, error) {
+	if err := s.admit(ctx, Publish, &ask); err != nil {
+		return nil, err
+	}
+	d := s.desk
+	taken := func() { s.Kick(hub.ErrTaken) }
+	p, err := d.Hub.Publish(ask.Key, hub.PublishOptions{Takeover: d.mayPreempt(s, ask.Key), Taken: taken})
+	if err != nil {
+		s.undo(Unpublished, err)
+		return nil, err
+	}
+	s.mu.Lock()
+	s.publication = p
+	s.act = Publish
+	s.mu.Unlock()
+	d.mu.Lock()
+	d.publishers[ask.Key] = s
+	d.mu.Unlock()
+	d.tell(Event{What: Published, Session: s, Ask: ask, StreamID: s.stream.ID})
+	return p, nil
+}
+
+// Play joins the stream that ask names, after the authorizers have admitted
+// it. The stream need not be live.
+func (s *Session) Play(ctx context.Context, ask Ask, o hub.Options) (*hub.Subscription, error) {
+	if err := s.Watch(ctx, ask); err != nil {
+		return nil, err
+	}
+	_, ask, _ = s.Doing()
+	s.reader = s.desk.Hub.Subscribe(ask.Key, o)
+	return s.reader, nil
+}
+
+// Watch is Play for visitors who fetch what others read from the stream, such
+// as the segments of HLS: it signs them in without a place in the ring.
+func (s *Session) Watch(ctx context.Context, ask Ask) error {
+	if err := s.admit(ctx, Play, &ask); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.act = Play
+	s.mu.Unlock()
+	s.desk.tell(Event{What: Played, Session: s, Ask: ask, StreamID: s.stream.ID})
+	return nil
+}
+
+// admit resolves the vhost and asks the authorizers. When it returns nil the
+// session holds the stream.
+func (s *Session) admit(ctx context.Context, act Act, ask *Ask) error {
+	d := s.desk
+	vhost, ok := d.rules.Vhost(ask.Key.Vhost)
+	if !ok {
+		return ErrNoVhost
+	}
+	ask.Key.Vhost = vhost
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })()
+	if s.Connects {
+		if err := d.authorize(ctx, &Request{Act: Connect, Session: s, Ask: *ask}); err != nil {
+			return err
+		}
+		s.connected = true
+		d.tell(Event{What: Connected, Session: s, Ask: *ask})
+	}
+	if ask.Key.Stream == "" {
+		return ErrNoName
+	}
+	stream, release := d.Hub.Hold(ask.Key)
+	if err := d.authorize(ctx, &Request{Act: act, Session: s, Ask: *ask, StreamID: stream.ID}); err != nil {
+		release()
+		return err
+	}
+	s.mu.Lock()
+	s.ask, s.stream, s.release = *ask, stream, release
+	s.mu.Unlock()
+	return nil
+}
+
+// undo takes back what was admitted but could not be done.
+func (s *Session) undo(what What, err error) {
+	ask, stream, release := s.ask, s.stream, s.release
+	s.mu.Lock()
+	s.stream, s.release = nil, nil
+	s.mu.Unlock()
+	s.desk.tell(Event{What: what, Session: s, Ask: ask, StreamID: stream.ID, Err: err})
+	release()
+}
+
+// Leave ends the present act, with the reason; the session may ask again. It
+// does nothing if there is none.
+func (s *Session) Leave(err error) {
+	s.mu.Lock()
+	act, ask, stream, release := s.act, s.ask, s.stream, s.release
+	s.act, s.stream, s.release = 0, nil, nil
+	publication, reader := s.publication, s.reader
+	s.publication, s.reader = nil, nil
+	s.mu.Unlock()
+	if act == 0 {
+		return
+	}
+	what := Stopped
+	if act == Publish {
+		what = Unpublished
+		s.desk.forget(ask.Key, s)
+		publication.Close(err)
+	}
+	if reader != nil {
+		reader.Close()
+	}
+	s.desk.tell(Event{What: what, Session: s, Ask: ask, StreamID: stream.ID, Err: err, Listed: true})
+	s.desk.settle(s, stream.ID, ask.Key.Vhost)
+	release()
+}
+
+// Close signs the visitor out; err is the reason, nil for a normal end. Later
+// calls do nothing.
+func (s *Session) Close(err error) {
+	s.mu.Lock()
+	closed := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if closed {
+		return
+	}
+	s.Leave(err)
+	s.cancel(err)
+	s.desk.remove(s)
+	if s.connected {
+		s.desk.tell(Event{What: Closed, Session: s, Ask: s.ask, Err: err})
+	}
+}
+
+// Conn returns nc with its bytes counted for the session.
+func (s *Session) Conn(nc net.Conn) net.Conn { return &conn{nc, s} }
+
+type conn struct {
+	net.Conn
+	s *Session
+}
+
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.s.in.Add(int64(n))
+	return n, err
+}
+
+func (c *conn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.s.out.Add(int64(n))
+	return n, err
+}
+
+// WriteBuffers sends several buffers in one call where the connection below
+// can.
+func (c *conn) WriteBuffers(b *net.Buffers) (int64, error) {
+	n, err := b.WriteTo(c.Conn)
+	c.s.out.Add(n)
+	return n, err
+}
+
+func (d *Desk) mayPreempt(s *Session, key hub.Key) bool {
+	if d.rules.Preempt == nil {
+		return false
+	}
+	switch d.rules.Preempt(key.Vhost) {
+	case PreemptOn:
+		return true
+	case PreemptSameIP:
+		present := d.Publisher(key)
+		return present != nil && present.IP == s.IP
+	}
+	return false
+}
+
+func (d *Desk) forget(key hub.Key, s *Session) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.publishers[key] == s {
+		delete(d.publishers, key)
+	}
+}
+
+func (d *Desk) remove(s *Session) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.sessions, s.ID)
+}
