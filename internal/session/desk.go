@@ -110,6 +110,8 @@ type Visitor struct {
 // Said is what a visitor said, word for word, as callbacks repeat it.
 type Said struct {
 	Vhost, App, Stream, Param string
+	// TcURL is the one that callbacks report, if it is not the visitor's.
+	TcURL string
 }
 
 // An Ask says what a visitor wants.
@@ -154,6 +156,7 @@ const (
 	Played
 	Stopped
 	Closed
+	Segmented // a segment of HLS was finished; Event.Segment tells which
 )
 
 // An Event tells what happened to a session.
@@ -164,9 +167,20 @@ type Event struct {
 	StreamID string
 	// Err is why it ended, for Unpublished, Stopped and Closed.
 	Err error
+	// Segment is set for Segmented.
+	Segment *Segment
 	// Listed says, for Unpublished and Stopped, that the act had really begun;
 	// otherwise it was admitted by the authorizers and failed later.
 	Listed bool
+}
+
+// A Segment is a finished piece of HLS, as on_hls tells of it.
+type Segment struct {
+	Duration time.Duration
+	// File and Playlist are paths, as configured; URL and PlaylistURL are
+	// relative to the root of the HTTP server.
+	File, URL, Playlist, PlaylistURL string
+	Seq                              int64
 }
 
 // Preempt says who may take a stream over from its publisher.
@@ -304,6 +318,10 @@ func (d *Desk) authorize(ctx context.Context, r *Request) error {
 	}
 	return nil
 }
+
+// Tell has the observers told of something that happened to a session outside
+// of its acts, such as a segment of what it publishes.
+func (d *Desk) Tell(e Event) { d.tell(e) }
 
 func (d *Desk) tell(e Event) {
 	for _, o := range d.observers {

@@ -1,0 +1,242 @@
+package api
+
+import (
+	"crypto/subtle"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"weir/internal/hub"
+	"weir/internal/media"
+	"weir/internal/session"
+)
+
+type kbps struct {
+	Recv int `json:"recv_30s"`
+	Send int `json:"send_30s"`
+}
+
+// fixed2 is a number written with two decimals, as SRS does.
+type fixed2 float64
+
+func (f fixed2) MarshalJSON() ([]byte, error) {
+	return strconv.AppendFloat(nil, float64(f), 'f', 2, 64), nil
+}
+
+// page cuts a list as SRS's start and count do, whose count is at least ten.
+func page[T any](r *http.Request, all []T) []T {
+	q := r.URL.Query()
+	start, _ := strconv.Atoi(q.Get("start"))
+	count, _ := strconv.Atoi(q.Get("count"))
+	start = min(max(start, 0), len(all))
+	return all[start:min(len(all), start+max(10, count))]
+}
+
+type vhostRow struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Enabled bool   `json:"enabled"`
+	Clients int    `json:"clients"`
+	Streams int    `json:"streams"`
+	Send    int64  `json:"send_bytes"`
+	Recv    int64  `json:"recv_bytes"`
+	Kbps    kbps   `json:"kbps"`
+	HLS     any    `json:"hls"`
+}
+
+type hlsOff struct {
+	Enabled bool `json:"enabled"`
+}
+
+type hlsOn struct {
+	Enabled  bool   `json:"enabled"`
+	Fragment fixed2 `json:"fragment"`
+}
+
+func (a *API) listVhosts(w http.ResponseWriter, r *http.Request, id string) {
+	traffic := a.env.Desk.Traffic()
+	clients, streams := map[string]int{}, map[string]int{}
+	for key, n := range a.env.Desk.Watchers() {
+		clients[key.Vhost] += n
+		streams[key.Vhost]++
+	}
+	rows := []vhostRow{}
+	for _, v := range a.set.Vhosts() {
+		t := traffic[v.Name]
+		row := vhostRow{ID: a.vhostID(v.Name), Name: v.Name, Enabled: true, Clients: clients[v.Name], Streams: streams[v.Name],
+			Send: t.Out, Recv: t.In, Kbps: kbps{t.KbpsIn, t.KbpsOut}, HLS: hlsOff{}}
+		if v.HLS {
+			row.HLS = hlsOn{true, fixed2(v.HLSFragment.Seconds())}
+		}
+		rows = append(rows, row)
+	}
+	slices.SortFunc(rows, func(x, y vhostRow) int { return strings.Compare(x.ID, y.ID) })
+	if id == "" {
+		a.send(w, r, struct {
+			reply
+			Vhosts []vhostRow `json:"vhosts"`
+		}{a.ok(), page(r, rows)})
+		return
+	}
+	i := slices.IndexFunc(rows, func(v vhostRow) bool { return v.ID == id })
+	if i < 0 {
+		a.send(w, r, onlyCode{codeNoVhost})
+		return
+	}
+	a.send(w, r, struct {
+		reply
+		Vhost vhostRow `json:"vhost"`
+	}{a.ok(), rows[i]})
+}
+
+type streamRow struct {
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	Vhost   string    `json:"vhost"`
+	App     string    `json:"app"`
+	TcURL   string    `json:"tcUrl"`
+	URL     string    `json:"url"`
+	LiveMS  int64     `json:"live_ms"`
+	Clients int       `json:"clients"`
+	Frames  uint64    `json:"frames"`
+	Send    int64     `json:"send_bytes"`
+	Recv    int64     `json:"recv_bytes"`
+	Kbps    kbps      `json:"kbps"`
+	Publish publisher `json:"publish"`
+	Video   *video    `json:"video"`
+	Audio   *audio    `json:"audio"`
+}
+
+type publisher struct {
+	Active bool   `json:"active"`
+	CID    string `json:"cid"`
+}
+
+type video struct {
+	Codec   string `json:"codec"`
+	Profile string `json:"profile"`
+	Level   string `json:"level"`
+	Width   int    `json:"width"`
+	Height  int    `json:"height"`
+}
+
+type audio struct {
+	Codec      string `json:"codec"`
+	SampleRate int    `json:"sample_rate"`
+	Channel    int    `json:"channel"`
+	Profile    string `json:"profile"`
+}
+
+func (a *API) listStreams(w http.ResponseWriter, r *http.Request, id string) {
+	traffic := a.env.Desk.Traffic()
+	watchers := a.env.Desk.Watchers()
+	tcURLs := map[hub.Key]string{}
+	for s := range a.env.Desk.Sessions() {
+		if act, ask, _ := s.Doing(); act == session.Publish || act == session.Play && tcURLs[ask.Key] == "" {
+			tcURLs[ask.Key] = s.TcURL
+		}
+	}
+	now := time.Now().UnixMilli()
+	rows := []streamRow{}
+	for key, s := range a.env.Hub.All() {
+		if watchers[key] == 0 {
+			continue
+		}
+		t, c := traffic[s.ID], s.Counters()
+		row := streamRow{ID: s.ID, Name: key.Stream, Vhost: a.vhostID(key.Vhost), App: key.App, TcURL: tcURLs[key], URL: key.URL(), LiveMS: now,
+			Clients: watchers[key], Frames: c.VideoFrames, Send: t.Out, Recv: t.In, Kbps: kbps{t.KbpsIn, t.KbpsOut}}
+		if p := a.env.Desk.Publisher(key); p != nil {
+			row.Publish = publisher{true, p.ID}
+			row.Video, row.Audio = codecs(s.Layout())
+		}
+		rows = append(rows, row)
+	}
+	slices.SortFunc(rows, func(x, y streamRow) int { return strings.Compare(x.ID, y.ID) })
+	if id == "" {
+		a.send(w, r, struct {
+			reply
+			Streams []streamRow `json:"streams"`
+		}{a.ok(), page(r, rows)})
+		return
+	}
+	i := slices.IndexFunc(rows, func(s streamRow) bool { return s.ID == id })
+	if i < 0 {
+		a.send(w, r, onlyCode{codeNoStream})
+		return
+	}
+	a.send(w, r, struct {
+		reply
+		Stream streamRow `json:"stream"`
+	}{a.ok(), rows[i]})
+}
+
+func codecs(l *media.Layout) (v *video, s *audio) {
+	if t := l.Main(media.Video); t != nil {
+		v = &video{t.Codec.String(), t.Profile, t.Level, t.Width, t.Height}
+	}
+	if t := l.Main(media.Audio); t != nil {
+		s = &audio{t.Codec.String(), t.SampleRate, t.Channels, t.Profile}
+	}
+	return v, s
+}
+
+type clientRow struct {
+	ID      string `json:"id"`
+	Vhost   string `json:"vhost"`
+	Stream  string `json:"stream"`
+	IP      string `json:"ip"`
+	PageURL string `json:"pageUrl"`
+	SwfURL  string `json:"swfUrl"`
+	TcURL   string `json:"tcUrl"`
+	URL     string `json:"url"`
+	Name    string `json:"name"`
+	Type    string `json:"type"`
+	Publish bool   `json:"publish"`
+	Alive   fixed2 `json:"alive"`
+	Send    int64  `json:"send_bytes"`
+	Recv    int64  `json:"recv_bytes"`
+	Kbps    kbps   `json:"kbps"`
+}
+
+func (a *API) listClients(w http.ResponseWriter, r *http.Request, id string) {
+	if id != "" {
+		if s := a.env.Desk.Session(id); s != nil {
+			if row, ok := a.client(s); ok {
+				a.send(w, r, struct {
+					reply
+					Client clientRow `json:"client"`
+				}{a.ok(), row})
+				return
+			}
+		}
+		a.send(w, r, onlyCode{codeNoClient})
+		return
+	}
+	rows := []clientRow{}
+	for s := range a.env.Desk.Sessions() {
+		if row, ok := a.client(s); ok {
+			rows = append(rows, row)
+		}
+	}
+	a.send(w, r, struct {
+		reply
+		Clients []clientRow `json:"clients"`
+	}{a.ok(), page(r, rows)})
+}
+
+// client returns a session's row, false if it neither publishes nor plays.
+func (a *API) client(s *session.Session) (clientRow, bool) {
+	act, ask, stream := s.Doing()
+	if act == 0 {
+		return clientRow{}, false
+	}
+	in, out := s.Bytes()
+	kin, kout := s.Kbps()
+	return clientRow{ID: s.ID, Vhost: a.vhostID(ask.Key.Vhost), Stream: stream.ID, IP: s.IP, PageURL: s.PageURL, SwfURL: s.SwfURL,
+		TcURL: s.TcURL, URL: ask.Key.URL(), Name: ask.Said.Stream, Type: ask.Type, Publish: act == session.Publish,
+		Alive: fixed2(time.Since(s.Began).Seconds()), Send: out, Recv: in, Kbps: kbps{kin, kout}}, true
+}
+
+func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
