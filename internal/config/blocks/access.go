@@ -1,0 +1,118 @@
+package blocks
+
+import (
+	"fmt"
+	"net/netip"
+
+	"weir/internal/config"
+)
+
+// ReferConfig is refer: which pages may embed the streams, by the page's address
+// that RTMP clients tell.
+type ReferConfig struct {
+	_ struct{} `env:"-"`
+
+	// Enabled turns it on.
+	Enabled bool `conf:"enabled" default:"off" reload:"session"`
+
+	// All are the hosts for publishers and players; a page's host must end in one.
+	All []string `conf:"all" reload:"session"`
+
+	// Publish are the hosts for publishers.
+	Publish []string `conf:"publish" reload:"session"`
+
+	// Play are the hosts for players.
+	Play []string `conf:"play" reload:"session"`
+}
+
+// SecurityConfig is security: which addresses may publish and play.
+type SecurityConfig struct {
+	_ struct{} `env:"-"`
+
+	// Enabled turns it on.
+	Enabled bool `conf:"enabled" default:"off" reload:"session"`
+
+	// Rules are lines of "allow" or "deny", then "publish" or "play", then an
+	// address, a network in CIDR or all. A denied address is refused, whatever else
+	// is allowed; with any rule of allow, what it does not name is refused.
+	Rules []config.Rule `conf:"allow,deny" reload:"session"`
+}
+
+// Warnings tells rules that can never match.
+func (c *SecurityConfig) Warnings() []string {
+	var out []string
+	for _, r := range c.Rules {
+		if why := badRule(r); why != "" {
+			out = append(out, fmt.Sprintf("the rule %q is ignored: %s", r.Name+joined(r.Args), why))
+		}
+	}
+	if c.Enabled && len(c.Rules) == 0 {
+		out = append(out, "it is on and has no rule")
+	}
+	return out
+}
+
+func badRule(r config.Rule) string {
+	if len(r.Args) != 2 {
+		return "it needs publish or play, and whom"
+	}
+	if r.Args[0] != "publish" && r.Args[0] != "play" {
+		return "it says neither publish nor play"
+	}
+	if r.Args[1] == "all" {
+		return ""
+	}
+	if _, err := netip.ParseAddr(r.Args[1]); err == nil {
+		return ""
+	}
+	if _, err := netip.ParsePrefix(r.Args[1]); err == nil {
+		return ""
+	}
+	return "it names neither an address, nor a network, nor all"
+}
+
+func joined(words []string) string {
+	out := ""
+	for _, w := range words {
+		out += " " + w
+	}
+	return out
+}
+
+// HTTPHooksConfig is http_hooks: other servers that are asked and told by HTTP
+// what clients do. A hook that is asked accepts with status 200 or 201 and the
+// body 0, or JSON with code 0; anything else refuses the client. Of several URLs
+// each must accept.
+type HTTPHooksConfig struct {
+	// Enabled turns the hooks on.
+	Enabled bool `conf:"enabled" default:"off" reload:"session"`
+
+	// OnConnect is asked when a client connects to an app.
+	OnConnect []string `conf:"on_connect" reload:"session"`
+
+	// OnClose is told when it disconnects.
+	OnClose []string `conf:"on_close" reload:"session"`
+
+	// OnPublish is asked before a client publishes.
+	OnPublish []string `conf:"on_publish" reload:"session"`
+
+	// OnUnpublish is told when it stops publishing.
+	OnUnpublish []string `conf:"on_unpublish" reload:"session"`
+
+	// OnPlay is asked before a client plays.
+	OnPlay []string `conf:"on_play" reload:"session"`
+
+	// OnStop is told when it stops playing.
+	OnStop []string `conf:"on_stop" reload:"session"`
+
+	// OnDVR is told when a recording is finished.
+	OnDVR []string `conf:"on_dvr" reload:"session" pending:"ignored"`
+
+	// OnHLS is told when an HLS segment is finished.
+	OnHLS []string `conf:"on_hls" reload:"session"`
+
+	// OnHLSNotify is a URL that is fetched when an HLS segment is finished, to warm
+	// the cache of a CDN perhaps, with [server_id], [service_id], [app], [stream],
+	// [ts_url] and [param] filled in.
+	OnHLSNotify string `conf:"on_hls_notify" default:"" shown:"none" reload:"session" pending:"ignored"`
+}

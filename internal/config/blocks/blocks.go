@@ -1,0 +1,41 @@
+// Package blocks declares the blocks of the configuration that several parts of
+// the server read.
+//
+// The idea: a block with one user is declared beside that user; one that RTMP,
+// HTTP and SRT all ask (play, publish, http_hooks, security) is declared here,
+// once, as a plain struct with its directives' names, defaults and units.
+//
+// The promise: names, defaults and units are those of SRS 7.0.18's running code.
+// Directives that are not SRS's say so. The doc comment of a field is what
+// "weir explain" and docs/reference print.
+//
+// The limits: the structs hold words and numbers; what they mean is decided by
+// those who read them. A field marked pending is read by nobody yet.
+package blocks
+
+import "weir/internal/config"
+
+// The blocks. Each is read by its In (server) or Of (vhost).
+var (
+	Root       = config.NewRoot[RootConfig]()
+	HTTPAPI    = config.NewServer[HTTPAPIConfig]("http_api")
+	HTTPServer = config.NewServer[HTTPServerConfig]("http_server")
+
+	VhostRoot  = config.NewVhostRoot[VhostRootConfig]()
+	Publish    = config.NewVhost[PublishConfig]("publish")
+	Play       = config.NewVhost[PlayConfig]("play")
+	Refer      = config.NewVhost[ReferConfig]("refer")
+	Security   = config.NewVhost[SecurityConfig]("security")
+	HTTPHooks  = config.NewVhost[HTTPHooksConfig]("http_hooks")
+	HTTPStatic = config.NewVhost[HTTPStaticConfig]("http_static")
+	HTTPRemux  = config.NewVhost[HTTPRemuxConfig]("http_remux")
+	HLS        = config.NewVhost[HLSConfig]("hls")
+)
+
+// All returns every block of this package, in the order of the documents.
+func All() []config.Spec {
+	return []config.Spec{
+		Root, HTTPAPI, HTTPServer,
+		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
+	}
+}

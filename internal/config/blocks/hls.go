@@ -1,0 +1,130 @@
+package blocks
+
+import (
+	"cmp"
+	"time"
+)
+
+// HLSConfig is hls: HTTP Live Streaming, playlists and segments.
+type HLSConfig struct {
+	// Enabled turns HLS on for the vhost.
+	Enabled bool `conf:"enabled" default:"off" reload:"now"`
+
+	// Fragment is the least duration of a segment; it ends at the next key frame.
+	Fragment time.Duration `conf:"hls_fragment" default:"10" unit:"s" reload:"now"`
+
+	// TDRatio is how many fragments long a segment must be before a key frame ends
+	// it. The playlist's target duration is at least that.
+	TDRatio float64 `conf:"hls_td_ratio" default:"1.0" reload:"now"`
+
+	// AOFRatio is how many fragments long a segment is before sound ends it, which
+	// is where streams of sound alone are cut.
+	AOFRatio float64 `conf:"hls_aof_ratio" default:"2.1" reload:"now"`
+
+	// Window is how much of the stream the playlist holds, in seconds of media.
+	Window time.Duration `conf:"hls_window" default:"60" unit:"s" reload:"now"`
+
+	// OnError is what follows an error: ignore stops HLS until the stream is
+	// published again, disconnect ends the publisher, continue goes on.
+	OnError string `conf:"hls_on_error" default:"continue" enum:"ignore|disconnect|continue" reload:"now"`
+
+	// Path is the directory of the files. It is made if it is missing.
+	Path string `conf:"hls_path" default:"./objs/nginx/html" reload:"now"`
+
+	// M3U8File is the name of the playlist below hls_path, with [vhost], [app] and
+	// [stream].
+	M3U8File string `conf:"hls_m3u8_file" default:"[app]/[stream].m3u8" reload:"now"`
+
+	// TSFile is the name of a segment below hls_path, with [vhost], [app],
+	// [stream], [seq], [duration] and [timestamp] (in ms), and the parts of date and
+	// time [2006] [01] [02] [15] [04] [05] [999].
+	TSFile string `conf:"hls_ts_file" default:"[app]/[stream]-[seq].ts" reload:"now"`
+
+	// TSFloor cuts at multiples of hls_fragment of the wall clock, so that several
+	// servers cut alike.
+	TSFloor bool `conf:"hls_ts_floor" default:"off" reload:"now"`
+
+	// EntryPrefix is put before each segment in the playlist.
+	EntryPrefix string `conf:"hls_entry_prefix" default:"" shown:"nothing" reload:"now"`
+
+	// ACodec was the sound that segments announce before the first frame. It does
+	// nothing: the stream says what it holds.
+	ACodec string `conf:"hls_acodec" default:"aac" reload:"now" pending:"ignored"`
+
+	// VCodec was the same for the picture.
+	VCodec string `conf:"hls_vcodec" default:"h264" reload:"now" pending:"ignored"`
+
+	// Cleanup removes the files of segments that have left the playlist.
+	Cleanup bool `conf:"hls_cleanup" default:"on" reload:"now"`
+
+	// Dispose removes playlist and segments so long after the last frame; with 0
+	// they stay.
+	Dispose time.Duration `conf:"hls_dispose" default:"120" unit:"s" reload:"now"`
+
+	// NBNotify is how many bytes are read of the answer to on_hls_notify; -1 reads
+	// all.
+	NBNotify int `conf:"hls_nb_notify" default:"64" reload:"now" pending:"ignored"`
+
+	// WaitKeyframe cuts at key frames only.
+	WaitKeyframe bool `conf:"hls_wait_keyframe" default:"on" reload:"now"`
+
+	// Ctx gives each player a token in the URL of its playlist, by which it is
+	// counted, shown in the API and asked about by hooks.
+	Ctx bool `conf:"hls_ctx" default:"on" reload:"now" since:"4.0.163"`
+
+	// TSCtx puts the token in the URLs of the segments too.
+	TSCtx bool `conf:"hls_ts_ctx" default:"on" reload:"now" since:"5.0.49"`
+
+	// Keys encrypts segments with AES-128.
+	Keys bool `conf:"hls_keys" default:"off" reload:"now" pending:"refused"`
+
+	// FragmentsPerKey is for how many segments a key is used.
+	FragmentsPerKey int `conf:"hls_fragments_per_key" default:"5" reload:"now" pending:"ignored"`
+
+	// KeyFile is the name of a key below hls_key_file_path.
+	KeyFile string `conf:"hls_key_file" default:"[app]/[stream]-[seq].key" reload:"now" pending:"ignored"`
+
+	// KeyFilePath is the directory of the keys.
+	KeyFilePath string `conf:"hls_key_file_path" default:"" shown:"that of hls_path" reload:"now" pending:"ignored"`
+
+	// KeyURL is put before each key in the playlist. The default, as in SRS, is a
+	// path of the server's disk and of no use to players.
+	KeyURL string `conf:"hls_key_url" default:"" shown:"that of hls_path" reload:"now" pending:"ignored"`
+
+	// DTSDirectly keeps the publisher's time in segments.
+	DTSDirectly bool `conf:"hls_dts_directly" default:"on" reload:"now"`
+
+	// UseFMP4 makes segments of fragmented MP4 in place of TS.
+	UseFMP4 bool `conf:"hls_use_fmp4" default:"off" reload:"now" since:"7.0.51" pending:"ignored"`
+
+	// FMP4File is the name of such a segment.
+	FMP4File string `conf:"hls_fmp4_file" default:"[app]/[stream]-[seq].m4s" reload:"now" since:"7.0.51" pending:"ignored"`
+
+	// InitFile is the name of what such segments begin with.
+	InitFile string `conf:"hls_init_file" default:"[app]/[stream]/init.mp4" reload:"now" since:"7.0.51" pending:"ignored"`
+
+	// Recover goes on with the old playlist when a stream is published again.
+	Recover bool `conf:"hls_recover" default:"on" reload:"now" since:"7.0.57" pending:"ignored"`
+
+	// MasterPathRelative writes a relative URL in the master playlist that hls_ctx
+	// makes.
+	MasterPathRelative bool `conf:"hls_master_m3u8_path_relative" default:"off" reload:"now" since:"7.0.104" pending:"ignored"`
+}
+
+// KeyDir returns the directory of the keys.
+func (c *HLSConfig) KeyDir() string { return cmp.Or(c.KeyFilePath, c.Path) }
+
+// KeyPrefix returns what is put before a key in the playlist.
+func (c *HLSConfig) KeyPrefix() string { return cmp.Or(c.KeyURL, c.Path) }
+
+// Warnings tells what is accepted and probably not meant.
+func (c *HLSConfig) Warnings() []string {
+	var out []string
+	if c.Fragment <= 0 {
+		out = append(out, "hls_fragment is not above 0: every key frame begins a segment")
+	}
+	if c.Enabled && c.Window < 3*c.Fragment {
+		out = append(out, "hls_window holds fewer than three segments of hls_fragment; players stall")
+	}
+	return out
+}
