@@ -21,6 +21,7 @@ type node struct {
 	repeat   bool             // may stand several times
 	open     bool             // SRS accepts any name in it
 	children map[string]*node // other spellings included
+	inOrder  []*node          // without them
 }
 
 // An index is everything that may stand in a file.
@@ -67,7 +68,9 @@ func (x *index) at(path string) *node {
 		up, name = path[:i], path[i+1:]
 	}
 	n := &node{name: name, path: path, children: map[string]*node{}}
-	x.at(up).children[name] = n
+	above := x.at(up)
+	above.children[name] = n
+	above.inOrder = append(above.inOrder, n)
 	x.byPath[path] = n
 	x.order = append(x.order, n)
 	return n
