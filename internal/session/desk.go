@@ -96,8 +96,9 @@ type Visitor struct {
 	Local    netip.AddrPort
 	// IP is the address to report; empty means Remote's. It differs where a
 	// proxy in front told of the real client.
-	IP                     string
-	TLS                    bool
+	IP  string
+	TLS bool
+	// PageURL, SwfURL and TcURL may be set until the session first asks.
 	PageURL, SwfURL, TcURL string
 	// Connects marks protocols with a connect step of their own (RTMP, SRT),
 	// to whom the acts Connect and the event Closed apply.

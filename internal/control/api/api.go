@@ -133,6 +133,15 @@ func (a *API) Handle(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
+// HandleShared is Handle for a port that media and API share: it leaves all
+// paths but the API's own to others.
+func (a *API) HandleShared(w http.ResponseWriter, r *http.Request) bool {
+	if r.URL.Path != "/api" && !strings.HasPrefix(r.URL.Path, "/api/") {
+		return false
+	}
+	return a.Handle(w, r)
+}
+
 // HandleMedia answers the part of the API that SRS serves on the port of the
 // media too: the version.
 func (a *API) HandleMedia(w http.ResponseWriter, r *http.Request) bool {
@@ -156,7 +165,7 @@ func (a *API) admit(w http.ResponseWriter, r *http.Request) bool {
 	h := w.Header()
 	cors := a.set.CrossDomain()
 	if cors && r.Header.Get("Origin") != "" {
-		CORS(h)
+		service.CORS(h)
 	}
 	if r.Method == http.MethodOptions {
 		if !cors {
@@ -174,16 +183,6 @@ func (a *API) admit(w http.ResponseWriter, r *http.Request) bool {
 	h.Set("WWW-Authenticate", `Basic realm="weir"`)
 	w.WriteHeader(http.StatusUnauthorized)
 	return false
-}
-
-// CORS lets any page read the answer, with SRS's headers.
-func CORS(h http.Header) {
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Allow-Headers", "*")
-	h.Set("Access-Control-Allow-Methods", "*")
-	h.Set("Access-Control-Expose-Headers", "*")
-	h.Set("Access-Control-Allow-Credentials", "false")
-	h.Set("Access-Control-Request-Private-Network", "true")
 }
 
 func (a *API) v1(w http.ResponseWriter, r *http.Request, path string) {

@@ -1,0 +1,162 @@
+// Command weir is a live media server: RTMP, HTTP-FLV, HLS and more, from SRS's
+// configuration files and environment.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	_ "time/tzdata" // TZ works in an empty container
+
+	"weir/internal/config"
+	"weir/internal/server"
+)
+
+func main() {
+	os.Exit(run(os.Args, os.Stdout, os.Stderr))
+}
+
+// run is main without the process: it returns the exit code.
+func run(args []string, stdout, stderr io.Writer) int {
+	name := filepath.Base(args[0])
+	if len(args) > 1 {
+		switch args[1] {
+		case "demo":
+			return runDemo(args[2:], stdout, stderr)
+		case "check":
+			return runCheck(args[2:], stdout, stderr)
+		case "explain":
+			return runExplain(args[2:], stdout, stderr)
+		}
+	}
+	o, err := parseFlags(args[1:])
+	if err != nil {
+		fmt.Fprintf(stderr, "%v, read help: %s -h\n", err, name)
+		return config.ExitCode(err)
+	}
+	switch {
+	case o.help:
+		fmt.Fprint(stdout, strings.ReplaceAll(usage, "NAME", name))
+		return 0
+	case o.version:
+		fmt.Fprintf(stdout, "weir %s, speaks SRS %s\n", server.Version, server.Level)
+		return 0
+	case o.signature:
+		fmt.Fprintf(stdout, "%s, %s\n", server.Name, server.Level)
+		return 0
+	}
+	if err := serve(o, stdout, stderr); err != nil {
+		var silent *silentError
+		if !errors.As(err, &silent) {
+			fmt.Fprintln(stderr, err)
+		}
+		var coded *server.ExitError
+		if errors.As(err, &coded) {
+			return coded.Code & 255
+		}
+		return config.ExitCode(err)
+	}
+	return 0
+}
+
+const usage = `weir, a live media server that takes SRS's configuration
+
+Usage: NAME [-c FILE | -e] [-t] [--ignore-unimplemented]
+       NAME demo
+       NAME check -c FILE
+       NAME explain DIRECTIVE
+
+Without arguments it starts with a built-in configuration: RTMP at 1935,
+HTTP with FLV and HLS at 8080, the API at 1985.
+
+   -c FILE             Start with a configuration file.
+   -e                  Start from the environment alone (SRS_LISTEN=1935 ...).
+   -t                  Test the configuration and exit, 0 for good.
+   -h, -?, --help      Show this and exit.
+   -v, -V, --version   Show the version and exit.
+   -g, -G              Show the server's signature and exit.
+   --ignore-unimplemented
+                       Start although directives that restrict, authenticate,
+                       encrypt or route are not implemented.
+
+   demo                Show a live picture in the browser, with no other tool.
+   check               Tell every error and warning of a configuration at once.
+   explain             Tell what a directive does, its default and its
+                       environment variable.
+
+Environment: SRS_CONFIG_FILE in place of -c, SRS_ENV_ONLY in place of -e, and
+SRS_ with the name of any directive.
+`
+
+// flags are what the command line says.
+type flags struct {
+	file                     string
+	envOnly, test            bool
+	help, version, signature bool
+	ignoreUnimplemented      bool
+	builtIn                  bool
+	dir                      string // where the process started
+}
+
+// parseFlags reads SRS's command line, whose options may stand together with
+// their value (-cFILE).
+func parseFlags(args []string) (flags, error) {
+	o := flags{}
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		switch {
+		case a == "-h" || a == "-?" || a == "--help" || a == "help":
+			o.help = true
+		case a == "-v" || a == "-V" || a == "--version":
+			o.version = true
+		case a == "-g" || a == "-G":
+			o.signature = true
+		case a == "-e":
+			o.envOnly = true
+		case a == "-t":
+			o.test = true
+		case a == "--ignore-unimplemented":
+			o.ignoreUnimplemented = true
+		case a == "-c":
+			if i++; i == len(args) {
+				return o, usageError("-c requires params")
+			}
+			o.file = args[i]
+		case strings.HasPrefix(a, "-c") && len(a) > 2:
+			o.file = a[2:]
+		default:
+			return o, usageError(fmt.Sprintf("invalid option: %q", a))
+		}
+	}
+	if f := os.Getenv("SRS_CONFIG_FILE"); f != "" {
+		o.file = f
+	}
+	if os.Getenv("SRS_ENV_ONLY") != "" {
+		o.envOnly = true
+	}
+	o.builtIn = o.file == "" && !o.envOnly
+	var err error
+	o.dir, err = os.Getwd()
+	return o, err
+}
+
+// usageError is a wrong command line, which SRS calls an invalid configuration.
+type usageError string
+
+// Error tells what is wrong.
+func (e usageError) Error() string { return string(e) }
+
+// SRSCode returns the number by which SRS calls it.
+func (usageError) SRSCode() int { return config.CodeConfigInvalid }
+
+// silentError is an error that has been told already.
+type silentError struct{ err error }
+
+// Error tells what happened.
+func (e *silentError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *silentError) Unwrap() error { return e.err }

@@ -1,0 +1,15 @@
+package main
+
+import (
+	"weir/internal/protocol/httplive"
+	"weir/internal/protocol/rtmp"
+	"weir/internal/protocol/static"
+	"weir/internal/service"
+)
+
+// protocols are the ways in and out of this server.
+var protocols = []service.Protocol{
+	httplive.Protocol,
+	static.Protocol,
+	rtmp.Protocol,
+}

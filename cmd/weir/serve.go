@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"weir/internal/child"
+	"weir/internal/config"
+	"weir/internal/config/blocks"
+	"weir/internal/server"
+	"weir/internal/service"
+)
+
+// serve runs the server in this process, or starts it in the background.
+func serve(o flags, stdout, stderr io.Writer) error {
+	inBackground, report := child.Detached()
+	began := time.Now()
+	snap, err := load(o, stdout, stderr)
+	if err != nil {
+		report(err)
+		return err
+	}
+	if o.test {
+		fmt.Fprintf(stdout, "the config file %s syntax is ok\n", snap.File)
+		return nil
+	}
+	root := blocks.Root.In(snap)
+	container := server.InContainer()
+	if root.Background(container) && !inBackground {
+		pid, err := child.Detach()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(stdout, "weir runs in the background as pid %d; log: %s\n", pid, logPath(root, container))
+		return nil
+	}
+	err = runServer(o, snap, began, stdout, func() { report(nil) })
+	if err != nil {
+		report(err)
+	}
+	return err
+}
+
+// load reads the configuration and refuses what must not be ignored.
+func load(o flags, stdout, stderr io.Writer) (*config.Snapshot, error) {
+	snap, err := config.Parse(source(o), server.Specs(protocols))
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return nil, &silentError{err}
+	}
+	if o.test {
+		for _, w := range snap.Warnings {
+			fmt.Fprintln(stdout, "warning:", w)
+		}
+		return snap, nil
+	}
+	if refused := snap.Refusals(); len(refused) > 0 && !o.ignoreUnimplemented {
+		lines := []string{"not started: this version does not implement what the configuration relies on to restrict, authenticate, encrypt or route:"}
+		for _, u := range refused {
+			lines = append(lines, "  "+u.String())
+		}
+		lines = append(lines, "remove these, or start with --ignore-unimplemented")
+		return nil, usageError(strings.Join(lines, "\n"))
+	}
+	return snap, nil
+}
+
+func logPath(root *blocks.RootConfig, container bool) string {
+	if root.LogToConsole(container) {
+		return ""
+	}
+	return root.LogFile
+}
+
+// runServer runs until a signal ends it.
+func runServer(o flags, snap *config.Snapshot, began time.Time, stdout io.Writer, started func()) error {
+	root := blocks.Root.In(snap)
+	if err := os.Chdir(root.WorkDir); err != nil {
+		return fmt.Errorf("work_dir: %w", err)
+	}
+	if err := server.MakeFolders(snap, logPath(root, server.InContainer())); err != nil {
+		return err
+	}
+	log, err := server.OpenLog(server.LogOptions{
+		Level: server.ParseLevel(root.LogLevel, root.LogLevelV2), UTC: root.UTCTime,
+		Path: logPath(root, server.InContainer()), Console: stdout, Color: isTerminal(stdout),
+	})
+	if err != nil {
+		return err
+	}
+	logger := slog.New(log)
+	release := func() {}
+	pidFile := root.PID
+	if o.builtIn {
+		pidFile = "" // it writes nothing that it was not told to
+	}
+	if pidFile != "" {
+		if release, err = server.LockPid(pidFile); err != nil {
+			return err
+		}
+		defer release()
+	}
+	logger.Info(server.Name+", speaks SRS "+server.Level, "pid", os.Getpid(), "conf", snap.File)
+	for _, w := range snap.Warnings {
+		logger.Warn(w.String())
+	}
+	if o.builtIn {
+		logger.Info("no configuration was named, the built-in one is used; -h tells of others")
+	}
+	srv, err := server.New(server.Options{Conf: snap, Log: logger, Protocols: protocols, PidFile: pidFile, Ready: func(doors []service.Listen) {
+		names := make([]string, len(doors))
+		for i, d := range doors {
+			names[i] = d.Name + " " + d.URL
+		}
+		logger.Info("ready in "+time.Since(began).Round(time.Millisecond).String(), "doors", strings.Join(names, ", "))
+		server.NotifySystemd("READY=1")
+		started()
+	}})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	go handleSignals(o, srv, log, logger, root, cancel)
+	err = srv.Run(ctx)
+	logger.Info("stopped", "err", err)
+	return err
+}
+
+// errSignal is the cause of an ordinary end.
+var errSignal = errors.New("signal")
+
+// handleSignals does what SRS's signals ask for. It ends with the process.
+func handleSignals(o flags, srv *server.Server, log *server.Log, logger *slog.Logger, root *blocks.RootConfig, cancel context.CancelCauseFunc) {
+	ch := make(chan os.Signal, 8)
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	for s := range ch {
+		logger.Info("signal " + s.String())
+		switch s {
+		case syscall.SIGINT:
+			cancel(errSignal)
+		case syscall.SIGTERM:
+			if root.ForceGraceQuit {
+				cancel(server.ErrGraceful)
+			} else {
+				cancel(errSignal)
+			}
+		case syscall.SIGQUIT:
+			cancel(server.ErrGraceful)
+		case syscall.SIGUSR1:
+			if err := log.Reopen(); err != nil {
+				logger.Error("log cannot be reopened, the old file stays in use", "err", err)
+			} else {
+				logger.Info("log reopened")
+			}
+		case syscall.SIGHUP:
+			reload(o, srv, logger)
+		case syscall.SIGUSR2:
+			logger.Warn("SIGUSR2 is kept for a later upgrade without loss, and does nothing yet")
+		}
+	}
+}
+
+// reload reads the configuration again; a broken one changes nothing.
+func reload(o flags, srv *server.Server, logger *slog.Logger) {
+	next, err := config.Parse(source(o), server.Specs(protocols))
+	if err != nil {
+		for _, line := range strings.Split(err.Error(), "\n") {
+			logger.Error("reload: " + line)
+		}
+		logger.Error("reload: the configuration is broken, nothing has changed")
+		return
+	}
+	srv.Reload(next)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,79 @@
+// Package child starts programs. It is the only room that does, so that what a
+// child inherits, and how it ends, is decided in one place.
+package child
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// detached is set in the environment of the process that Detach starts; the
+// value is the number of the descriptor by which it reports.
+const detached = "WEIR_DETACHED"
+
+// reportFD is the first descriptor after the standard ones.
+const reportFD = 3
+
+// Detached reports whether this process was started by Detach. report tells the
+// process that waits there how the start went, nil for well; it must be called
+// once.
+func Detached() (yes bool, report func(error)) {
+	if os.Getenv(detached) == "" {
+		return false, func(error) {}
+	}
+	os.Unsetenv(detached)
+	syscall.CloseOnExec(reportFD)
+	f := os.NewFile(reportFD, "report")
+	return true, func(err error) {
+		if err == nil {
+			io.WriteString(f, "ready")
+		} else {
+			io.WriteString(f, err.Error())
+		}
+		f.Close()
+	}
+}
+
+// Detach starts this program again, with the same arguments, in a session of its
+// own without a terminal, and waits until it reports. The error is what it
+// reports, or that it died.
+func Detach() (pid int, err error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer null.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	p, err := os.StartProcess(exe, os.Args, &os.ProcAttr{
+		Env:   append(os.Environ(), detached+"=1"),
+		Files: []*os.File{null, null, null, w},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	w.Close()
+	if err != nil {
+		return 0, fmt.Errorf("start in the background: %w", err)
+	}
+	said, err := io.ReadAll(io.LimitReader(r, 64<<10))
+	switch text := strings.TrimSpace(string(said)); {
+	case err != nil:
+		return 0, err
+	case text == "ready":
+		return p.Pid, nil
+	case text == "":
+		return 0, errors.New("the background process died at its start")
+	default:
+		return 0, errors.New(text)
+	}
+}

@@ -1,0 +1,123 @@
+// Package link opens listening sockets and accepts from them, for every door
+// alike: it reads SRS's spellings of an address, says in words why a port
+// cannot be had, and survives a shortage of descriptors. Its folders join wire
+// protocols to sockets in both roles, without any policy.
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Address reads a listen directive's value: "1935", ":1935", "127.0.0.1:1935",
+// "[::]:1935". A port alone is of all IPv4 addresses, as in SRS. The network is
+// "tcp4" or "tcp6".
+func Address(listen string) (network, address string, err error) {
+	host, port := "0.0.0.0", listen
+	if i := strings.LastIndexByte(listen, ':'); i >= 0 {
+		port = listen[i+1:]
+		if h := strings.Trim(listen[:i], "[]"); h != "" {
+			host = h
+		}
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return "", "", fmt.Errorf("listen %s: %q is not a port", listen, port)
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return "", "", fmt.Errorf("listen %s: %q is not an address of this machine", listen, host)
+	}
+	network = "tcp4"
+	if ip.Is6() && !ip.Is4In6() {
+		network = "tcp6"
+	}
+	return network, netip.AddrPortFrom(ip.Unmap(), uint16(n)).String(), nil
+}
+
+// Listen opens the socket of a listen directive's value.
+func Listen(ctx context.Context, listen string) (net.Listener, error) {
+	network, address, err := Address(listen)
+	if err != nil {
+		return nil, err
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, network, address)
+	if err != nil {
+		return nil, explain(address, err)
+	}
+	return l, nil
+}
+
+// ListenAll opens the sockets of several values, or none of them.
+func ListenAll(ctx context.Context, listens []string) ([]net.Listener, error) {
+	var all []net.Listener
+	for _, s := range listens {
+		l, err := Listen(ctx, s)
+		if err != nil {
+			for _, l := range all {
+				l.Close()
+			}
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+func explain(address string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("listen at %s: the port is in use by another program (find it with \"ss -ltnp\"); stop that program or configure another port", address)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("listen at %s: not permitted; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE", address)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("listen at %s: this machine has no such address", address)
+	case errors.Is(err, syscall.EAFNOSUPPORT):
+		return fmt.Errorf("listen at %s: this machine has no IPv6", address)
+	}
+	return fmt.Errorf("listen at %s: %w", address, err)
+}
+
+// Patient is a listener whose Accept waits for descriptors to be given back
+// when they run out, rather than fail.
+type Patient struct {
+	net.Listener
+	Log *slog.Logger
+}
+
+// Accept waits for a connection; the only error is that the listener is closed.
+func (p Patient) Accept() (net.Conn, error) {
+	pause := time.Duration(0)
+	for {
+		nc, err := p.Listener.Accept()
+		if err == nil || errors.Is(err, net.ErrClosed) {
+			return nc, err
+		}
+		pause = min(max(2*pause, 10*time.Millisecond), time.Second)
+		p.Log.Warn("cannot accept, waiting", "listen", p.Addr().String(), "pause", pause, "err", err)
+		time.Sleep(pause)
+	}
+}
+
+// Remote returns the peer's address, unmapped; the zero value if it has none.
+func Remote(nc net.Conn) netip.AddrPort { return addrPort(nc.RemoteAddr()) }
+
+// Local returns our address of the connection, unmapped.
+func Local(nc net.Conn) netip.AddrPort { return addrPort(nc.LocalAddr()) }
+
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

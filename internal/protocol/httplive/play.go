@@ -1,0 +1,269 @@
+package httplive
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"weir/internal/config"
+	"weir/internal/config/blocks"
+	"weir/internal/format/mp4"
+	"weir/internal/hub"
+	"weir/internal/media"
+	"weir/internal/sender"
+	"weir/internal/service"
+	"weir/internal/session"
+)
+
+// writeTime is how long one write to a viewer may block.
+const writeTime = 30 * time.Second
+
+// errMissing ends a viewer whose stream did not come in time.
+var errMissing = errors.New("stream is not live")
+
+// play signs a viewer in and sends it the stream until it goes.
+func (s *server) play(w http.ResponseWriter, r *http.Request, f format, vhost *config.Vhost, key hub.Key) {
+	conf, play, root := blocks.HTTPRemux.Of(vhost), blocks.Play.Of(vhost), blocks.VhostRoot.Of(vhost)
+	if conf.OnMissing == "404" && !s.live(key) {
+		http.Error(w, "stream is not live", http.StatusNotFound)
+		return
+	}
+	sess, err := s.env.Desk.Connect(r.Context(), service.Visitor(r, "flv", key.App))
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	log := s.env.Log.With(slog.String("cid", sess.ID))
+	log.Info("HTTP live client", "ip", sess.IP, "url", r.URL.RequestURI(), "host", r.Host)
+	v := &viewer{server: s, w: w, r: r, format: f, session: sess}
+	err = v.run(key, conf, play, root, log)
+	if errors.Is(err, errMissing) && !v.answered {
+		http.Error(w, "stream is not live", http.StatusNotFound)
+	} else if err != nil && !v.answered {
+		refuse(w, err)
+	}
+	sess.Close(err)
+	in, out := sess.Bytes()
+	log.Info("client disconnect peer", "recv", in, "send", out, "err", err)
+}
+
+func (s *server) live(key hub.Key) bool {
+	st := s.env.Hub.Stream(key)
+	return st != nil && st.Live()
+}
+
+func (s *server) headers(h http.Header, r *http.Request, f format) {
+	h.Set("Content-Type", f.mime)
+	h.Set("Cache-Control", "no-store")
+	if r.Header.Get("Origin") != "" && blocks.HTTPServer.In(s.env.Conf.Load()).CrossDomain {
+		service.CORS(h)
+	}
+}
+
+// refuse answers in words.
+func refuse(w http.ResponseWriter, err error) {
+	status := http.StatusForbidden
+	switch {
+	case errors.Is(err, session.ErrFull), errors.Is(err, session.ErrShutdown):
+		status = http.StatusServiceUnavailable
+	case errors.Is(err, session.ErrNoVhost), errors.Is(err, session.ErrNoName):
+		status = http.StatusNotFound
+	}
+	http.Error(w, http.StatusText(status), status)
+}
+
+// viewer is one request that is being answered. Its fields are owned by the
+// goroutine of the request.
+type viewer struct {
+	server  *server
+	w       http.ResponseWriter
+	r       *http.Request
+	format  format
+	session *session.Session
+	stream  *hub.Stream
+
+	answered bool
+	nc       net.Conn // taken over from the HTTP server
+	conn     buffersWriter
+	chunked  bool
+	size     []byte
+	joined   []byte
+	cancel   context.CancelCauseFunc
+	watching sync.WaitGroup
+}
+
+type buffersWriter interface {
+	net.Conn
+	WriteBuffers(b *net.Buffers) (int64, error)
+}
+
+func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.PlayConfig, root *blocks.VhostRootConfig, log *slog.Logger) error {
+	param := ""
+	if v.r.URL.RawQuery != "" {
+		param = "?" + v.r.URL.RawQuery
+	}
+	ask := session.Ask{Key: key, Type: "flv-play", Said: session.Said{Vhost: service.VhostName(v.r), App: key.App, Stream: key.Stream, Param: param,
+		TcURL: "rtmp://" + key.Vhost + "/" + key.App}}
+	gather := play.MWLatency
+	if root.MinLatency {
+		gather = 0
+	}
+	sub, err := v.session.Play(v.r.Context(), ask, hub.Options{Gather: gather})
+	if err != nil {
+		return err
+	}
+	v.stream = sub.Stream()
+	ctx, cancel := context.WithCancelCause(v.session.Context())
+	defer cancel(nil)
+	v.cancel = cancel
+	var late *time.Timer
+	if conf.WaitTimeout > 0 {
+		late = time.AfterFunc(conf.WaitTimeout, func() { cancel(errMissing) })
+		defer late.Stop()
+	}
+	sv := &sender.Viewer{
+		Sub: sub, Encoder: v.encoder(conf, play), MinInterval: play.SendMinInterval, Log: log,
+		// As in SRS an answer ends with the publication.
+		End: func(*hub.EndError) error {
+			if !v.answered {
+				return nil
+			}
+			return errEnded
+		},
+		Write: func(b net.Buffers) error {
+			if !v.answered {
+				if late != nil && !late.Stop() {
+					return errMissing
+				}
+				if err := v.answer(); err != nil {
+					return err
+				}
+			}
+			return v.write(b)
+		},
+	}
+	err = sv.Run(ctx)
+	v.finish(err)
+	if errors.Is(err, errEnded) {
+		return nil
+	}
+	return err
+}
+
+// answer sends the header and takes the connection over.
+func (v *viewer) answer() error {
+	v.answered = true
+	h := v.w.Header()
+	v.server.headers(h, v.r, v.format)
+	if v.format.ext == ".mp4" {
+		h.Set("Content-Type", "video/mp4; codecs=\""+mp4.Codecs(v.stream.Layout())+"\"")
+	}
+	nc, _, err := http.NewResponseController(v.w).Hijack()
+	if err != nil {
+		return fmt.Errorf("take connection over: %w", err)
+	}
+	v.nc = nc
+	v.conn = v.session.Conn(nc).(buffersWriter)
+	v.chunked = v.r.ProtoAtLeast(1, 1)
+	head := []byte("HTTP/1.1 200 OK\r\nConnection: Close\r\n")
+	if v.chunked {
+		h.Set("Transfer-Encoding", "chunked")
+	}
+	for name, values := range h {
+		for _, value := range values {
+			head = fmt.Appendf(head, "%s: %s\r\n", name, value)
+		}
+	}
+	head = append(head, "\r\n"...)
+	v.watching.Go(v.watch)
+	nc.SetWriteDeadline(time.Now().Add(writeTime))
+	_, err = v.conn.Write(head)
+	return err
+}
+
+// watch notices that the viewer has gone. It ends when the connection is
+// closed, which run does.
+func (v *viewer) watch() {
+	var b [512]byte
+	v.nc.SetReadDeadline(time.Time{})
+	for {
+		n, err := v.nc.Read(b[:])
+		v.session.Count(n, 0)
+		if err != nil {
+			v.cancel(errGone)
+			// A write that is blocked would not notice.
+			v.nc.SetWriteDeadline(time.Unix(1, 0))
+			return
+		}
+	}
+}
+
+// Why a viewer's answer ends.
+var (
+	errGone  = errors.New("viewer has gone")
+	errEnded = errors.New("publication ended")
+)
+
+// write sends one batch, as one chunk.
+func (v *viewer) write(b net.Buffers) error {
+	if v.chunked {
+		n := 0
+		for _, p := range b {
+			n += len(p)
+		}
+		v.size = append(strconv.AppendInt(v.size[:0], int64(n), 16), "\r\n"...)
+		b = append(slices.Insert(b, 0, v.size), crlf)
+	}
+	v.nc.SetWriteDeadline(time.Now().Add(writeTime))
+	if _, secure := v.nc.(*tls.Conn); secure {
+		// A TLS connection makes a record of each Write: one is enough.
+		v.joined = v.joined[:0]
+		for _, p := range b {
+			v.joined = append(v.joined, p...)
+		}
+		_, err := v.conn.Write(v.joined)
+		return err
+	}
+	_, err := v.conn.WriteBuffers(&b)
+	return err
+}
+
+var crlf = []byte("\r\n")
+
+// finish ends the answer, well if the stream ended, and closes the connection.
+func (v *viewer) finish(err error) {
+	if v.nc == nil {
+		return
+	}
+	if v.chunked && errors.Is(err, errEnded) {
+		v.nc.SetWriteDeadline(time.Now().Add(time.Second))
+		v.nc.Write([]byte("0\r\n\r\n"))
+	}
+	v.nc.Close()
+	v.watching.Wait()
+}
+
+func (v *viewer) encoder(conf *blocks.HTTPRemuxConfig, play *blocks.PlayConfig) sender.Encoder {
+	if v.format.ext == ".mp4" {
+		return &sender.MP4{}
+	}
+	e := &sender.FLV{}
+	if play.ATC || play.TimeJitter == "off" {
+		e.Times = sender.Source
+	}
+	if conf.DropIfNotMatch {
+		e.Only = sender.Only{NoAudio: !conf.HasAudio, NoVideo: !conf.HasVideo}
+	}
+	if !conf.GuessHasAV {
+		e.Flags = func(*media.Layout) (bool, bool) { return conf.HasAudio, conf.HasVideo }
+	}
+	return e
+}

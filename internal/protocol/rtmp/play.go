@@ -1,0 +1,94 @@
+package rtmp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"weir/internal/config/blocks"
+	"weir/internal/hub"
+	link "weir/internal/link/rtmp"
+	"weir/internal/sender"
+	"weir/internal/session"
+	"weir/internal/wire/rtmp"
+)
+
+// play sends the stream until the client ends that, or its duration is over.
+func (c *conn) play(ctx context.Context, w rtmp.Wish, ask session.Ask) (err error) {
+	vhost, _ := c.env.Conf.Load().Vhost(ask.Key.Vhost)
+	conf, root := blocks.Play.Of(vhost), blocks.VhostRoot.Of(vhost)
+	gather := conf.MWLatency
+	if root.MinLatency {
+		gather = 0
+	}
+	sub, err := c.session.Play(ctx, ask, hub.Options{Gather: gather})
+	if err != nil {
+		return c.refuse(w, err)
+	}
+	defer func() {
+		cause := err
+		if errors.Is(err, link.ErrEnded) {
+			cause = nil
+		}
+		c.session.Leave(cause)
+	}()
+	c.connected(sub.Stream().Key, ask.Said.Param)
+	if err := c.link.StartPlay(); err != nil {
+		return err
+	}
+	v := &sender.Viewer{
+		Sub:         sub,
+		Encoder:     &sender.RTMP{ChunkSize: c.link.ChunkSize(), Times: times(conf)},
+		Write:       func(b net.Buffers) error { return c.link.Write(b...) },
+		MinInterval: conf.SendMinInterval,
+		Until:       w.Duration,
+		Log:         c.log,
+	}
+
+	// The reader returns only after the writer, so the connection has ended when
+	// run returns.
+	ctx, cancel := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		err := v.Run(ctx)
+		if errors.Is(err, sender.ErrDuration) {
+			err = fmt.Errorf("%w (2019)", err)
+			c.link.Status(rtmp.Status{Level: "status", Code: rtmp.PlayComplete, Description: "Play duration is over."})
+		}
+		if ctx.Err() == nil {
+			// Wakes the reader: there is nothing more to play.
+			c.session.Kick(err)
+		}
+	})
+	err = c.control(v)
+	cancel(err)
+	wg.Wait()
+	return err
+}
+
+// control heeds what the player says until it ends or is gone.
+func (c *conn) control(v *sender.Viewer) error {
+	for {
+		e, err := c.link.ReadControl(0)
+		if err != nil {
+			return err
+		}
+		switch e.Kind {
+		case rtmp.Paused:
+			v.Pause(true)
+		case rtmp.Resumed:
+			v.Pause(false)
+		}
+	}
+}
+
+// times says which time players of a vhost get: the publisher's own where atc is
+// on or time_jitter off, else the stream's, which starts at zero for each.
+func times(conf *blocks.PlayConfig) sender.Times {
+	if conf.ATC || conf.TimeJitter == "off" {
+		return sender.Source
+	}
+	return sender.Line
+}

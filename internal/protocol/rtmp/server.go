@@ -1,0 +1,114 @@
+// Package rtmp is the door for RTMP encoders and players.
+//
+// A connection has one goroutine that reads and, while it plays, one more that
+// writes; the reader returns only after the writer. What is said on the wire is
+// in wire/rtmp and link/rtmp; here is what is decided: who may do what, how long
+// silence lasts, and how a refusal is told.
+package rtmp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+
+	"weir/internal/config"
+	"weir/internal/config/blocks"
+	"weir/internal/link"
+	"weir/internal/service"
+	"weir/internal/session"
+)
+
+// Protocol is this package's line in cmd/weir.
+var Protocol = service.Protocol{
+	Name:  "rtmp",
+	Phase: service.Doors,
+	Conf:  []config.Spec{blocks.Root, blocks.VhostRoot, blocks.Publish, blocks.Play},
+	New:   func(env service.Env) (service.Service, error) { return &server{env: env}, nil },
+}
+
+type server struct {
+	env service.Env
+	wg  sync.WaitGroup // connections
+
+	mu        sync.Mutex
+	listeners []net.Listener // guarded by mu
+}
+
+// Bind implements service.Binder.
+func (s *server) Bind(ctx context.Context) error {
+	ls, err := link.ListenAll(ctx, blocks.Root.In(s.env.Conf.Load()).Listen)
+	s.listeners = ls
+	return err
+}
+
+// Unbind implements service.Binder.
+func (s *server) Unbind() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.listeners {
+		l.Close()
+	}
+}
+
+// Listening implements service.Listener.
+func (s *server) Listening() (all []service.Listen) {
+	for _, l := range s.listeners {
+		all = append(all, service.Listen{Name: "RTMP", URL: "tcp://" + l.Addr().String()})
+	}
+	return all
+}
+
+// Run implements service.Service.
+func (s *server) Run(ctx context.Context) error {
+	var accepting sync.WaitGroup
+	for _, l := range s.listeners {
+		accepting.Go(func() {
+			p := link.Patient{Listener: l, Log: s.env.Log}
+			for {
+				nc, err := p.Accept()
+				if err != nil {
+					return
+				}
+				s.wg.Go(func() { s.serve(ctx, nc) })
+			}
+		})
+	}
+	<-ctx.Done()
+	s.Unbind()
+	accepting.Wait()
+	s.wg.Wait()
+	return nil
+}
+
+// serve signs a connection in and sees it through.
+func (s *server) serve(ctx context.Context, nc net.Conn) {
+	defer nc.Close()
+	v := session.Visitor{Protocol: "rtmp", Remote: link.Remote(nc), Local: link.Local(nc), Connects: true}
+	sess, err := s.env.Desk.Connect(ctx, v)
+	if err != nil {
+		s.env.Log.Info("RTMP client refused", "ip", v.Remote.String(), "err", err)
+		return
+	}
+	log := s.env.Log.With(slog.String("cid", sess.ID))
+	log.Info("RTMP client", "ip", v.Remote.String())
+	c := &conn{env: s.env, nc: nc, session: sess, log: log}
+	err = c.run()
+	sess.Close(err)
+	c.logEnd(err)
+}
+
+// end is how a connection ended.
+func (c *conn) logEnd(err error) {
+	in, out := c.session.Bytes()
+	attrs := []any{"recv", in, "send", out}
+	switch {
+	case err == nil || errors.Is(err, net.ErrClosed):
+		c.log.Info("client disconnect peer", attrs...)
+	case session.Code(err) == 1007:
+		c.log.Info("client disconnect peer", append(attrs, "err", err)...)
+	default:
+		c.log.Warn("serve error", append(attrs, "code", session.Code(err), "err", err)...)
+	}
+}

@@ -1,0 +1,263 @@
+package sender
+
+import (
+	"encoding/binary"
+	"net"
+	"time"
+
+	"weir/internal/format/amf"
+	"weir/internal/format/flv"
+	"weir/internal/format/mp4"
+	"weir/internal/media"
+	"weir/internal/wire/rtmp"
+)
+
+// Times says which time viewers get.
+type Times uint8
+
+// The times.
+const (
+	// Line is the stream's own line: repaired, growing, going on over
+	// publications.
+	Line Times = iota
+	// Source is the publisher's own time, as it came (SRS's atc, and
+	// time_jitter off).
+	Source
+)
+
+func (t Times) of(f *media.Frame) time.Duration {
+	if t == Source {
+		return f.Source
+	}
+	return f.DTS
+}
+
+// Only says which kinds of track a viewer gets.
+type Only struct{ NoAudio, NoVideo bool }
+
+func (o Only) takes(k media.Kind) bool {
+	return !(o.NoAudio && k == media.Audio) && !(o.NoVideo && k == media.Video)
+}
+
+// layout returns l without the kinds that are not taken.
+func (o Only) layout(l *media.Layout) *media.Layout {
+	if !o.NoAudio && !o.NoVideo {
+		return l
+	}
+	n := &media.Layout{Meta: l.Meta}
+	for _, t := range l.Tracks {
+		if o.takes(t.Kind) {
+			n.Tracks = append(n.Tracks, t)
+		}
+	}
+	return n
+}
+
+// RTMP encodes for a player. Its shared bytes carry time as the distance to the
+// frame before (chunk headers of type 1), so that players who started at
+// different moments share them although each counts from zero. What starts a
+// player, and starts it again after a gap, are chunk headers of type 0 of its
+// own.
+type RTMP struct {
+	// ChunkSize is what the player was told.
+	ChunkSize int
+	Times     Times
+
+	layout  *media.Layout
+	zero    time.Duration
+	began   bool
+	started []*media.Track // whose chunk stream goes on from the frame before
+}
+
+// csid returns the chunk stream of a track: SRS's for the first ones, so that
+// distances count within one track.
+func csid(t *media.Track) uint32 {
+	switch {
+	case t.Kind == media.Data:
+		return rtmp.CSIDStream
+	case t.ID == 0 && t.Kind == media.Audio:
+		return rtmp.CSIDAudio
+	case t.ID == 0:
+		return rtmp.CSIDVideo
+	}
+	return 64 + 2*uint32(t.ID) + uint32(t.Kind&1)
+}
+
+// Restart implements Encoder.
+func (e *RTMP) Restart() { e.started, e.layout = e.started[:0], nil }
+
+// Append implements Encoder.
+func (e *RTMP) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
+	if !e.began {
+		e.began, e.zero = true, e.Times.of(f)
+		if e.Times == Source {
+			e.zero = 0
+		}
+	}
+	if f.Layout != e.layout {
+		e.layout = f.Layout
+		e.started = e.started[:0]
+		bufs = append(bufs, e.headers(f))
+	}
+	if f.Track.Kind != media.Data && e.goesOn(f.Track) {
+		if b := e.shared(f); b != nil {
+			return append(bufs, b)
+		}
+	}
+	return append(bufs, e.absolute(f))
+}
+
+// goesOn reports whether the track's chunk stream has been started for this
+// viewer, and notes that it is from now on.
+func (e *RTMP) goesOn(t *media.Track) bool {
+	for _, s := range e.started {
+		if s == t {
+			return true
+		}
+	}
+	e.started = append(e.started, t)
+	return false
+}
+
+// shared returns the bytes that all players get, nil if they were made for
+// another chunk size.
+func (e *RTMP) shared(f *media.Frame) []byte {
+	form := media.FormRTMP
+	if e.Times == Source {
+		form = media.FormRTMPSource
+	}
+	b := f.Encoded(form, func(f *media.Frame) []byte {
+		var head [16]byte
+		dst := make([]byte, 0, 4+32+len(f.Payload)+8*(len(f.Payload)/max(1, e.ChunkSize)))
+		dst = binary.BigEndian.AppendUint32(dst, uint32(e.ChunkSize))
+		body := flv.AppendBodyHeader(head[:0], f)
+		if e.Times == Source {
+			return rtmp.AppendParts(dst, e.message(f), e.ChunkSize, body, f.Payload)
+		}
+		delta := uint32(media.Milliseconds(f.DTS) - media.Milliseconds(f.Prev))
+		return rtmp.AppendDelta(dst, csid(f.Track), delta, rtmp.MessageType(flv.Type(f.Track.Kind)), e.ChunkSize, body, f.Payload)
+	})
+	if binary.BigEndian.Uint32(b) != uint32(e.ChunkSize) {
+		return nil
+	}
+	return b[4:]
+}
+
+// time returns the player's time of f in milliseconds; it is never before the
+// start.
+func (e *RTMP) time(f *media.Frame) uint32 {
+	if e.Times == Source {
+		return uint32(media.Milliseconds(f.Source))
+	}
+	return uint32(max(0, media.Milliseconds(f.DTS)-media.Milliseconds(e.zero)))
+}
+
+func (e *RTMP) message(f *media.Frame) rtmp.Message {
+	return rtmp.Message{Type: rtmp.MessageType(flv.Type(f.Track.Kind)), StreamID: rtmp.StreamID, CSID: csid(f.Track), Timestamp: e.time(f)}
+}
+
+func (e *RTMP) absolute(f *media.Frame) []byte {
+	var head [16]byte
+	m := e.message(f)
+	if f.Track.Kind == media.Data {
+		return rtmp.AppendParts(nil, m, e.ChunkSize, f.Payload)
+	}
+	// Where a chunk size of another player stood in the way, the chunk stream
+	// goes on all the same: this header names the same time.
+	return rtmp.AppendParts(nil, m, e.ChunkSize, flv.AppendBodyHeader(head[:0], f), f.Payload)
+}
+
+// headers returns what a player must have before f: metadata and sequence
+// headers.
+func (e *RTMP) headers(f *media.Frame) []byte {
+	var dst []byte
+	at := e.time(f)
+	if f.Layout.Meta != nil {
+		body := amf.Append(nil, "onMetaData")
+		dst = rtmp.AppendParts(dst, rtmp.Message{Type: rtmp.TypeDataAMF0, StreamID: rtmp.StreamID, CSID: rtmp.CSIDStream, Timestamp: at}, e.ChunkSize, body, f.Layout.Meta)
+	}
+	// Sound first, as SRS has it.
+	for _, kind := range []media.Kind{media.Audio, media.Video} {
+		for _, t := range f.Layout.Tracks {
+			if t.Kind != kind {
+				continue
+			}
+			if body, ok := flv.AppendConfigBody(nil, t); ok {
+				dst = rtmp.AppendParts(dst, rtmp.Message{Type: rtmp.MessageType(flv.Type(kind)), StreamID: rtmp.StreamID, CSID: csid(t), Timestamp: at}, e.ChunkSize, body)
+			}
+		}
+	}
+	return dst
+}
+
+// FLV encodes for a viewer of HTTP-FLV: the stream's bytes, with the time of
+// the stream, are the same for all.
+type FLV struct {
+	Only  Only
+	Times Times
+	// Flags says what the file's header promises; nil means what is there.
+	Flags func(l *media.Layout) (audio, video bool)
+
+	headed bool
+	layout *media.Layout
+}
+
+// Restart implements Encoder.
+func (e *FLV) Restart() {}
+
+// Append implements Encoder.
+func (e *FLV) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
+	if f.Layout != e.layout {
+		e.layout = f.Layout
+		var dst []byte
+		if !e.headed {
+			e.headed = true
+			audio, video := f.Layout.Main(media.Audio) != nil, f.Layout.Main(media.Video) != nil
+			if e.Flags != nil {
+				audio, video = e.Flags(f.Layout)
+			}
+			dst = flv.AppendFileHeader(dst, audio, video)
+		}
+		bufs = append(bufs, flv.AppendLayout(dst, e.Only.layout(f.Layout), flv.Timestamp(e.Times.of(f))))
+	}
+	if !e.Only.takes(f.Track.Kind) {
+		return bufs
+	}
+	form := media.FormFLV
+	if e.Times == Source {
+		form = media.FormFLVSource
+	}
+	return append(bufs, f.Encoded(form, func(f *media.Frame) []byte {
+		return flv.AppendFrameTag(make([]byte, 0, flv.TagSize(f)), f, flv.Timestamp(e.Times.of(f)))
+	}))
+}
+
+// MP4 encodes for Media Source Extensions: one movie, fragmented, a fragment a
+// frame.
+type MP4 struct {
+	layout *media.Layout
+	ready  bool
+}
+
+// Restart implements Encoder.
+func (e *MP4) Restart() {}
+
+// Append implements Encoder.
+func (e *MP4) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
+	if f.Layout != e.layout {
+		e.layout = f.Layout
+		head, err := mp4.AppendInit(nil, f.Layout)
+		e.ready = err == nil
+		if e.ready {
+			bufs = append(bufs, head)
+		}
+	}
+	if !e.ready || f.Track.Kind == media.Data {
+		return bufs
+	}
+	b := f.Encoded(media.FormMP4, func(f *media.Frame) []byte { return mp4.AppendFrameFragment(nil, f) })
+	if len(b) == 0 {
+		return bufs
+	}
+	return append(bufs, b)
+}

@@ -1,0 +1,367 @@
+// Package server builds the house: it makes the hub and the desk, hangs the
+// rules and the doors on them as the configuration says, runs everything and
+// ends it in order.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"weir/internal/config"
+	"weir/internal/config/blocks"
+	"weir/internal/control/api"
+	"weir/internal/control/auth"
+	"weir/internal/control/hook"
+	"weir/internal/hub"
+	"weir/internal/service"
+	"weir/internal/session"
+)
+
+// Version is weir's own version; Level is the SRS version whose interface it
+// speaks.
+const (
+	Version = "0.1.0"
+	Level   = "7.0.18"
+)
+
+// Name is what the server calls itself in HTTP and RTMP.
+const Name = "weir/" + Version
+
+// Specs are the blocks that the server itself reads, besides those of the
+// protocols.
+func Specs(protocols []service.Protocol) []config.Spec {
+	specs := []config.Spec{blocks.Root, blocks.HTTPAPI, blocks.HTTPServer, blocks.VhostRoot, blocks.Publish, blocks.Play,
+		blocks.Refer, blocks.Security, blocks.HTTPHooks}
+	have := map[config.Spec]bool{}
+	for _, s := range specs {
+		have[s] = true
+	}
+	for _, p := range protocols {
+		for _, s := range p.Conf {
+			if !have[s] {
+				have[s] = true
+				specs = append(specs, s)
+			}
+		}
+	}
+	return specs
+}
+
+// Options are what a server is made of.
+type Options struct {
+	Conf      *config.Snapshot
+	Log       *slog.Logger
+	Protocols []service.Protocol
+	// PidFile is where the id of the server is kept beside; empty keeps it
+	// nowhere.
+	PidFile string
+	// Ready is told once, when every door is open.
+	Ready func(doors []service.Listen)
+}
+
+// A Server is one running weir.
+type Server struct {
+	options Options
+	env     service.Env
+	group   *service.Group
+	units   []service.Unit
+	failed  chan error
+	state   atomic.Int32
+	hooks   *hook.Hooks
+}
+
+const (
+	starting = iota
+	ready
+	draining
+)
+
+// New makes a server. Nothing is open before Run.
+func New(o Options) (*Server, error) {
+	s := &Server{options: o, failed: make(chan error, 1)}
+	conf := config.NewStore(o.Conf)
+	cwd, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	h := hub.New(func(k hub.Key) hub.Settings {
+		v, _ := conf.Load().Vhost(k.Vhost)
+		p := blocks.Play.Of(v)
+		return hub.Settings{Cache: p.GOPCache, CacheFrames: max(0, p.GOPCacheMaxFrames), Queue: p.QueueLength}
+	})
+	desk := session.New(h, session.Rules{
+		Vhost: func(name string) (string, bool) {
+			v, ok := conf.Load().Vhost(name)
+			if !ok {
+				return "", false
+			}
+			return v.Name, true
+		},
+		Preempt: func(vhost string) session.Preempt {
+			v, _ := conf.Load().Vhost(vhost)
+			switch blocks.Publish.Of(v).Preempt {
+			case "on":
+				return session.PreemptOn
+			case "same_ip":
+				return session.PreemptSameIP
+			}
+			return session.PreemptOff
+		},
+		Max: func() int { return blocks.Root.In(conf.Load()).MaxConnections },
+	})
+	s.env = service.Env{
+		Log: o.Log, Conf: conf, Desk: desk, Hub: h, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{},
+		Identity: service.Identity{Server: Name, Version: Version, Level: Level, ID: serverID(blocks.Root.In(o.Conf).ServerID, o.PidFile),
+			Service: hub.NewID("", 8), PID: os.Getpid(), Started: time.Now(), Cwd: cwd},
+	}
+	s.group = service.NewGroup(o.Log, func(err error) {
+		select {
+		case s.failed <- err:
+		default:
+		}
+	})
+	s.rules()
+	s.web()
+	for _, p := range o.Protocols {
+		env := s.env
+		svc, err := p.New(env)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
+		}
+		if svc != nil {
+			s.add(p.Name, p.Phase, svc)
+		}
+	}
+	return s, nil
+}
+
+func (s *Server) add(name string, phase service.Phase, svc service.Service) {
+	s.units = append(s.units, service.Unit{Name: name, Phase: phase, Service: svc})
+}
+
+// runner makes a service of a function.
+type runner func(ctx context.Context) error
+
+// Run implements service.Service.
+func (r runner) Run(ctx context.Context) error { return r(ctx) }
+
+// rules hangs the access rules and the callbacks on the desk.
+func (s *Server) rules() {
+	conf := s.env.Conf
+	s.hooks = hook.New(s.env, func(vhost string) hook.URLs {
+		v, _ := conf.Load().Vhost(vhost)
+		c := blocks.HTTPHooks.Of(v)
+		if !c.Enabled {
+			return hook.URLs{}
+		}
+		return hook.URLs{OnConnect: c.OnConnect, OnClose: c.OnClose, OnPublish: c.OnPublish, OnUnpublish: c.OnUnpublish, OnPlay: c.OnPlay,
+			OnStop: c.OnStop, OnHLS: c.OnHLS, OnHLSNotify: c.OnHLSNotify, NotifyBytes: blocks.HLS.Of(v).NBNotify}
+	})
+	rules := &auth.Auth{
+		Security: func(vhost string) auth.Security {
+			v, _ := conf.Load().Vhost(vhost)
+			c := blocks.Security.Of(v)
+			sec := auth.Security{On: c.Enabled}
+			for _, r := range c.Rules {
+				// The ones that make no sense were warned of when the file was read.
+				if rule, err := auth.Parse(r.Name, r.Args); err == nil {
+					sec.Rules = append(sec.Rules, rule)
+				}
+			}
+			return sec
+		},
+		Refer: func(vhost string) auth.Refer {
+			v, _ := conf.Load().Vhost(vhost)
+			c := blocks.Refer.Of(v)
+			return auth.Refer{On: c.Enabled, All: c.All, Publish: c.Publish, Play: c.Play}
+		},
+	}
+	s.env.Desk.Authorize(rules, s.hooks)
+	s.env.Desk.Observe(s.hooks)
+	s.add("hooks", service.Base, s.hooks)
+	s.add("desk", service.Base, runner(s.env.Desk.Run))
+}
+
+// web opens the shared HTTP servers that the configuration asks for.
+func (s *Server) web() {
+	snap := s.env.Conf.Load()
+	media, apiConf := blocks.HTTPServer.In(snap), blocks.HTTPAPI.In(snap)
+	check := alive(func() error {
+		switch s.state.Load() {
+		case starting:
+			return errors.New("starting")
+		case draining:
+			return errors.New("stopping")
+		}
+		return nil
+	})
+	one := blocks.OnePort(snap)
+	if media.Enabled {
+		w := &web{name: "HTTP-Server", listens: media.Listen, handler: s.env.Media, env: s.env}
+		if media.HTTPS.Enabled {
+			w.tls = &webTLS{"HTTPS-Server", media.HTTPS.Listen, media.HTTPS.Key, media.HTTPS.Cert}
+		}
+		s.env.Media.Handle(service.OrderAPI, check)
+		s.add("http_server", service.Doors, w)
+	}
+	if !apiConf.Enabled {
+		return
+	}
+	a := api.New(s.env, s.apiSettings())
+	s.add("api", service.API, a)
+	if media.Enabled {
+		if one {
+			s.env.Media.Handle(service.OrderAPI, a.HandleShared)
+			return
+		}
+		s.env.Media.Handle(service.OrderAPI, a.HandleMedia)
+	}
+	w := &web{name: "HTTP-API", listens: apiConf.Listen, handler: s.env.API, env: s.env}
+	if apiConf.HTTPS.Enabled {
+		w.tls = &webTLS{"HTTPS-API", blocks.APITLSListen(snap), apiConf.HTTPS.Key, apiConf.HTTPS.Cert}
+	}
+	s.env.API.Handle(service.OrderAPI, check)
+	s.env.API.Handle(service.OrderFiles, a.Handle)
+	s.add("http_api", service.Doors, w)
+}
+
+func (s *Server) apiSettings() api.Settings {
+	conf := s.env.Conf
+	return api.Settings{
+		Vhosts: func() (vs []api.Vhost) {
+			for _, v := range conf.Load().Vhosts() {
+				if v.Enabled {
+					hls := blocks.HLS.Of(v)
+					vs = append(vs, api.Vhost{Name: v.Name, HLS: hls.Enabled, HLSFragment: hls.Fragment})
+				}
+			}
+			return vs
+		},
+		Auth: func() (bool, string, string) {
+			c := blocks.HTTPAPI.In(conf.Load()).Auth
+			return c.Enabled, c.Username, c.Password
+		},
+		CrossDomain: func() bool { return blocks.HTTPServer.In(conf.Load()).CrossDomain },
+		Raw: func() (r api.Raw) {
+			c := blocks.HTTPAPI.In(conf.Load())
+			r.Enabled, r.CrossDomain = c.Enabled, c.CrossDomain
+			if len(c.Listen) > 0 {
+				r.Listen = c.Listen[0]
+			}
+			r.RawAPI.Enabled, r.RawAPI.AllowReload = c.RawAPI.Enabled, c.RawAPI.AllowReload
+			return r
+		},
+		Listening: s.group.Listening,
+	}
+}
+
+// Run opens the doors and serves until ctx is done or a part fails. The cause of
+// ctx says how to end: [ErrGraceful] waits for those who are there.
+func (s *Server) Run(ctx context.Context) error {
+	if err := s.group.Start(ctx, s.units...); err != nil {
+		return err
+	}
+	s.state.Store(ready)
+	doors := s.group.Listening()
+	for _, d := range doors {
+		s.env.Log.Info(d.Name + " listen at " + d.URL)
+	}
+	if s.options.Ready != nil {
+		s.options.Ready(doors)
+	}
+	var failure error
+	select {
+	case <-ctx.Done():
+		if errors.Is(context.Cause(ctx), ErrGraceful) {
+			s.drain()
+		}
+	case failure = <-s.failed:
+		s.env.Log.Error("a part of the server failed, stopping", "err", failure)
+	}
+	s.stop()
+	return errors.Join(failure, s.group.Err())
+}
+
+// ErrGraceful is the cause that makes Run wait until everybody has left.
+var ErrGraceful = errors.New("graceful stop")
+
+// drain lets nobody new in and waits until the last session has ended, as SRS
+// does at SIGQUIT.
+func (s *Server) drain() {
+	root := blocks.Root.In(s.env.Conf.Load())
+	s.state.Store(draining)
+	s.env.Log.Info("graceful stop: waiting before the doors close", "wait", root.GraceStartWait)
+	time.Sleep(root.GraceStartWait)
+	s.group.Unbind(service.Doors)
+	for pause := time.Duration(0); ; pause = min(time.Second, pause+100*time.Millisecond) {
+		n, _ := s.env.Desk.Len()
+		if n == 0 {
+			break
+		}
+		s.env.Log.Info("graceful stop: waiting for sessions", "sessions", n)
+		time.Sleep(pause)
+	}
+	time.Sleep(root.GraceFinalWait)
+}
+
+const (
+	// tailTime is how long publishers have to end, and then viewers to get what
+	// is left.
+	tailTime = time.Second
+	// partTime is how long a phase's parts have to stop.
+	partTime = 2 * time.Second
+)
+
+// stop ends everything, in the order in which nothing is lost: publishers
+// first, then what reads the streams to their end, viewers, notifications.
+func (s *Server) stop() {
+	s.state.Store(draining)
+	s.env.Log.Info("stopping")
+	s.group.Unbind(service.Doors)
+	d := s.env.Desk
+	d.Shut(session.ErrShutdown)
+	publishes := func(x *session.Session) bool { act, _, _ := x.Doing(); return act == session.Publish }
+	d.End(session.ErrShutdown, publishes)
+	for deadline := time.Now().Add(tailTime); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		busy := false
+		for x := range d.Sessions() {
+			busy = busy || publishes(x)
+		}
+		if !busy {
+			break
+		}
+	}
+	s.group.Stop(service.Sinks, partTime)
+	d.End(session.ErrShutdown, nil)
+	s.group.Stop(service.Doors, partTime)
+	s.group.Stop(service.API, partTime)
+	s.group.Stop(service.Base, partTime)
+}
+
+// Reload takes a new configuration, which has been read and is sound. What is
+// read at each use follows it at once; what needs a restart is named.
+func (s *Server) Reload(next *config.Snapshot) {
+	old := s.env.Conf.Load()
+	changes := config.Diff(old, next)
+	if len(changes) == 0 {
+		s.env.Log.Info("reload: nothing has changed")
+		return
+	}
+	s.env.Conf.Swap(next)
+	for _, c := range changes {
+		where := c.Path
+		if c.Vhost != "" {
+			where += " of " + c.Vhost
+		}
+		if c.Reload == "restart" {
+			s.env.Log.Warn("reload: " + where + " has changed and needs a restart")
+		} else {
+			s.env.Log.Info("reload: " + where + " has changed")
+		}
+	}
+}
