@@ -305,7 +305,14 @@ func (c Config) AppendADTS(dst []byte, size int) []byte {
 			}
 		}
 	}
-	ch := c.ChannelConfig & 7
+	ch := c.ChannelConfig
+	if ch == 0 || ch > 7 { // no room for it: go by the number of channels
+		ch = c.Channels
+		if ch == 8 {
+			ch = 7
+		}
+		ch &= 7
+	}
 	return append(dst,
 		0xff, 0xf1, // MPEG-4, no checksum
 		byte(profile<<6|freq<<2|ch>>2),

@@ -1,0 +1,290 @@
+// Package mpegts writes MPEG transport streams (ISO/IEC 13818-1) of one
+// program with at most one picture and one sound, as HLS and HTTP-TS want
+// them.
+//
+// A [Muxer] keeps the continuity counters, so what it appends call after call
+// is one stream, and may be cut into segments wherever [Muxer.AppendTables] is
+// called. Numbers are those of SRS: program 1, PMT on PID 0x1001, picture on
+// 0x100, sound on 0x101. The program clock is the decoding time of the picture,
+// or of the sound if there is no picture.
+//
+// Carried are H.264, H.265, AAC, MP3, AC-3 and E-AC-3. Into a warm buffer
+// nothing is allocated.
+package mpegts
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"weir/internal/media"
+	"weir/internal/media/aac"
+	"weir/internal/media/h264"
+	"weir/internal/media/h265"
+	"weir/internal/media/nal"
+)
+
+// PacketSize is the size of a packet, in bytes.
+const PacketSize = 188
+
+// The PIDs that are used.
+const (
+	PIDTables = 0x0000 // PAT
+	PIDMap    = 0x1001 // PMT
+	PIDVideo  = 0x0100
+	PIDAudio  = 0x0101
+)
+
+// ErrFrame means that a frame has no form in a transport stream.
+var ErrFrame = errors.New("mpegts: bad frame")
+
+// Stream types (ISO/IEC 13818-1 table 2-34; 0x81 and 0x87 of ATSC A/52).
+const (
+	typeMP3MPEG1 = 0x03
+	typeMP3MPEG2 = 0x04
+	typeAAC      = 0x0f
+	typeH264     = 0x1b
+	typeH265     = 0x24
+	typeAC3      = 0x81
+	typeEAC3     = 0x87
+)
+
+func streamType(t *media.Track) byte {
+	switch t.Codec {
+	case media.H264:
+		return typeH264
+	case media.H265:
+		return typeH265
+	case media.AAC:
+		return typeAAC
+	case media.MP3:
+		if t.SampleRate != 0 && t.SampleRate < 32000 {
+			return typeMP3MPEG2
+		}
+		return typeMP3MPEG1
+	case media.AC3:
+		return typeAC3
+	case media.EAC3:
+		return typeEAC3
+	}
+	return 0
+}
+
+// Supported reports whether tracks like t are carried.
+func Supported(t *media.Track) bool { return streamType(t) != 0 }
+
+// A Muxer makes one transport stream. One goroutine uses it at a time.
+type Muxer struct {
+	video, audio *media.Track
+	tables       [2 * PacketSize]byte
+	// Continuity counters: the next value of each PID.
+	tablesCC, videoCC, audioCC byte
+
+	length     int    // bytes of a unit's length in the payload
+	parameters []byte // parameter sets with start codes
+	adts       aac.Config
+	pes        []byte // the packet in the making
+}
+
+// NewMuxer returns a muxer of the first track of each kind that is carried.
+func NewMuxer(l *media.Layout) *Muxer {
+	m := &Muxer{pes: make([]byte, 0, 64<<10)}
+	m.SetLayout(l)
+	return m
+}
+
+// SetLayout goes over to another layout within the stream. Tables should
+// follow.
+func (m *Muxer) SetLayout(l *media.Layout) {
+	m.video, m.audio = first(l, media.Video), first(l, media.Audio)
+	m.parameters, m.length, m.adts = nil, 4, aac.Config{}
+	if m.video != nil {
+		m.configure(m.video)
+	}
+	if m.audio != nil && m.audio.Codec == media.AAC {
+		c, err := aac.ParseConfig(m.audio.Config)
+		if err != nil { // the track says enough for a header
+			c = aac.Config{Type: aac.TypeLC, SampleRate: m.audio.SampleRate, Channels: m.audio.Channels}
+		}
+		m.adts = c
+	}
+	m.makeTables()
+}
+
+func first(l *media.Layout, k media.Kind) *media.Track {
+	if l != nil {
+		for _, t := range l.Tracks {
+			if t.Kind == k && Supported(t) {
+				return t
+			}
+		}
+	}
+	return nil
+}
+
+// configure takes the parameter sets out of the configuration. Without them
+// the stream must bring its own.
+func (m *Muxer) configure(t *media.Track) {
+	var sets [][]byte
+	if t.Codec == media.H264 {
+		if c, err := h264.ParseConfig(t.Config); err == nil {
+			m.length = c.LengthSize
+			sets = append(append(sets, c.SPS...), c.PPS...)
+		}
+	} else if c, err := h265.ParseConfig(t.Config); err == nil {
+		m.length = c.LengthSize
+		for _, typ := range []byte{h265.TypeVPS, h265.TypeSPS, h265.TypePPS} {
+			sets = append(sets, c.Units(typ)...)
+		}
+	}
+	for _, s := range sets {
+		m.parameters = append(append(m.parameters, 0, 0, 0, 1), s...)
+	}
+}
+
+// Carries reports whether f belongs to one of the muxer's tracks.
+func (m *Muxer) Carries(f *media.Frame) bool {
+	return carries(m.video, f) || carries(m.audio, f)
+}
+
+func carries(t *media.Track, f *media.Frame) bool {
+	return t != nil && t.Kind == f.Track.Kind && t.ID == f.Track.ID && t.Codec == f.Track.Codec
+}
+
+// AppendTables appends the PAT and the PMT. They belong at the start of each
+// segment, and in an endless stream at least every half second.
+func (m *Muxer) AppendTables(dst []byte) []byte {
+	m.tables[3] = 0x10 | m.tablesCC
+	m.tables[PacketSize+3] = 0x10 | m.tablesCC
+	m.tablesCC = (m.tablesCC + 1) & 15
+	return append(dst, m.tables[:]...)
+}
+
+// AppendFrame appends f, decoded at dts and presented f.CTO later. Frames of
+// tracks that the muxer does not carry append nothing. On an error, which
+// wraps [ErrFrame], nothing is appended either.
+func (m *Muxer) AppendFrame(dst []byte, f *media.Frame, dts time.Duration) ([]byte, error) {
+	switch {
+	case carries(m.audio, f):
+		return m.appendAudio(dst, f, nil, dts)
+	case !carries(m.video, f):
+		return dst, nil
+	}
+	pes := append(m.pes[:0], 0, 0, 1, streamVideo, 0, 0)
+	pes = appendTimes(pes, ticks(dts+f.CTO), ticks(dts))
+	pes, err := m.appendUnits(pes, f)
+	m.pes = pes
+	if err != nil {
+		return dst, fmt.Errorf("%w: %v: %w", ErrFrame, f.Track.Codec, err)
+	}
+	// Zero says that the length is unknown, for picture only.
+	if n := len(pes) - 6; n <= 0xffff {
+		pes[4], pes[5] = byte(n>>8), byte(n)
+	}
+	return appendPackets(dst, PIDVideo, &m.videoCC, pes, ticks(dts), f.Key), nil
+}
+
+// AppendAudio appends audio frames of one track as one packet of the
+// elementary stream, as far as it can hold them; the first is heard at pts,
+// the others by their distance to the first.
+func (m *Muxer) AppendAudio(dst []byte, pts time.Duration, frames ...*media.Frame) ([]byte, error) {
+	if len(frames) == 0 || !carries(m.audio, frames[0]) {
+		return dst, nil
+	}
+	return m.appendAudio(dst, frames[0], frames[1:], pts)
+}
+
+// maxAudio is how many bytes of sound go into a packet of the elementary
+// stream, whose length has 16 bits.
+const maxAudio = 60000
+
+func (m *Muxer) appendAudio(dst []byte, f *media.Frame, more []*media.Frame, pts time.Duration) ([]byte, error) {
+	start, cc := len(dst), m.audioCC
+	base := f.DTS
+	for {
+		id := byte(streamAudio)
+		if f.Track.Codec == media.AC3 || f.Track.Codec == media.EAC3 {
+			id = streamPrivate
+		}
+		at := pts + f.DTS - base
+		pes := append(m.pes[:0], 0, 0, 1, id, 0, 0)
+		pes = appendTimes(pes, ticks(at), ticks(at))
+		for {
+			limit := maxAudio
+			if f.Track.Codec == media.AAC {
+				limit = aac.MaxFrame
+				if len(f.Payload) <= limit {
+					pes = m.adts.AppendADTS(pes, len(f.Payload))
+				}
+			}
+			if len(f.Payload) > limit {
+				m.audioCC = cc
+				return dst[:start], fmt.Errorf("%w: %v of %d bytes", ErrFrame, f.Track.Codec, len(f.Payload))
+			}
+			pes = append(pes, f.Payload...)
+			if len(more) == 0 || len(pes)+len(more[0].Payload) > maxAudio {
+				break
+			}
+			f, more = more[0], more[1:]
+		}
+		n := len(pes) - 6
+		pes[4], pes[5] = byte(n>>8), byte(n)
+		m.pes = pes
+		clock := noClock
+		if m.video == nil {
+			clock = ticks(at)
+		}
+		dst = appendPackets(dst, PIDAudio, &m.audioCC, pes, clock, m.video == nil)
+		if len(more) == 0 {
+			return dst, nil
+		}
+		f, more = more[0], more[1:]
+	}
+}
+
+// Access unit delimiters, any type of slice.
+var (
+	audH264 = []byte{0, 0, 0, 1, h264.TypeAUD, 0xf0}
+	audH265 = []byte{0, 0, 0, 1, h265.TypeAUD << 1, 1, 0x50}
+)
+
+// appendUnits appends f with start codes: a delimiter first, then before a key
+// frame the parameter sets, unless it brings its own.
+func (m *Muxer) appendUnits(dst []byte, f *media.Frame) ([]byte, error) {
+	typ, aud, aut, sps := h264.Type, audH264, byte(h264.TypeAUD), byte(h264.TypeSPS)
+	if f.Track.Codec == media.H265 {
+		typ, aud, aut, sps = h265.Type, audH265, h265.TypeAUD, h265.TypeSPS
+	}
+	dst = append(dst, aud...)
+	if f.Key && !has(f.Payload, m.length, typ, sps) {
+		dst = append(dst, m.parameters...)
+	}
+	for n, b := 0, f.Payload; len(b) > 0; n++ {
+		if n == nal.MaxUnits {
+			return dst, nal.ErrUnits
+		}
+		unit, rest, err := nal.Next(b, m.length)
+		if err != nil {
+			return dst, err
+		}
+		b = rest
+		if len(unit) > 0 && typ(unit) != aut {
+			dst = append(append(dst, 0, 0, 0, 1), unit...)
+		}
+	}
+	return dst, nil
+}
+
+func has(b []byte, size int, typ func([]byte) byte, want byte) bool {
+	for n := 0; len(b) > 0 && n < nal.MaxUnits; n++ {
+		unit, rest, err := nal.Next(b, size)
+		if err != nil {
+			return false
+		}
+		if typ(unit) == want {
+			return true
+		}
+		b = rest
+	}
+	return false
+}

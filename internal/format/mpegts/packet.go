@@ -1,0 +1,155 @@
+package mpegts
+
+import (
+	"time"
+
+	"weir/internal/media"
+)
+
+// Stream ids (ISO/IEC 13818-1 table 2-22).
+const (
+	streamPrivate = 0xbd
+	streamAudio   = 0xc0
+	streamVideo   = 0xe0
+)
+
+// noClock stands for a packet without program clock reference.
+const noClock = ^uint64(0)
+
+// ticks returns d in ticks of 90 kHz, as 33 bits hold it.
+func ticks(d time.Duration) uint64 { return uint64(media.Ticks(d, 90000)) & (1<<33 - 1) }
+
+// appendTimes appends what follows the length in the header of a PES packet
+// (2.4.3.6): flags and times, the decoding time only if it differs.
+func appendTimes(dst []byte, pts, dts uint64) []byte {
+	if pts == dts {
+		return appendTime(append(dst, 0x84, 0x80, 5), 2, pts)
+	}
+	dst = appendTime(append(dst, 0x84, 0xc0, 10), 3, pts)
+	return appendTime(dst, 1, dts)
+}
+
+func appendTime(dst []byte, mark byte, t uint64) []byte {
+	return append(dst, mark<<4|byte(t>>29)&0x0e|1, byte(t>>22), byte(t>>14)|1, byte(t>>7), byte(t<<1)|1)
+}
+
+// appendPackets cuts a PES packet into packets of the transport stream. The
+// clock, unless noClock, and the random access mark go into the first.
+func appendPackets(dst []byte, pid uint16, cc *byte, pes []byte, clock uint64, access bool) []byte {
+	for first := true; len(pes) > 0; first = false {
+		at := len(dst)
+		dst = append(dst, 0x47, byte(pid>>8), byte(pid), 0x10|*cc)
+		*cc = (*cc + 1) & 15
+		if first {
+			dst[at+1] |= 0x40 // payload_unit_start_indicator
+			if clock != noClock || access {
+				dst = appendAdaptation(dst, clock, access)
+				dst[at+3] |= 0x20
+			}
+		}
+		room := at + PacketSize - len(dst)
+		if len(pes) < room {
+			dst = stuff(dst, at, room-len(pes))
+			room = len(pes)
+		}
+		dst = append(dst, pes[:room]...)
+		pes = pes[room:]
+	}
+	return dst
+}
+
+// appendAdaptation appends an adaptation field (2.4.3.4).
+func appendAdaptation(dst []byte, clock uint64, access bool) []byte {
+	flags := byte(0)
+	if access {
+		flags = 0x40
+	}
+	if clock == noClock {
+		return append(dst, 1, flags)
+	}
+	return append(dst, 7, flags|0x10, byte(clock>>25), byte(clock>>17), byte(clock>>9), byte(clock>>1), byte(clock<<7)|0x7e, 0)
+}
+
+// stuff makes the adaptation field of the packet at at n bytes longer.
+func stuff(dst []byte, at, n int) []byte {
+	if dst[at+3]&0x20 != 0 {
+		dst[at+4] += byte(n)
+	} else {
+		dst[at+3] |= 0x20
+		dst = append(dst, byte(n-1))
+		n--
+		if n > 0 {
+			dst = append(dst, 0) // no flags
+			n--
+		}
+	}
+	for range n {
+		dst = append(dst, 0xff)
+	}
+	return dst
+}
+
+// makeTables prepares the packets of PAT and PMT, all but their counters.
+func (m *Muxer) makeTables() {
+	pat := []byte{0x00, 0xb0, 13, 0, 1, 0xc1, 0, 0, 0, 1, 0xe0 | PIDMap>>8, PIDMap & 0xff}
+	clock := byte(PIDVideo & 0xff)
+	if m.video == nil {
+		clock = PIDAudio & 0xff
+	}
+	pmt := []byte{0x02, 0xb0, 0, 0, 1, 0xc1, 0, 0, 0xe0 | PIDVideo>>8, clock, 0xf0, 0}
+	if m.video != nil {
+		pmt = appendStream(pmt, m.video, PIDVideo)
+	}
+	if m.audio != nil {
+		pmt = appendStream(pmt, m.audio, PIDAudio)
+	}
+	pmt[2] = byte(len(pmt) - 3 + 4)
+	putTable(m.tables[:PacketSize], PIDTables, pat)
+	putTable(m.tables[PacketSize:], PIDMap, pmt)
+}
+
+// appendStream appends a stream of the PMT, with a registration descriptor
+// where the stream type alone is not known to all.
+func appendStream(dst []byte, t *media.Track, pid uint16) []byte {
+	name := ""
+	switch t.Codec {
+	case media.H265:
+		name = "HEVC"
+	case media.AC3:
+		name = "AC-3"
+	case media.EAC3:
+		name = "EAC3"
+	}
+	dst = append(dst, streamType(t), 0xe0|byte(pid>>8), byte(pid), 0xf0)
+	if name == "" {
+		return append(dst, 0)
+	}
+	return append(append(dst, 6, 5, 4), name...)
+}
+
+// putTable writes a section into a packet, with checksum and stuffing.
+func putTable(packet []byte, pid uint16, section []byte) {
+	b := append(packet[:0], 0x47, 0x40|byte(pid>>8), byte(pid), 0x10, 0)
+	b = append(b, section...)
+	sum := checksum(section)
+	b = append(b, byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum))
+	for len(b) < PacketSize {
+		b = append(b, 0xff)
+	}
+}
+
+// checksum is the CRC of annex A.
+func checksum(b []byte) uint32 {
+	sum := ^uint32(0)
+	for _, c := range b {
+		sum ^= uint32(c) << 24
+		for range 8 {
+			if sum&0x80000000 != 0 {
+				sum = sum<<1 ^ 0x04c11db7
+			} else {
+				sum <<= 1
+			}
+		}
+	}
+	return sum
+}
