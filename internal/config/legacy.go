@@ -62,7 +62,7 @@ func (t *transform) root(root *Directive) {
 	for _, d := range root.Children {
 		switch d.Name {
 		case "rtc_server":
-			for _, c := range take(d, "perf_stat", "queue_length") {
+			for _, c := range take(d, "perf_stat", "queue_length", "sendmmsg", "gso", "padding") {
 				t.drop(c, "rtc_server."+c.Name)
 			}
 		case "srt_server":

@@ -39,7 +39,7 @@ func Files(root string, specs []config.Spec) ([]File, error) {
 	}
 	out := []File{{docsFile, docs}}
 	out = append(out, reference(specs)...)
-	out = append(out, File{fullConf, full(specs)})
+	out = append(out, File{fullConf, full(specs)}, File{compatFile, compatDoc(specs)})
 	return out, nil
 }
 
