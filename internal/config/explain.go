@@ -236,7 +236,7 @@ func Explain(specs []Spec, name string) (string, error) {
 		var b strings.Builder
 		fmt.Fprintf(&b, "%s stands in several blocks; ask for one of:\n", name)
 		for _, i := range found {
-			fmt.Fprintf(&b, "  %-40s %s\n", i.Path, firstSentence(i.Doc))
+			fmt.Fprintf(&b, "  %-40s %s\n", i.Path, strings.TrimPrefix(firstSentence(i.Doc), i.Name+" "))
 		}
 		return b.String(), nil
 	}
@@ -287,7 +287,7 @@ func explain(b *strings.Builder, i Info, all []Info) {
 	b.WriteByte('\n')
 	for _, c := range all {
 		if rest, ok := strings.CutPrefix(c.Path, i.Path+"."); ok && !strings.Contains(rest, ".") {
-			fmt.Fprintf(b, "  %-28s %s\n", c.Name, firstSentence(c.Doc))
+			fmt.Fprintf(b, "  %-28s %s\n", c.Name, strings.TrimPrefix(firstSentence(c.Doc), c.Name+" "))
 		}
 	}
 }
