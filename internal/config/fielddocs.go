@@ -24,6 +24,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.HLSConfig.Enabled":                 "Enabled turns HLS on for the vhost.",
 	"weir/internal/config/blocks.HLSConfig.EntryPrefix":             "EntryPrefix is put before each segment in the playlist.",
 	"weir/internal/config/blocks.HLSConfig.FMP4File":                "FMP4File is the name of such a segment.",
+	"weir/internal/config/blocks.HLSConfig.Files":                   "Files writes segments and playlists below hls_path. With off they are served\nfrom memory only. It is a directive of weir.",
 	"weir/internal/config/blocks.HLSConfig.Fragment":                "Fragment is the least duration of a segment; it ends at the next key frame.",
 	"weir/internal/config/blocks.HLSConfig.FragmentsPerKey":         "FragmentsPerKey is for how many segments a key is used.",
 	"weir/internal/config/blocks.HLSConfig.InitFile":                "InitFile is the name of what such segments begin with.",

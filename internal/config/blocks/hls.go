@@ -31,6 +31,10 @@ type HLSConfig struct {
 	// Path is the directory of the files. It is made if it is missing.
 	Path string `conf:"hls_path" default:"./objs/nginx/html" reload:"now"`
 
+	// Files writes segments and playlists below hls_path. With off they are served
+	// from memory only. It is a directive of weir.
+	Files bool `conf:"hls_files" default:"on" reload:"now" since:"weir"`
+
 	// M3U8File is the name of the playlist below hls_path, with [vhost], [app] and
 	// [stream].
 	M3U8File string `conf:"hls_m3u8_file" default:"[app]/[stream].m3u8" reload:"now"`
