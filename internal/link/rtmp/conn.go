@@ -172,6 +172,18 @@ func (c *Conn) proxyHeader() error {
 // or the zero Addr. Anybody can say so: it is for the log.
 func (c *Conn) Proxied() netip.Addr { return c.proxied }
 
+// Remote and Local return the addresses of the connection, IPv4 ones never in
+// IPv6 form; the zero AddrPort if it has none, as a pipe.
+func (c *Conn) Remote() netip.AddrPort { return addrPort(c.nc.RemoteAddr()) }
+
+// Local returns our address; see Remote.
+func (c *Conn) Local() netip.AddrPort { return addrPort(c.nc.LocalAddr()) }
+
+func addrPort(a net.Addr) netip.AddrPort {
+	ap, _ := netip.ParseAddrPort(a.String())
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
 // Schema says how the handshake was made.
 func (c *Conn) Schema() rtmp.Schema { return c.schema }
 
@@ -199,7 +211,10 @@ func (c *Conn) next() (rtmp.Message, rtmp.Event, error) {
 	if pending > maxReplies {
 		return m, event, errReplies
 	}
-	return m, event, c.flush()
+	// An encoder that has said all may be gone before our answer, but what it
+	// said counts. If it is gone, reading will tell.
+	c.flush()
+	return m, event, nil
 }
 
 // say lets the server say something and sends it.
@@ -231,9 +246,7 @@ func (c *Conn) ReadWish(timeout time.Duration) (rtmp.Wish, error) {
 	c.mu.Lock()
 	event, err := c.server.Next()
 	c.mu.Unlock()
-	if err == nil {
-		err = c.flush()
-	}
+	c.flush() // see next
 	for err == nil && event.Kind != rtmp.Wished {
 		_, event, err = c.next()
 	}
@@ -346,9 +359,7 @@ func (c *Conn) ReadCommand(timeout time.Duration) (rtmp.Command, error) {
 		if err != nil {
 			return rtmp.Command{}, err
 		}
-		if err := c.flush(); err != nil {
-			return rtmp.Command{}, err
-		}
+		c.flush()
 	}
 }
 
@@ -384,59 +395,4 @@ func (c *Conn) Linger(d time.Duration) {
 	c.begin(d)
 	// LimitReader: a publisher that does not listen is not listened to for long.
 	io.Copy(io.Discard, io.LimitReader(&c.socket, 4<<20))
-}
-
-// A Peer is the conversation of a [Conn] that was taken apart.
-type Peer struct {
-	reader *rtmp.Reader
-	server *rtmp.Server
-	base   uint64
-}
-
-// Detach takes the Conn apart, for a send loop that reads and writes the socket
-// itself: the connection with deadlines removed, and the conversation. No other
-// call may be under way, and none may follow. If the context is done already
-// the error is its cause, and Close is still needed; else its end does nothing
-// any more.
-func (c *Conn) Detach() (net.Conn, *Peer, error) {
-	if err := c.flush(); err != nil {
-		return nil, nil, err
-	}
-	if !c.stop() {
-		return nil, nil, context.Cause(c.ctx)
-	}
-	c.nc.SetDeadline(time.Time{})
-	c.reader.SetSource(nil)
-	return c.nc, &Peer{c.reader, c.server, c.base}, nil
-}
-
-// Feed takes bytes that the client sent, which may be none, and appends the
-// answers to dst. It calls event for all but rtmp.None; [rtmp.Ended] among them.
-// The first call also handles what was read before Detach.
-func (p *Peer) Feed(dst, b []byte, event func(rtmp.Event)) ([]byte, error) {
-	p.reader.Feed(b)
-	for {
-		m, ok, err := p.reader.Next()
-		if !ok || err != nil {
-			return p.server.Take(dst), err
-		}
-		p.server.Received(p.base + p.reader.Received())
-		e, err := p.server.Handle(m)
-		if err != nil {
-			return p.server.Take(dst), fmt.Errorf("%v message: %w", m.Type, err)
-		}
-		if p.server.Pending() > maxReplies {
-			return dst, errReplies
-		}
-		if e.Kind != rtmp.None {
-			event(e)
-		}
-	}
-}
-
-// Say lets the server say something, such as [rtmp.Server.Status], and appends it
-// to dst.
-func (p *Peer) Say(dst []byte, f func(s *rtmp.Server)) []byte {
-	f(p.server)
-	return p.server.Take(dst)
 }

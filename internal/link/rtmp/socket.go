@@ -35,6 +35,7 @@ type socket struct {
 	// Owned by whoever has the turn.
 	scratch []byte
 	bufs    net.Buffers
+	failed  error // what may have cut a message, so that no more can follow
 }
 
 func (s *socket) bind(ctx context.Context, nc net.Conn, writeTimeout time.Duration) {
@@ -112,6 +113,9 @@ func (s *socket) write(b net.Buffers) error {
 // put writes; the caller has the turn.
 func (s *socket) put(b net.Buffers, timeout time.Duration) error {
 	s.scratch = s.take(s.scratch[:0])
+	if s.failed != nil {
+		return s.failed
+	}
 	// A copy, because WriteTo changes the slice, which may be a caller's.
 	s.bufs = append(append(s.bufs[:0], s.scratch), b...)
 	s.nc.SetWriteDeadline(time.Now().Add(timeout))
@@ -128,7 +132,8 @@ func (s *socket) put(b net.Buffers, timeout time.Duration) error {
 	if cap(s.scratch) > maxScratch {
 		s.scratch = nil
 	}
-	return s.explain(err)
+	s.failed = s.explain(err)
+	return s.failed
 }
 
 // maxScratch is how much memory a connection keeps for small things to send.

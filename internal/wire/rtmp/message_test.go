@@ -241,3 +241,57 @@ func FuzzMessage(f *testing.F) {
 		}
 	})
 }
+
+// A whole conversation, out of any bytes.
+func FuzzServer(f *testing.F) {
+	talk := func(commands ...[]any) (b []byte) {
+		for i, c := range commands {
+			b = AppendMessage(b, Message{Type: TypeCommandAMF0, CSID: CSIDCommand, StreamID: 1,
+				Payload: AppendCommand(nil, c[0].(string), float64(i+1), c[1:]...)}, DefaultChunkSize)
+		}
+		return b
+	}
+	connect := []any{"connect", amf.Object{{Key: "tcUrl", Value: "rtmp://h/live"}, {Key: "capsEx", Value: 1}}}
+	f.Add(talk(connect, []any{"releaseStream", nil, "s"}, []any{"FCPublish", nil, "s"}, []any{"createStream", nil},
+		[]any{"publish", nil, "s", "live"}, []any{"FCUnpublish", nil, "s"}, []any{"publish", nil, "t"}, []any{"play", nil, "t"}))
+	f.Add(talk(connect, []any{"play", nil, "s", -2000, 5}, []any{"pause", nil, true}, []any{"play", nil, "t"}, []any{"closeStream", nil}))
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		s, r := NewServer(), NewReader(nil, Limits{Message: 1 << 16, Streams: 8, Partial: 1 << 18})
+		r.Feed(wire)
+		for {
+			m, ok, err := r.Next()
+			if !ok || err != nil {
+				return
+			}
+			s.Received(r.Received())
+			e, err := s.Handle(m)
+			for ; err == nil && e.Kind != None; e, err = s.Next() {
+				switch e.Kind {
+				case Connect:
+					if e.Connect.TcURL == "" {
+						t.Fatal("connect without tcUrl")
+					}
+					s.Accept(Reply{})
+				case Wished:
+					if e.Wish.Duration < 0 {
+						t.Fatalf("duration %v", e.Wish.Duration)
+					}
+					if e.Wish.Publish {
+						s.StartPublish()
+					} else {
+						s.StartPlay()
+					}
+				}
+				if e.Kind != Ended {
+					break
+				}
+			}
+			if err != nil {
+				return
+			}
+			if n := len(s.Take(nil)); n > 4000 {
+				t.Fatalf("%d bytes of answer to %d", n, len(m.Payload))
+			}
+		}
+	})
+}

@@ -1,0 +1,65 @@
+package rtmp
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"weir/internal/wire/rtmp"
+)
+
+// A Peer is the conversation of a [Conn] that was taken apart.
+type Peer struct {
+	reader *rtmp.Reader
+	server *rtmp.Server
+	base   uint64
+}
+
+// Detach takes the Conn apart, for a send loop that reads and writes the socket
+// itself: the connection with deadlines removed, and the conversation. No other
+// call may be under way, and none may follow. If the context is done already
+// the error is its cause, and Close is still needed; else its end does nothing
+// any more.
+func (c *Conn) Detach() (net.Conn, *Peer, error) {
+	if err := c.flush(); err != nil {
+		return nil, nil, err
+	}
+	if !c.stop() {
+		return nil, nil, context.Cause(c.ctx)
+	}
+	c.nc.SetDeadline(time.Time{})
+	c.reader.SetSource(nil)
+	return c.nc, &Peer{c.reader, c.server, c.base}, nil
+}
+
+// Feed takes bytes that the client sent, which may be none, and appends the
+// answers to dst. It calls event for all but rtmp.None; [rtmp.Ended] among them.
+// The first call also handles what was read before Detach.
+func (p *Peer) Feed(dst, b []byte, event func(rtmp.Event)) ([]byte, error) {
+	p.reader.Feed(b)
+	for {
+		m, ok, err := p.reader.Next()
+		if !ok || err != nil {
+			return p.server.Take(dst), err
+		}
+		p.server.Received(p.base + p.reader.Received())
+		e, err := p.server.Handle(m)
+		if err != nil {
+			return p.server.Take(dst), fmt.Errorf("%v message: %w", m.Type, err)
+		}
+		if p.server.Pending() > maxReplies {
+			return dst, errReplies
+		}
+		if e.Kind != rtmp.None {
+			event(e)
+		}
+	}
+}
+
+// Say lets the server say something, such as [rtmp.Server.Status], and appends it
+// to dst.
+func (p *Peer) Say(dst []byte, f func(s *rtmp.Server)) []byte {
+	f(p.server)
+	return p.server.Take(dst)
+}
