@@ -173,8 +173,9 @@ func (e *RTMP) headers(f *media.Frame) []byte {
 	var dst []byte
 	at := e.time(f)
 	if f.Layout.Meta != nil {
+		// Always at 0: ffmpeg takes metadata elsewhere for a subtitle.
 		body := amf.Append(nil, "onMetaData")
-		dst = rtmp.AppendParts(dst, rtmp.Message{Type: rtmp.TypeDataAMF0, StreamID: rtmp.StreamID, CSID: rtmp.CSIDStream, Timestamp: at}, e.ChunkSize, body, f.Layout.Meta)
+		dst = rtmp.AppendParts(dst, rtmp.Message{Type: rtmp.TypeDataAMF0, StreamID: rtmp.StreamID, CSID: rtmp.CSIDStream}, e.ChunkSize, body, f.Layout.Meta)
 	}
 	// Sound first, as SRS has it.
 	for _, kind := range []media.Kind{media.Audio, media.Video} {

@@ -41,6 +41,7 @@ var (
 	ErrFull     = &Error{1074, "too many connections"}
 	ErrNoVhost  = &Error{2014, "no such vhost, or it is disabled"}
 	ErrNoName   = &Error{2051, "stream name is empty"}
+	ErrBadName  = &Error{2051, "stream name is not usable"}
 	ErrDenied   = &Error{1052, "access denied"}
 	ErrRefer    = &Error{2015, "referer check failed and access denied"}
 	ErrKicked   = &Error{9001, "kicked by the API"}
@@ -123,6 +124,9 @@ type Ask struct {
 	Said Said
 	// Type is SRS's word for the client: "fmle-publish", "rtmp-play".
 	Type string
+	// Silent marks visitors of whom callbacks hear nothing (HLS without
+	// hls_ctx); rules hold for them all the same.
+	Silent bool
 }
 
 // A Request is what authorizers judge.

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -141,6 +142,9 @@ func (s *Session) admit(ctx context.Context, act Act, ask *Ask) error {
 	if ask.Key.Stream == "" {
 		return ErrNoName
 	}
+	if !usable(ask.Key) {
+		return ErrBadName
+	}
 	stream, release := d.Hub.Hold(ask.Key)
 	if err := d.authorize(ctx, &Request{Act: act, Session: s, Ask: *ask, StreamID: stream.ID}); err != nil {
 		release()
@@ -150,6 +154,17 @@ func (s *Session) admit(ctx context.Context, act Act, ask *Ask) error {
 	s.ask, s.stream, s.release = *ask, stream, release
 	s.mu.Unlock()
 	return nil
+}
+
+// usable reports whether names may become parts of paths: no element of them is
+// "." or "..", none is over 255 bytes, and none holds what cannot be printed.
+func usable(k hub.Key) bool {
+	for part := range strings.SplitSeq(k.App+"/"+k.Stream, "/") {
+		if part == "." || part == ".." || len(part) > 255 || strings.ContainsFunc(part, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' }) {
+			return false
+		}
+	}
+	return true
 }
 
 // undo takes back what was admitted but could not be done.

@@ -155,6 +155,9 @@ func tcURL(s *session.Session, ask *session.Ask) string {
 func (h *Hooks) Authorize(ctx context.Context, r *session.Request) error {
 	u := h.urls(r.Ask.Key.Vhost)
 	s, ask := r.Session, &r.Ask
+	if ask.Silent {
+		return nil
+	}
 	switch r.Act {
 	case session.Connect:
 		return h.ask(ctx, u.OnConnect, "on_connect", s, onConnect{h.base("on_connect", s, ask), ask.Said.Stream, ask.Said.Param, tcURL(s, ask), s.PageURL})
@@ -184,6 +187,9 @@ func (h *Hooks) ask(ctx context.Context, urls []string, action string, s *sessio
 func (h *Hooks) Observe(e session.Event) {
 	u := h.urls(e.Ask.Key.Vhost)
 	s, ask := e.Session, &e.Ask
+	if ask.Silent {
+		return
+	}
 	switch e.What {
 	case session.Unpublished:
 		h.tell(u.OnUnpublish, "on_unpublish", s, h.onStream("on_unpublish", s, ask, e.StreamID))

@@ -220,10 +220,10 @@ func AppendFrameTag(dst []byte, f *media.Frame, ts uint32) []byte {
 
 // AppendLayout appends what a player must have before the frames of l:
 // onMetaData, if there is any, and the sequence headers in the order of the
-// tracks.
+// tracks. The metadata is always at 0: ffmpeg takes it for a subtitle elsewhere.
 func AppendLayout(dst []byte, l *media.Layout, ts uint32) []byte {
 	if l.Meta != nil {
-		dst = AppendTag(dst, TypeScript, ts, onMetaData, l.Meta)
+		dst = AppendTag(dst, TypeScript, 0, onMetaData, l.Meta)
 	}
 	for _, t := range l.Tracks {
 		at := len(dst)
