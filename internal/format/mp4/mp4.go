@@ -66,9 +66,14 @@ func Timescale(t *media.Track) int64 {
 // defaultDuration is how long a frame lasts of which nothing else is known.
 const defaultDuration = time.Second / 30
 
-// maxDuration is the longest step between two frames that tells how long a
-// frame lasts; a longer one is a pause.
-const maxDuration = time.Second
+// Steps between two frames tell how long a frame lasts if they are within
+// these bounds. A longer one is a pause. A shorter one is jitter, and believing
+// it would leave a gap before the next frame, at which players stop; that a
+// frame lasts too long harms nobody.
+const (
+	minDuration = 8 * time.Millisecond
+	maxDuration = time.Second
+)
 
 // FrameDuration returns how long f lasts as far as f itself can tell: what its
 // codec says, else the step from the frame before, else a thirtieth of a
@@ -91,7 +96,7 @@ func FrameDuration(f *media.Frame) time.Duration {
 	case c == media.AC3 && rate > 0:
 		return 1536 * time.Second / rate
 	}
-	if d := f.DTS - f.Prev; d > 0 && d <= maxDuration {
+	if d := f.DTS - f.Prev; d >= minDuration && d <= maxDuration {
 		return d
 	}
 	return defaultDuration

@@ -1,0 +1,205 @@
+// Package m3u8 writes HLS playlists (RFC 8216) as SRS does, and reads its own
+// again, which is how a server that starts carries on with what it left.
+//
+// Writing appends to a slice; text from outside that is put into a URI cannot
+// break out of its line, since control characters are escaped. Reading is
+// bounded by [MaxSize] and [MaxSegments], skips tags that it does not know and
+// is not a parser for playlists of others.
+package m3u8
+
+import (
+	"encoding/hex"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Limits of [Parse].
+const (
+	// MaxSize is the longest playlist, in bytes.
+	MaxSize = 4 << 20
+	// MaxSegments is how many segments a playlist may have.
+	MaxSegments = 16384
+	// MaxDuration is the longest segment.
+	MaxDuration = 24 * time.Hour
+)
+
+// Errors of [Parse].
+var (
+	// ErrSyntax means that the input is no media playlist.
+	ErrSyntax = errors.New("m3u8: bad syntax")
+	// ErrLimit means that the playlist is over one of the limits.
+	ErrLimit = errors.New("m3u8: over the limit")
+)
+
+// A Playlist is a media playlist.
+type Playlist struct {
+	// Version is the protocol version: 3 for MPEG-TS, 7 for fragmented MP4.
+	// 0 stands for 3.
+	Version int
+	// Sequence is the number of the first segment.
+	Sequence uint64
+	// Discontinuities counts the discontinuities that have left the playlist.
+	// It is written only if it is not 0.
+	Discontinuities uint64
+	// Target is the target duration in seconds; see [Target].
+	Target   int
+	Segments []Segment
+	// End says that no segments will follow.
+	End bool
+}
+
+// A Segment is one entry of a playlist.
+type Segment struct {
+	URI      string
+	Duration time.Duration
+	// Discontinuity says that the segment does not go on from the one before.
+	Discontinuity bool
+	// Time is when the segment was taken, written as PROGRAM-DATE-TIME unless
+	// zero.
+	Time time.Time
+	// Key tells how the segment is encrypted.
+	Key Key
+	// Map is the URI of the initialization segment, "" for none.
+	Map string
+}
+
+// A Key tells how segments are encrypted. The zero Key is no encryption.
+type Key struct {
+	URI string
+	IV  [16]byte
+}
+
+// Target returns the target duration, in whole seconds, for segments of which
+// the longest lasts longest and which are meant to last atMost.
+func Target(longest, atMost time.Duration) int {
+	d := max(longest, atMost, 0)
+	return int((d + time.Second - 1) / time.Second)
+}
+
+// Append appends the playlist. Keys and maps are written where they change,
+// and so always before the first segment: a playlist whose first segments have
+// gone can be decrypted.
+func (p *Playlist) Append(dst []byte) []byte {
+	dst = AppendHead(dst, p)
+	prev := &Segment{}
+	for i := range p.Segments {
+		s := &p.Segments[i]
+		dst = AppendSegment(dst, s, prev)
+		prev = s
+	}
+	if p.End {
+		dst = append(dst, "#EXT-X-ENDLIST\n"...)
+	}
+	return dst
+}
+
+// AppendHead appends what stands before the segments.
+func AppendHead(dst []byte, p *Playlist) []byte {
+	version := p.Version
+	if version == 0 {
+		version = 3
+	}
+	dst = append(dst, "#EXTM3U\n"...)
+	dst = appendNumber(dst, "#EXT-X-VERSION:", uint64(version))
+	dst = appendNumber(dst, "#EXT-X-MEDIA-SEQUENCE:", p.Sequence)
+	if p.Discontinuities > 0 {
+		dst = appendNumber(dst, "#EXT-X-DISCONTINUITY-SEQUENCE:", p.Discontinuities)
+	}
+	return appendNumber(dst, "#EXT-X-TARGETDURATION:", uint64(max(p.Target, 0)))
+}
+
+func appendNumber(dst []byte, tag string, n uint64) []byte {
+	return append(strconv.AppendUint(append(dst, tag...), n, 10), '\n')
+}
+
+// AppendSegment appends the lines of s, which follows prev in the playlist; the
+// zero Segment stands before the first.
+func AppendSegment(dst []byte, s, prev *Segment) []byte {
+	dst = AppendSegmentHead(dst, s, prev)
+	return append(appendURI(dst, s.URI, false), '\n')
+}
+
+// AppendSegmentHead appends the lines of s that stand before its URI, for
+// writers that put the URI together for each viewer.
+func AppendSegmentHead(dst []byte, s, prev *Segment) []byte {
+	if s.Discontinuity {
+		dst = append(dst, "#EXT-X-DISCONTINUITY\n"...)
+	}
+	if s.Key != prev.Key {
+		if s.Key == (Key{}) {
+			dst = append(dst, "#EXT-X-KEY:METHOD=NONE\n"...)
+		} else {
+			dst = appendURI(append(dst, `#EXT-X-KEY:METHOD=AES-128,URI="`...), s.Key.URI, true)
+			dst = append(dst, `",IV=0x`...)
+			at := len(dst)
+			dst = hex.AppendEncode(dst, s.Key.IV[:])
+			for i, c := range dst[at:] { // SRS writes capitals
+				if c >= 'a' {
+					dst[at+i] = c - 'a' + 'A'
+				}
+			}
+			dst = append(dst, '\n')
+		}
+	}
+	if s.Map != prev.Map && s.Map != "" {
+		dst = appendURI(append(dst, `#EXT-X-MAP:URI="`...), s.Map, true)
+		dst = append(dst, "\"\n"...)
+	}
+	if !s.Time.IsZero() {
+		dst = s.Time.UTC().AppendFormat(append(dst, "#EXT-X-PROGRAM-DATE-TIME:"...), timeFormat)
+		dst = append(dst, '\n')
+	}
+	ms := max(s.Duration+time.Millisecond/2, 0).Milliseconds()
+	dst = strconv.AppendInt(append(dst, "#EXTINF:"...), ms/1000, 10)
+	dst = append(dst, '.', byte('0'+ms/100%10), byte('0'+ms/10%10), byte('0'+ms%10))
+	return append(dst, ", no desc\n"...)
+}
+
+const timeFormat = "2006-01-02T15:04:05.000Z07:00"
+
+// appendURI appends s with control characters percent-encoded, and quotes too
+// if it stands in quotes. A URI at the start of a line cannot pass for a tag.
+func appendURI(dst []byte, s string, quoted bool) []byte {
+	for i := range len(s) {
+		c := s[i]
+		if c < ' ' || c == 0x7f || quoted && c == '"' || !quoted && i == 0 && c == '#' {
+			dst = append(dst, '%', "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])
+			continue
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
+
+// AppendMaster appends a master playlist with one variant, as SRS answers a
+// player that has no session yet.
+func AppendMaster(dst []byte, uri string) []byte {
+	dst = append(dst, "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AVERAGE-BANDWIDTH=1\n"...)
+	return append(appendURI(dst, uri, false), '\n')
+}
+
+// attribute returns the value of an attribute in a list (RFC 8216 4.2), without
+// quotes.
+func attribute(list, name string) (string, bool) {
+	for list != "" {
+		key, rest, ok := strings.Cut(list, "=")
+		if !ok {
+			return "", false
+		}
+		var value string
+		if quoted, found := strings.CutPrefix(rest, `"`); found {
+			if value, list, ok = strings.Cut(quoted, `"`); !ok {
+				return "", false
+			}
+			list = strings.TrimPrefix(list, ",")
+		} else {
+			value, list, _ = strings.Cut(rest, ",")
+		}
+		if strings.TrimSpace(key) == name {
+			return value, true
+		}
+	}
+	return "", false
+}
