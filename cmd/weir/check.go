@@ -91,6 +91,7 @@ http_server {
 vhost __defaultVhost__ {
     hls {
         enabled     on;
+        hls_files   off;
     }
     http_remux {
         enabled     on;

@@ -43,7 +43,7 @@ func demoServer(ctx context.Context, stdout io.Writer) error {
 	defer os.RemoveAll(dir)
 	text := builtIn
 	text = strings.Replace(text, "./objs/nginx/html", dir, 1)
-	text = strings.Replace(text, "hls {\n        enabled     on;", "hls {\n        enabled     on;\n        hls_fragment 2;\n        hls_window 10;\n        hls_path "+dir+";", 1)
+	text = strings.Replace(text, "hls_files   off;", "hls_files   off;\n        hls_fragment 2;\n        hls_window 10;", 1)
 	for _, port := range []string{"1935", "1985", "8080"} {
 		free, err := freePort(ctx, port)
 		if err != nil {

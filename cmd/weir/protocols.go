@@ -1,6 +1,7 @@
 package main
 
 import (
+	"weir/internal/protocol/hls"
 	"weir/internal/protocol/httplive"
 	"weir/internal/protocol/rtmp"
 	"weir/internal/protocol/static"
@@ -10,6 +11,7 @@ import (
 // protocols are the ways in and out of this server.
 var protocols = []service.Protocol{
 	httplive.Protocol,
+	hls.Protocol,
 	static.Protocol,
 	rtmp.Protocol,
 }

@@ -47,7 +47,7 @@ func MakeFolders(s *config.Snapshot, logFile string) error {
 		dirs = append(dirs, c.Dir)
 	}
 	for _, v := range s.Vhosts() {
-		if c := blocks.HLS.Of(v); v.Enabled && c.Enabled {
+		if c := blocks.HLS.Of(v); v.Enabled && c.Enabled && c.Files {
 			dirs = append(dirs, c.Path)
 		}
 		if c := blocks.HTTPStatic.Of(v); v.Enabled && c.Enabled {

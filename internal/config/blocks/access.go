@@ -114,5 +114,5 @@ type HTTPHooksConfig struct {
 	// OnHLSNotify is a URL that is fetched when an HLS segment is finished, to warm
 	// the cache of a CDN perhaps, with [server_id], [service_id], [app], [stream],
 	// [ts_url] and [param] filled in.
-	OnHLSNotify string `conf:"on_hls_notify" default:"" shown:"none" reload:"session" pending:"ignored"`
+	OnHLSNotify string `conf:"on_hls_notify" default:"" shown:"none" reload:"session"`
 }

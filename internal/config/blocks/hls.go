@@ -67,7 +67,7 @@ type HLSConfig struct {
 
 	// NBNotify is how many bytes are read of the answer to on_hls_notify; -1 reads
 	// all.
-	NBNotify int `conf:"hls_nb_notify" default:"64" reload:"now" pending:"ignored"`
+	NBNotify int `conf:"hls_nb_notify" default:"64" reload:"now"`
 
 	// WaitKeyframe cuts at key frames only.
 	WaitKeyframe bool `conf:"hls_wait_keyframe" default:"on" reload:"now"`
@@ -108,7 +108,7 @@ type HLSConfig struct {
 	InitFile string `conf:"hls_init_file" default:"[app]/[stream]/init.mp4" reload:"now" since:"7.0.51" pending:"ignored"`
 
 	// Recover goes on with the old playlist when a stream is published again.
-	Recover bool `conf:"hls_recover" default:"on" reload:"now" since:"7.0.57" pending:"ignored"`
+	Recover bool `conf:"hls_recover" default:"on" reload:"now" since:"7.0.57"`
 
 	// MasterPathRelative writes a relative URL in the master playlist that hls_ctx
 	// makes.

@@ -99,7 +99,7 @@ func (c *conn) serve(ctx context.Context, w rtmp.Wish) error {
 	if w.Publish {
 		kind = w.Flow.String()
 	}
-	c.log.Info("client identified", "type", kind, "vhost", t.Vhost, "app", t.App, "stream", t.Stream, "param", t.Param, "duration", w.Duration)
+	c.log.Info("client identified", "type", kind, "vhost", t.Vhost, "app", t.App, "stream", t.Stream, "param", t.Param, "duration", fmt.Sprintf("%dms", w.Duration.Milliseconds()))
 	ask := session.Ask{
 		Key:  hub.Key{Vhost: t.Vhost, App: t.App, Stream: t.Stream},
 		Said: session.Said{Vhost: t.Vhost, App: t.App, Stream: t.Stream, Param: t.Param},
