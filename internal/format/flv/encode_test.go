@@ -109,7 +109,7 @@ func TestTags(t *testing.T) {
 		}
 		got = append(got, hex.EncodeToString(append([]byte{tag.Type, byte(tag.Timestamp >> 24), byte(tag.Timestamp)}, tag.Body...)))
 	}
-	all := []string{"088104af0102", "12000502000a6f6e4d6574614461746105", "090005170000000001", "090006170100000007"}
+	all := []string{"088104af0102", "12000002000a6f6e4d6574614461746105", "090005170000000001", "090006170100000007"}
 	for i := range all {
 		if i >= len(got) || got[i] != all[i] {
 			t.Fatalf("tags\n%q, want\n%q", got, all)
