@@ -130,9 +130,31 @@ func runServer(o flags, snap *config.Snapshot, began time.Time, stdout io.Writer
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	go handleSignals(o, srv, log, logger, root, cancel)
+	if root.AsProcess {
+		go followParent(ctx, logger, cancel)
+	}
 	err = srv.Run(ctx)
 	logger.Info("stopped", "err", err)
 	return err
+}
+
+// followParent ends the server when the process that started it has gone (SRS's
+// asprocess).
+func followParent(ctx context.Context, logger *slog.Logger, cancel context.CancelCauseFunc) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			if os.Getppid() == 1 {
+				logger.Info("the parent process has gone (asprocess), stopping")
+				cancel(errSignal)
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // errSignal is the cause of an ordinary end.

@@ -63,6 +63,8 @@ type Settings struct {
 	CacheFrames int
 	// Queue is how much of the stream a slow reader may be behind.
 	Queue time.Duration
+	// Mix puts sound and picture in the order of their time; see [media.Mixer].
+	Mix bool
 }
 
 // Limits of a ring, whatever Settings say.
@@ -136,6 +138,7 @@ func (h *Hub) Publish(key Key, o PublishOptions) (*Publication, error) {
 	s.epoch++
 	s.line.Publish()
 	s.layout = nil
+	s.mix = media.Mixer{}
 	p := &Publication{stream: s, taken: o.Taken, Epoch: s.epoch, Began: time.Now()}
 	s.publication = p
 	s.mu.Unlock()

@@ -29,7 +29,15 @@ func (p *Publication) Write(f *media.Frame) {
 	s := p.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.publication == p {
+	switch {
+	case s.publication != p:
+	case s.settings.Mix:
+		s.mixed = s.mix.Push(s.mixed[:0], f)
+		for _, f := range s.mixed {
+			s.write(f, now)
+		}
+		clear(s.mixed)
+	default:
 		s.write(f, now)
 	}
 }
@@ -45,13 +53,15 @@ func (p *Publication) Announce(t *media.Track) {
 	}
 }
 
-// SetMeta gives the stream new metadata: the AMF0 value of onMetaData.
-func (p *Publication) SetMeta(meta []byte) {
+// SetMeta gives the stream new metadata: the AMF0 value of onMetaData. own says
+// that viewers are to get the publisher's own time (see [media.Layout.Own]).
+func (p *Publication) SetMeta(meta []byte, own bool) {
 	s := p.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.publication == p && (s.layout == nil || !bytes.Equal(s.layout.Meta, meta)) {
+	if s.publication == p && (s.layout == nil || !bytes.Equal(s.layout.Meta, meta) || s.layout.Own != own) {
 		s.layout = s.layout.WithMeta(meta)
+		s.layout.Own = own
 	}
 }
 

@@ -20,6 +20,8 @@ type Stream struct {
 	info
 	settings Settings
 	line     media.Timeline
+	mix      media.Mixer
+	mixed    []*media.Frame
 	prev     []lastDTS
 	epoch    uint32
 	holds    int
@@ -240,6 +242,10 @@ func (s *Stream) stale(seq uint64) bool {
 
 // end closes the present publication with its cause. s.mu is held.
 func (s *Stream) end(cause error) {
+	now := time.Now()
+	for _, f := range s.mix.Flush(nil) {
+		s.write(f, now)
+	}
 	s.publication = nil
 	s.group, s.audioRun = 0, 0
 	s.append(slot{cause: cause}, 0)

@@ -146,6 +146,9 @@ type Layout struct {
 	// Meta is the publisher's last onMetaData: the AMF0 value that follows
 	// the name, ready to be sent; nil if there was none.
 	Meta []byte
+	// Own says that viewers get the publisher's own time, because it asked for
+	// that in its metadata (SRS's atc_auto).
+	Own bool
 }
 
 // Main returns the track of kind k with the lowest ID, or nil.
@@ -179,7 +182,7 @@ func (l *Layout) Track(k Kind, id uint8) *Track {
 func (l *Layout) With(t *Track) *Layout {
 	n := &Layout{}
 	if l != nil {
-		n.Meta = l.Meta
+		n.Meta, n.Own = l.Meta, l.Own
 		n.Tracks = slices.DeleteFunc(slices.Clone(l.Tracks), func(o *Track) bool { return o.Kind == t.Kind && o.ID == t.ID })
 	}
 	at := slices.IndexFunc(n.Tracks, func(o *Track) bool { return o.Kind > t.Kind || o.Kind == t.Kind && o.ID > t.ID })
@@ -194,7 +197,7 @@ func (l *Layout) With(t *Track) *Layout {
 func (l *Layout) WithMeta(meta []byte) *Layout {
 	n := &Layout{Meta: meta}
 	if l != nil {
-		n.Tracks = l.Tracks
+		n.Tracks, n.Own = l.Tracks, l.Own
 	}
 	return n
 }

@@ -88,11 +88,11 @@ func (e *RTMP) Restart() { e.started, e.layout = e.started[:0], nil }
 
 // Append implements Encoder.
 func (e *RTMP) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
+	if f.Layout != e.layout && f.Layout.Own {
+		e.Times = Source
+	}
 	if !e.began {
-		e.began, e.zero = true, e.Times.of(f)
-		if e.Times == Source {
-			e.zero = 0
-		}
+		e.began, e.zero = true, f.DTS
 	}
 	if f.Layout != e.layout {
 		e.layout = f.Layout
@@ -210,6 +210,9 @@ func (e *FLV) Restart() {}
 func (e *FLV) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
 	if f.Layout != e.layout {
 		e.layout = f.Layout
+		if f.Layout.Own {
+			e.Times = Source
+		}
 		var dst []byte
 		if !e.headed {
 			e.headed = true

@@ -92,7 +92,7 @@ func New(o Options) (*Server, error) {
 	h := hub.New(func(k hub.Key) hub.Settings {
 		v, _ := conf.Load().Vhost(k.Vhost)
 		p := blocks.Play.Of(v)
-		return hub.Settings{Cache: p.GOPCache, CacheFrames: max(0, p.GOPCacheMaxFrames), Queue: p.QueueLength}
+		return hub.Settings{Cache: p.GOPCache, CacheFrames: max(0, p.GOPCacheMaxFrames), Queue: p.QueueLength, Mix: p.MixCorrect}
 	})
 	desk := session.New(h, session.Rules{
 		Vhost: func(name string) (string, bool) {

@@ -143,7 +143,7 @@ type HTTPRemuxConfig struct {
 
 	// FastCache is how much sound is kept and sent at once to a new player of .mp3
 	// and .aac.
-	FastCache time.Duration `conf:"fast_cache" default:"0" unit:"s" reload:"restart"`
+	FastCache time.Duration `conf:"fast_cache" default:"0" unit:"s" reload:"restart" pending:"ignored"`
 
 	// DropIfNotMatch drops what the header of the stream says is not there.
 	DropIfNotMatch bool `conf:"drop_if_not_match" default:"on" reload:"restart" since:"5.0.109"`

@@ -46,7 +46,7 @@ type RootConfig struct {
 	UTCTime bool `conf:"utc_time" default:"off" reload:"restart"`
 
 	// PithyPrint is the least time between two log lines about one running session.
-	PithyPrint time.Duration `conf:"pithy_print_ms" default:"10000" unit:"ms" reload:"now"`
+	PithyPrint time.Duration `conf:"pithy_print_ms" default:"10000" unit:"ms" reload:"now" pending:"ignored"`
 
 	// LogTank is where the log goes: a file, or the console.
 	LogTank string `conf:"srs_log_tank" default:"" shown:"file; console in a container" enum:"file|console" env:"SRS_LOG_TANK,LOG_TANK" reload:"restart"`

@@ -76,9 +76,6 @@ func (c *conn) accept(t rtmp.Target) error {
 	snap := c.env.Conf.Load()
 	vhost, _ := snap.Vhost(t.Vhost) // one that is unknown is refused at the wish
 	root := blocks.VhostRoot.Of(vhost)
-	if tcp, ok := c.nc.(*net.TCPConn); ok {
-		tcp.SetNoDelay(root.TCPNoDelay || root.MinLatency)
-	}
 	return c.link.Accept(rtmp.Reply{
 		Identity: rtmp.Identity{Server: c.env.Server, Version: c.env.Level, URL: "https://github.com/ossrs/srs", Authors: "the weir authors",
 			ServerIP: c.session.Local.Addr().String(), PID: c.env.PID, ID: c.session.ID},

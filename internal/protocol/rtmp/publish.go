@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weir/internal/config/blocks"
+	"weir/internal/format/amf"
 	"weir/internal/format/flv"
 	"weir/internal/hub"
 	link "weir/internal/link/rtmp"
@@ -58,6 +59,8 @@ type ingest struct {
 	tracks []*media.Track
 	faults int
 	script *media.Track
+	// atcAuto is SRS's atc_auto: the publisher may ask for atc in its metadata.
+	atcAuto bool
 }
 
 // maxFaults is how many messages in a row that make no sense end a publisher.
@@ -69,6 +72,7 @@ func (in *ingest) run(ctx context.Context) error {
 	conf := blocks.Publish.Of(vhost)
 	in.flv.TryAnnexB = conf.TryAnnexBFirst
 	in.flv.SkipSPS = !conf.ParseSPS
+	in.atcAuto = blocks.Play.Of(vhost).ATCAuto
 	in.clock = media.Unwrapper{Bits: 32, Rate: 1000}
 	wait := conf.FirstPktTimeout
 	idle := idler{stream: in.pub.Stream(), limit: conf.KickoffForIdle}
@@ -148,7 +152,7 @@ func (in *ingest) announce() {
 // passed on in its order.
 func (in *ingest) data(ts time.Duration, body []byte) {
 	if meta, ok := flv.Meta(body, in.conn.env.Server, in.conn.env.Level); ok {
-		in.pub.SetMeta(meta)
+		in.pub.SetMeta(meta, in.atcAuto && wantsATC(meta))
 		in.conn.log.Info("got metadata", "bytes", len(meta))
 		return
 	}
@@ -159,6 +163,17 @@ func (in *ingest) data(ts time.Duration, body []byte) {
 		in.script = &media.Track{Kind: media.Data, Codec: media.AMF0}
 	}
 	in.pub.Write(&media.Frame{Track: in.script, Source: ts, Payload: flv.Unwrap(body)})
+}
+
+// wantsATC reports whether metadata says bravo_atc: "true".
+func wantsATC(meta []byte) bool {
+	v, _, err := amf.Decode(meta)
+	if err != nil {
+		return false
+	}
+	o, _ := amf.Properties(v)
+	s := o.Get("bravo_atc")
+	return s == "true" || s == true
 }
 
 // idler notices that nobody has watched a stream for long.
