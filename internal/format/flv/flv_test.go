@@ -129,9 +129,9 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// A few real configurations: an SPS of 1280x720 High 3.1, and others.
+// Configurations: 1280x720 in profile High at level 3.1, and AAC-LC.
 var (
-	avcC720 = "0164001fffe1001c6764001facd9405005bb016a02020280000003008000001e478c18cb01000568ebecb22cfdf8f800"
+	avcC720 = "0164001fffe1001a6764001facd9405005bb011000000300100000030320f183196001000468ef8fcbfdf8f800"
 	asc44k  = "1210"
 )
 
@@ -166,7 +166,7 @@ func TestIngest(t *testing.T) {
 	if b := feed(t, &in, media.Video, 80, "27 01 000000 0000000141"); b[0].Track != tr || b[0].Key {
 		t.Error("the same configuration made another track")
 	}
-	other := strings.Replace(avcC720, "68ebecb22c", "68ebecb22d", 1)
+	other := strings.Replace(avcC720, "68ef8fcb", "68ef8fcc", 1)
 	feed(t, &in, media.Video, 0, "17 00 000000"+other)
 	if b := feed(t, &in, media.Video, 80, "27 01 000000 0000000141"); b[0].Track == tr {
 		t.Error("another configuration left the track as it was")

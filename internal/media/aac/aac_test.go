@@ -59,10 +59,15 @@ func TestConfigs(t *testing.T) {
 }
 
 func TestProgramConfig(t *testing.T) {
-	// Six channels told by a program config element, by ffmpeg.
-	c, err := ParseConfig(unhex(t, "118004c844002000c40c4c61766335392e33372e31303056e500"))
-	if err != nil || c.Channels != 6 || c.ChannelConfig != 0 {
-		t.Errorf("got %+v, %v", c, err)
+	// By ffmpeg, for the layouts 2.1 and 6.1.
+	for in, want := range map[string]int{
+		"118004c4010020000d4c61766335392e33372e31303056e500":     3,
+		"118004c848002000c4400d4c61766335392e33372e31303056e500": 7,
+	} {
+		c, err := ParseConfig(unhex(t, in))
+		if err != nil || c.Channels != want || c.ChannelConfig != 0 || c.SBR {
+			t.Errorf("got %+v, %v, want %d channels", c, err, want)
+		}
 	}
 }
 
@@ -99,7 +104,7 @@ func FuzzParseConfig(f *testing.F) {
 	for _, c := range configs {
 		f.Add(unhex(f, c.hex))
 	}
-	f.Add(unhex(f, "118004c844002000c40c4c61766335392e33372e31303056e500"))
+	f.Add(unhex(f, "118004c4010020000d4c61766335392e33372e31303056e500"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := ParseConfig(b)
 		if err != nil {
