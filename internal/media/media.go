@@ -112,7 +112,8 @@ type Track struct {
 	// AVCDecoderConfigurationRecord (H264), HEVCDecoderConfigurationRecord
 	// (H265), AV1CodecConfigurationRecord (AV1), VPCodecConfigurationRecord
 	// without its full-box header (VP8, VP9), AudioSpecificConfig (AAC),
-	// OpusHead (Opus) or STREAMINFO block (FLAC). Others have none.
+	// OpusHead (Opus), STREAMINFO block (FLAC), or the body of the MP4 box
+	// dac3 or dec3, made of the first frame (AC3, EAC3). Others have none.
 	Config []byte
 
 	// Width and Height are in pixels, 0 if unknown.
