@@ -410,3 +410,32 @@ func BenchmarkWrite(b *testing.B) {
 		})
 	}
 }
+
+// A reader that is a little behind learns of every end, and loses nothing of
+// what follows it.
+func TestEndWaitsForReaders(t *testing.T) {
+	h := newHub(usual)
+	p := publish(t, h)
+	s := h.Subscribe(key, Options{})
+	defer s.Close()
+	video(p, 0, 10)
+	if got, want := read(t, s), []byte{0}; !slices.Equal(got, want) {
+		t.Fatalf("got frames %v, want %v", got, want)
+	}
+	p.Close(nil)
+	p = publish(t, h)
+	for i := range 100 {
+		video(p, i, 10)
+	}
+	dst := make([]*media.Frame, 1)
+	if _, err := s.Read(t.Context(), dst); !errors.As(err, new(*EndError)) {
+		t.Fatalf("got %v, want the end of the first publication", err)
+	}
+	if got := read(t, s); len(got) != 64 || got[0] != 0 {
+		t.Errorf("got frames %v, want those from 0 on", got)
+	}
+	if lost, times := s.Dropped(); lost+times != 0 {
+		t.Errorf("lost %d frames in %d skips", lost, times)
+	}
+	p.Close(nil)
+}

@@ -47,6 +47,7 @@ type slot struct {
 	frame  *media.Frame
 	access bool // a reader may start here
 	cause  error
+	last   time.Duration // at the end of a publication: the time of its last frame
 }
 
 type lastDTS struct {
@@ -236,8 +237,12 @@ func (s *Stream) evict() {
 
 // stale reports whether a slot is older than a slow reader's queue may be.
 func (s *Stream) stale(seq uint64) bool {
-	f := s.at(seq).frame
-	return f == nil || s.counters.LastDTS-f.DTS > s.settings.Queue
+	e := s.at(seq)
+	dts := e.last
+	if e.frame != nil {
+		dts = e.frame.DTS
+	}
+	return s.counters.LastDTS-dts > s.settings.Queue
 }
 
 // end closes the present publication with its cause. s.mu is held.
@@ -248,7 +253,7 @@ func (s *Stream) end(cause error) {
 	}
 	s.publication = nil
 	s.group, s.audioRun = 0, 0
-	s.append(slot{cause: cause}, 0)
+	s.append(slot{cause: cause, last: s.counters.LastDTS}, 0)
 	s.evict()
 	s.notify(time.Now())
 }
