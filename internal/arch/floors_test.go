@@ -34,6 +34,10 @@ var floors = [][]string{
 // another.
 var apart = map[string]bool{"protocol": true, "control": true}
 
+// suite is the one sibling that protocols know, and only in their tests: the
+// conformance suite that each of them runs. It knows none of them.
+const suite = "protocol/protocoltest"
+
 // only narrows a room further than its floor does; an empty list means the
 // standard library alone.
 var only = map[string][]string{
@@ -134,13 +138,15 @@ func TestFloors(t *testing.T) {
 		}
 		for _, imp := range f.imports() {
 			to, ok := strings.CutPrefix(imp, module+"internal/")
-			if !ok || f.test && level(strings.Split(to, "/")[0]) >= 0 && !apartFrom(f.pkg, to) {
+			if !ok || f.test && level(strings.Split(to, "/")[0]) >= 0 && (to == suite || !apartFrom(f.pkg, to)) {
 				continue // a test may look down at anything
 			}
 			room, _, _ := strings.Cut(to, "/")
 			allowed, narrow := only[f.room]
 			switch {
 			case to == f.pkg:
+			case to == suite:
+				t.Errorf("%s imports %s, which is for tests", f.path, to)
 			case apartFrom(f.pkg, to):
 				t.Errorf("%s imports its sibling %s", f.path, to)
 			case room == f.room:

@@ -1,0 +1,365 @@
+package protocoltest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"weir/internal/config"
+	"weir/internal/config/blocks"
+	"weir/internal/hub"
+	"weir/internal/service"
+	"weir/internal/session"
+)
+
+// A House is a server with one door.
+type House struct {
+	Env service.Env
+	// Diary holds what the desk was asked and what it told.
+	Diary *Diary
+
+	t       testing.TB
+	svc     service.Service
+	addr    string
+	web     *http.Server
+	serving sync.WaitGroup
+	cancel  context.CancelFunc
+	stopped bool
+	before  int // goroutines
+	fds     int
+
+	mu        sync.Mutex
+	published int // publications that the hub saw
+	broken    []error
+}
+
+// Options of a house.
+type Options struct {
+	Protocol service.Protocol
+	// Root and Vhost are directives, Vhosts whole further vhosts.
+	Root, Vhost, Vhosts string
+	Web                 bool
+}
+
+// Open builds a house and opens its door. It is torn down with the test, and
+// then nothing may be left of it.
+func Open(t testing.TB, o Options) *House {
+	t.Helper()
+	h := &House{t: t, Diary: &Diary{}, before: runtime.NumGoroutine(), fds: descriptors()}
+	specs := []config.Spec{blocks.Root, blocks.HTTPServer, blocks.VhostRoot, blocks.Publish, blocks.Play}
+	for _, s := range o.Protocol.Conf {
+		if !slices.Contains(specs, s) {
+			specs = append(specs, s)
+		}
+	}
+	text := "listen " + FreeAddr(t) + ";\n" + o.Root + "\nvhost __defaultVhost__ {\n" + o.Vhost + "\n}\nvhost off.test {\nenabled off;\n}\n" + o.Vhosts
+	snap, err := config.Parse(config.Source{File: "test.conf", Text: []byte(text), Getenv: func(string) string { return "" }}, specs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := config.NewStore(snap)
+	hb := hub.New(func(k hub.Key) hub.Settings {
+		v, _ := conf.Load().Vhost(k.Vhost)
+		p := blocks.Play.Of(v)
+		return hub.Settings{Cache: p.GOPCache, CacheFrames: max(0, p.GOPCacheMaxFrames), Queue: p.QueueLength}
+	})
+	desk := session.New(hb, session.Rules{
+		Vhost: func(name string) (string, bool) {
+			v, ok := conf.Load().Vhost(name)
+			if !ok {
+				return "", false
+			}
+			return v.Name, true
+		},
+		Preempt: func(vhost string) session.Preempt {
+			v, _ := conf.Load().Vhost(vhost)
+			return map[string]session.Preempt{"on": session.PreemptOn, "same_ip": session.PreemptSameIP}[blocks.Publish.Of(v).Preempt]
+		},
+		Max: func() int { return blocks.Root.In(conf.Load()).MaxConnections },
+	})
+	desk.Authorize(h.Diary)
+	desk.Observe(h.Diary)
+	hb.OnPublish(func(*hub.Publication) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.published++
+	})
+	h.Env = service.Env{
+		Log: slog.New(slog.DiscardHandler), Conf: conf, Desk: desk, Hub: hb, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{},
+		Identity: service.Identity{Server: "weir/test", Version: "0", Level: "7.0.18", ID: "vid-0000000", Service: "service0", PID: os.Getpid(), Started: time.Now()},
+	}
+	if h.svc, err = o.Protocol.New(h.Env); err != nil {
+		t.Fatal(err)
+	}
+	h.open(o)
+	t.Cleanup(h.tearDown)
+	return h
+}
+
+func (h *House) open(o Options) {
+	h.t.Helper()
+	if b, ok := h.svc.(service.Binder); ok {
+		if err := b.Bind(h.t.Context()); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	if l, ok := h.svc.(service.Listener); ok {
+		h.addr = strings.TrimPrefix(l.Listening()[0].URL, "tcp://")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	h.cancel = cancel
+	h.serving.Go(func() {
+		if err := h.svc.Run(ctx); err != nil {
+			h.fail(fmt.Errorf("the part ended: %w", err))
+		}
+	})
+	if !o.Web {
+		return
+	}
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.addr = l.Addr().String()
+	h.web = &http.Server{BaseContext: func(net.Listener) context.Context { return ctx },
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.serving.Add(1)
+			defer h.serving.Done()
+			h.Env.Media.ServeHTTP(w, r)
+		})}
+	h.serving.Go(func() { h.web.Serve(l) })
+}
+
+// FreeAddr returns an address at which nobody listens: a configuration cannot
+// ask for any free port. That somebody else takes it in between is possible, and
+// rare: the system gives such ports out in turn.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Addr is where the door is: host and port.
+func (h *House) Addr() string { return h.addr }
+
+// Stop ends the house in the order in which a server ends: no newcomers,
+// publishers, what reads to the end, everybody.
+func (h *House) Stop() {
+	if h.stopped {
+		return
+	}
+	h.stopped = true
+	if b, ok := h.svc.(service.Binder); ok {
+		b.Unbind()
+	}
+	d := h.Env.Desk
+	d.Shut(session.ErrShutdown)
+	publishes := func(s *session.Session) bool { act, _, _ := s.Doing(); return act == session.Publish }
+	d.End(session.ErrShutdown, publishes)
+	soon(func() bool { return !slices.ContainsFunc(slices.Collect(d.Sessions()), publishes) })
+	d.End(session.ErrShutdown, nil)
+	h.cancel()
+	if h.web != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		if h.web.Shutdown(ctx) != nil {
+			h.web.Close()
+		}
+	}
+	h.serving.Wait()
+}
+
+// tearDown stops the house and looks for what is left of it.
+func (h *House) tearDown() {
+	h.t.Helper()
+	h.Stop()
+	if err := h.Account(); err != nil {
+		h.t.Error(err)
+	}
+	h.mu.Lock()
+	for _, err := range h.broken {
+		h.t.Error(err)
+	}
+	h.mu.Unlock()
+	if n, _ := h.Env.Desk.Len(); n != 0 {
+		h.t.Errorf("%d sessions are left", n)
+	}
+	for key := range h.Env.Hub.All() {
+		h.t.Errorf("stream %v is left", key)
+	}
+	if !soon(func() bool { return runtime.NumGoroutine() <= h.before }) {
+		h.t.Errorf("%d goroutines are left of %d before:\n%s", runtime.NumGoroutine(), h.before, stacks())
+	}
+	if !soon(func() bool { return descriptors() <= h.fds }) {
+		h.t.Errorf("%d descriptors are open, %d were before", descriptors(), h.fds)
+	}
+}
+
+// Account compares what the hub saw with what the desk told: nobody publishes
+// without the desk, and nobody plays.
+func (h *House) Account() error {
+	h.mu.Lock()
+	published := h.published
+	h.mu.Unlock()
+	if told := h.Diary.count(session.Published); told != published {
+		return fmt.Errorf("the hub saw %d publications, the desk told of %d: somebody publishes without the desk", published, told)
+	}
+	plays := map[hub.Key]int{}
+	for s := range h.Env.Desk.Sessions() {
+		if act, ask, _ := s.Doing(); act == session.Play {
+			plays[ask.Key]++
+		}
+	}
+	for key, s := range h.Env.Hub.All() {
+		if n := s.Viewers(); n > plays[key] {
+			return fmt.Errorf("stream %v has %d viewers, the desk knows %d: somebody plays without the desk", key, n, plays[key])
+		}
+	}
+	return nil
+}
+
+func (h *House) fail(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.broken = append(h.broken, err)
+}
+
+// Wait waits until what holds, and fails the test if that takes 5 s.
+func (h *House) Wait(why string, what func() bool) {
+	h.t.Helper()
+	if !soon(what) {
+		h.t.Fatalf("in vain waited until %s; the diary:\n%s", why, h.Diary)
+	}
+}
+
+// Viewers waits until the stream has n viewers.
+func (h *House) Viewers(n Name, want int) {
+	h.t.Helper()
+	h.Wait(fmt.Sprintf("%v has %d viewers", n.Key(), want), func() bool {
+		s := h.Env.Hub.Stream(n.Key())
+		return s != nil && s.Viewers() == want || s == nil && want == 0
+	})
+}
+
+// Doing returns a session that does an act on a stream, nil if there is none.
+func (h *House) Doing(act session.Act, n Name) *session.Session {
+	for s := range h.Env.Desk.Sessions() {
+		if a, ask, _ := s.Doing(); a == act && ask.Key == n.Key() {
+			return s
+		}
+	}
+	return nil
+}
+
+// soon reports whether what comes true within 5 s.
+func soon(what func() bool) bool {
+	for deadline := time.Now().Add(5 * time.Second); !what(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
+}
+
+func stacks() string {
+	b := make([]byte, 1<<20)
+	return string(b[:runtime.Stack(b, true)])
+}
+
+// descriptors returns how many sockets and files are open, 0 where that cannot
+// be told.
+func descriptors() int {
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	return len(all)
+}
+
+// A Diary is an authorizer and an observer that writes down what it is asked and
+// told, in order.
+type Diary struct {
+	mu    sync.Mutex
+	deny  func(r *session.Request) error // guarded by mu
+	lines []string                       // guarded by mu
+	whats []session.What                 // guarded by mu
+}
+
+// Deny sets who is refused, and with what.
+func (d *Diary) Deny(f func(r *session.Request) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.deny = f
+}
+
+// Authorize implements session.Authorizer.
+func (d *Diary) Authorize(_ context.Context, r *session.Request) error {
+	d.mu.Lock()
+	deny := d.deny
+	d.lines = append(d.lines, fmt.Sprintf("may %v %s %s?", r.Act, r.Ask.Key.Stream, r.Ask.Type))
+	d.mu.Unlock()
+	if deny == nil {
+		return nil
+	}
+	return deny(r)
+}
+
+var whats = map[session.What]string{session.Connected: "connected", session.Published: "published", session.Unpublished: "unpublished",
+	session.Played: "played", session.Stopped: "stopped", session.Closed: "closed"}
+
+// Observe implements session.Observer.
+func (d *Diary) Observe(e session.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if whats[e.What] == "" {
+		return
+	}
+	line := whats[e.What] + " " + e.Ask.Key.Stream
+	for _, known := range []error{session.ErrKicked, session.ErrShutdown, hub.ErrTaken, hub.ErrBusy} {
+		if errors.Is(e.Err, known) {
+			line += ": " + known.Error()
+		}
+	}
+	d.lines, d.whats = append(d.lines, line), append(d.whats, e.What)
+}
+
+// Lines returns what was written since the last call.
+func (d *Diary) Lines() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lines
+	d.lines = nil
+	return l
+}
+
+// String returns what was written since the last call of Lines.
+func (d *Diary) String() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return strings.Join(d.lines, "\n")
+}
+
+func (d *Diary) count(w session.What) (n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, x := range d.whats {
+		if x == w {
+			n++
+		}
+	}
+	return n
+}
