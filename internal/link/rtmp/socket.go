@@ -126,7 +126,7 @@ func (s *socket) put(b net.Buffers, timeout time.Duration) error {
 	if len(s.scratch) == 0 {
 		all = all[1:]
 	}
-	n, err := all.WriteTo(s.nc)
+	n, err := gather(s.nc, &all)
 	s.sent.Add(uint64(n))
 	clear(s.bufs)
 	if cap(s.scratch) > maxScratch {
@@ -134,6 +134,18 @@ func (s *socket) put(b net.Buffers, timeout time.Duration) error {
 	}
 	s.failed = s.explain(err)
 	return s.failed
+}
+
+// gather writes all buffers in one call where the connection can. net.Buffers
+// knows only net's own connections; one that wraps such a connection, to count
+// its bytes, says so with WriteBuffers.
+func gather(nc net.Conn, all *net.Buffers) (int64, error) {
+	if w, ok := nc.(interface {
+		WriteBuffers(b *net.Buffers) (int64, error)
+	}); ok {
+		return w.WriteBuffers(all)
+	}
+	return all.WriteTo(nc)
 }
 
 // maxScratch is how much memory a connection keeps for small things to send.
