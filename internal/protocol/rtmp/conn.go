@@ -144,8 +144,14 @@ func words(publish bool, err error) (code, text string) {
 		return rtmp.PublishBadName, "Stream name is empty."
 	case errors.Is(err, session.ErrNoName):
 		return rtmp.PlayStreamNotFound, "Stream name is empty."
+	case errors.Is(err, session.ErrBadName) && publish:
+		return rtmp.PublishBadName, "Stream name is not usable."
+	case errors.Is(err, session.ErrBadName):
+		return rtmp.PlayStreamNotFound, "Stream name is not usable."
+	case errors.Is(err, session.ErrFull):
+		return rtmp.ConnectRejected, "Server is full."
 	case errors.Is(err, session.ErrShutdown):
-		return failed, "Server is stopping."
+		return rtmp.ConnectRejected, "Server is stopping."
 	case errors.Is(err, rtmp.ErrTcURL):
 		return failed, "Stream name is not usable."
 	case errors.Is(err, session.ErrKicked):

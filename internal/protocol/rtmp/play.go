@@ -3,7 +3,6 @@ package rtmp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 
@@ -54,7 +53,7 @@ func (c *conn) play(ctx context.Context, w rtmp.Wish, ask session.Ask) (err erro
 	wg.Go(func() {
 		err := v.Run(ctx)
 		if errors.Is(err, sender.ErrDuration) {
-			err = fmt.Errorf("%w (2019)", err)
+			err = errDuration
 			c.link.Status(rtmp.Status{Level: "status", Code: rtmp.PlayComplete, Description: "Play duration is over."})
 		}
 		if ctx.Err() == nil {
@@ -67,6 +66,9 @@ func (c *conn) play(ctx context.Context, w rtmp.Wish, ask session.Ask) (err erro
 	wg.Wait()
 	return err
 }
+
+// errDuration ends a player that has got as much as it asked for.
+var errDuration = &session.Error{Code: 2019, Text: "play duration is over"}
 
 // control heeds what the player says until it ends or is gone.
 func (c *conn) control(v *sender.Viewer) error {

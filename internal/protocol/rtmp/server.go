@@ -12,10 +12,13 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"weir/internal/config"
 	"weir/internal/config/blocks"
 	"weir/internal/link"
+	rtmplink "weir/internal/link/rtmp"
 	"weir/internal/service"
 	"weir/internal/session"
 )
@@ -31,6 +34,8 @@ var Protocol = service.Protocol{
 type server struct {
 	env service.Env
 	wg  sync.WaitGroup // connections
+
+	refusing atomic.Int32 // clients that are being turned away
 
 	mu        sync.Mutex
 	listeners []net.Listener // guarded by mu
@@ -89,6 +94,7 @@ func (s *server) serve(ctx context.Context, nc net.Conn) {
 	sess, err := s.env.Desk.Connect(ctx, v)
 	if err != nil {
 		s.env.Log.Info("RTMP client refused", "ip", v.Remote.String(), "err", err)
+		s.turnAway(ctx, nc, err)
 		return
 	}
 	log := s.env.Log.With(slog.String("cid", sess.ID))
@@ -99,7 +105,30 @@ func (s *server) serve(ctx context.Context, nc net.Conn) {
 	c.logEnd(err)
 }
 
-// end is how a connection ended.
+const (
+	// refusals is the most clients at one time that are told why they are not
+	// let in; those beyond are shut out without a word.
+	refusals = 64
+	// refusalTime is how long that may take for each, the handshake included.
+	refusalTime = 3 * time.Second
+)
+
+// turnAway tells a client that has no session why not, where SRS closes without
+// a word: an encoder that hears nothing tries again at once.
+func (s *server) turnAway(ctx context.Context, nc net.Conn, why error) {
+	if s.refusing.Add(1) <= refusals {
+		ctx, cancel := context.WithTimeout(ctx, refusalTime)
+		defer cancel()
+		c := rtmplink.NewConn(ctx, nc, rtmplink.Options{})
+		defer c.Close()
+		if _, err := c.Open(); err == nil && c.Reject(words(false, why)) == nil {
+			c.Linger(refuseTime)
+		}
+	}
+	s.refusing.Add(-1)
+}
+
+// logEnd tells how a connection ended.
 func (c *conn) logEnd(err error) {
 	in, out := c.session.Bytes()
 	attrs := []any{"recv", in, "send", out}
