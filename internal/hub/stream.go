@@ -36,6 +36,7 @@ type Stream struct {
 	group     uint64 // sequence number of the newest random access point, 0 if none is held
 	audioRun  int    // audio frames since the last video frame
 	subs      []*Subscription
+	taps      []Tap
 	minPos    uint64 // lowest position of a reader when it was last looked at
 	untilLook int
 	timer     *time.Timer // wakes readers that gather
@@ -116,6 +117,9 @@ func (s *Stream) write(f *media.Frame, now time.Time) {
 	s.count(f, now)
 	access := s.accessPoint(f)
 	s.append(slot{frame: f, access: access}, int64(cap(f.Payload))+frameCost)
+	for _, t := range s.taps {
+		t.Frame(f, access)
+	}
 	if access {
 		s.group = f.Seq
 	} else if n := s.settings.CacheFrames; n > 0 && s.group != 0 && f.Seq-s.group >= uint64(n) {
@@ -254,6 +258,9 @@ func (s *Stream) end(cause error) {
 	s.publication = nil
 	s.group, s.audioRun = 0, 0
 	s.append(slot{cause: cause, last: s.counters.LastDTS}, 0)
+	for _, t := range s.taps {
+		t.End(cause)
+	}
 	s.evict()
 	s.notify(time.Now())
 }

@@ -53,6 +53,7 @@ type Subscription struct {
 	resumed bool   // frames were lost before the next one
 	waiting bool
 	closed  bool
+	parked  bool      // counted as a viewer, but reads no more
 	due     time.Time // when it has gathered long enough
 	dropped uint64
 	skips   uint64
@@ -110,7 +111,7 @@ func (b *Subscription) take(dst []*media.Frame) (n int, err error) {
 	s := b.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || b.closed {
+	if s.closed || b.closed || b.parked {
 		return 0, ErrClosed
 	}
 	b.waiting = false
@@ -203,6 +204,18 @@ func (b *Subscription) SkipToLive() {
 	b.pos, b.seek, b.resumed = s.next, true, true
 	if s.group != 0 && s.settings.Cache {
 		b.pos, b.seek = s.group, false
+	}
+}
+
+// Park stops reading for good, while the subscription still counts as a viewer
+// until it is closed: the reader gets the stream by a [Tap].
+func (b *Subscription) Park() {
+	s := b.stream
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b.parked = true
+	if i := slices.Index(s.subs, b); i >= 0 {
+		s.subs = slices.Delete(s.subs, i, i+1)
 	}
 }
 

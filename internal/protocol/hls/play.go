@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	pathpkg "path"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -149,6 +150,13 @@ func (s *server) sendSegment(w http.ResponseWriter, r *http.Request, g *store.Se
 		}
 	}
 	w.Header().Set("Content-Type", "video/MP2T")
+	if r.Method == http.MethodGet && r.Header.Get("Range") == "" {
+		// The whole segment in one write, straight from memory.
+		w.Header().Set("Accept-Ranges", "bytes")
+		w.Header().Set("Content-Length", strconv.Itoa(len(g.TS)))
+		w.Write(g.TS)
+		return
+	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(g.TS))
 }
 
