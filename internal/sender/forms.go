@@ -99,7 +99,7 @@ func (e *RTMP) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
 		e.started = e.started[:0]
 		bufs = append(bufs, e.headers(f))
 	}
-	if f.Track.Kind != media.Data && e.goesOn(f.Track) {
+	if f.Track.Kind != media.Data && e.goesOn(f) {
 		if b := e.shared(f); b != nil {
 			return append(bufs, b)
 		}
@@ -107,15 +107,19 @@ func (e *RTMP) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
 	return append(bufs, e.absolute(f))
 }
 
-// goesOn reports whether the track's chunk stream has been started for this
-// viewer, and notes that it is from now on.
-func (e *RTMP) goesOn(t *media.Track) bool {
+// goesOn reports whether the chunk stream of f's track has been started for this
+// viewer, and notes that it is from now on. A frame from before the viewer's zero
+// starts nothing: it is sent at zero, and a distance counted from there would put
+// the track late for good.
+func (e *RTMP) goesOn(f *media.Frame) bool {
 	for _, s := range e.started {
-		if s == t {
+		if s == f.Track {
 			return true
 		}
 	}
-	e.started = append(e.started, t)
+	if e.Times == Source || f.DTS >= e.zero {
+		e.started = append(e.started, f.Track)
+	}
 	return false
 }
 

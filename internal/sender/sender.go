@@ -13,7 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"weir/internal/hub"
@@ -46,7 +46,8 @@ type Viewer struct {
 	Until time.Duration
 	Log   *slog.Logger
 
-	paused atomic.Bool
+	mu     sync.Mutex
+	paused chan struct{} // closed at the end of a pause; nil while there is none; guarded by mu
 }
 
 // ErrDuration is returned by Run when Until is reached.
@@ -55,11 +56,34 @@ var ErrDuration = errors.New("play duration is over")
 // batch is the most frames that one call sends.
 const batch = 128
 
-// Pause makes the viewer be sent nothing; when it goes on, it does so at the
-// live edge. It may be called by any goroutine.
+// Pause makes the viewer be sent nothing. As in SRS it goes on where it stopped,
+// or, if that took longer than the stream's queue, where a slow viewer would. It
+// may be called by any goroutine.
 func (v *Viewer) Pause(on bool) {
-	if v.paused.Swap(on) && !on {
-		v.Sub.SkipToLive()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case on && v.paused == nil:
+		v.paused = make(chan struct{})
+	case !on && v.paused != nil:
+		close(v.paused)
+		v.paused = nil
+	}
+}
+
+// awaitResume waits for the end of a pause.
+func (v *Viewer) awaitResume(ctx context.Context) error {
+	v.mu.Lock()
+	paused := v.paused
+	v.mu.Unlock()
+	if paused == nil {
+		return nil
+	}
+	select {
+	case <-paused:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -89,8 +113,8 @@ func (v *Viewer) Run(ctx context.Context) error {
 				v.Log.Warn("viewer is too slow, frames are dropped up to the next key frame", "frames", lost)
 			}
 		}
-		if v.paused.Load() {
-			continue
+		if err := v.awaitResume(ctx); err != nil {
+			return err
 		}
 		bufs = bufs[:0]
 		for i, f := range frames[:n] {
