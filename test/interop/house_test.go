@@ -41,8 +41,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary builds the server once.
-var binary = sync.OnceValues(func() (string, error) {
+// built builds the server once.
+var built = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(scratch, "weir")
 	cmd := exec.Command("go", "build", "-race", "-o", path, "weir/cmd/weir")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
@@ -127,7 +127,7 @@ vhost __defaultVhost__ {
 // open starts a server that ends with the test, and must end well.
 func open(t *testing.T, vhost string) *house {
 	t.Helper()
-	path, err := binary()
+	path, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func open(t *testing.T, vhost string) *house {
 			t.Fatal(err)
 		}
 		var p *process
-		p, h.log = serve(t, h.dir, path, "-c", file)
+		p, h.log = serve(t, h.dir, nil, path, "-c", file)
 		if h.log.await("ready in", 20*time.Second) {
 			t.Cleanup(func() { p.shut(t) })
 			return h
@@ -151,13 +151,13 @@ func open(t *testing.T, vhost string) *house {
 	}
 }
 
-// serve starts the binary in dir.
-func serve(t *testing.T, dir, path string, args ...string) (*process, *journal) {
+// serve starts the binary in dir, with more environment.
+func serve(t *testing.T, dir string, env []string, path string, args ...string) (*process, *journal) {
 	t.Helper()
 	log := newJournal()
 	cmd := exec.Command(path, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=20")
+	cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=20"), env...)
 	return start(t, cmd, log), log
 }
 

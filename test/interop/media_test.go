@@ -2,6 +2,7 @@ package interop
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,14 +26,15 @@ const (
 type source struct {
 	file         string
 	video, audio bool
+	args         string // for ffmpeg, to make it
+	length       int    // in seconds, if not the usual one
 
 	once sync.Once
-	args string // for ffmpeg, to make it
 	err  error
 
-	listed         sync.Once
-	packets        map[string][]packet // by kind
-	pictures, wave []packet            // decoded
+	listed   sync.Once
+	packets  map[string][]packet // by kind
+	pictures []packet            // decoded
 }
 
 // The sources. What is not plain RTMP's is in MP4, for FFmpeg 8 to publish.
@@ -55,7 +57,7 @@ func (s *source) path(t *testing.T) string {
 		halls <- struct{}{}
 		defer func() { <-halls }()
 		args := append([]string{"-v", "error", "-y"}, strings.Fields(s.args)...)
-		args = append(args, "-t", strconv.Itoa(seconds), path)
+		args = append(args, "-t", strconv.Itoa(cmp.Or(s.length, seconds)), path)
 		if out, err := exec.Command("ffmpeg", args...).CombinedOutput(); err != nil {
 			s.err = fmt.Errorf("ffmpeg %s: %w\n%s", s.args, err, out)
 		}
@@ -201,7 +203,11 @@ func (s *source) check(t *testing.T, what string, got received, seconds int, sam
 	}
 	if s.audio {
 		sameRun(t, what+": audio packets", got.audio, s.packets["audio"], seconds*38-4)
-		steady(t, what+": audio", got.audio, 0.035)
+		timed := got.audio
+		if !s.video && what == "hls" {
+			timed = timed[min(6, len(timed)):] // ffmpeg misdates what it has probed
+		}
+		steady(t, what+": audio", timed, 0.035)
 	} else if len(got.audio) > 0 {
 		t.Errorf("%s: %d audio packets of a stream without", what, len(got.audio))
 	}
