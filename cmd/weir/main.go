@@ -101,34 +101,35 @@ type flags struct {
 	dir                      string // where the process started
 }
 
-// parseFlags reads SRS's command line, whose options may stand together with
-// their value (-cFILE).
+// parseFlags reads SRS's command line, whose options may stand together (-tc
+// FILE) and with their value (-cFILE).
 func parseFlags(args []string) (flags, error) {
 	o := flags{}
 	for i := 0; i < len(args); i++ {
 		a := args[i]
 		switch {
-		case a == "-h" || a == "-?" || a == "--help" || a == "help":
+		case a == "--help" || a == "help":
 			o.help = true
-		case a == "-v" || a == "-V" || a == "--version":
+		case a == "--version":
 			o.version = true
-		case a == "-g" || a == "-G":
-			o.signature = true
-		case a == "-e":
-			o.envOnly = true
-		case a == "-t":
-			o.test = true
 		case a == "--ignore-unimplemented":
 			o.ignoreUnimplemented = true
-		case a == "-c":
-			if i++; i == len(args) {
-				return o, usageError("-c requires params")
-			}
-			o.file = args[i]
-		case strings.HasPrefix(a, "-c") && len(a) > 2:
-			o.file = a[2:]
-		default:
+		case len(a) < 2 || a[0] != '-' || a[1] == '-':
 			return o, usageError(fmt.Sprintf("invalid option: %q", a))
+		default:
+			value, takes, err := o.letters(a[1:])
+			if err != nil {
+				return o, err
+			}
+			if takes && value == "" {
+				if i++; i == len(args) {
+					return o, usageError("-c requires params")
+				}
+				value = args[i]
+			}
+			if takes {
+				o.file = value
+			}
 		}
 	}
 	if f := os.Getenv("SRS_CONFIG_FILE"); f != "" {
@@ -141,6 +142,30 @@ func parseFlags(args []string) (flags, error) {
 	var err error
 	o.dir, err = os.Getwd()
 	return o, err
+}
+
+// letters reads options of one letter. takes says that the last of them is -c,
+// whose value is what follows it in the same word, if anything does.
+func (o *flags) letters(word string) (value string, takes bool, err error) {
+	for i, l := range word {
+		switch l {
+		case 'h', '?':
+			o.help = true
+		case 'v', 'V':
+			o.version = true
+		case 'g', 'G':
+			o.signature = true
+		case 'e':
+			o.envOnly = true
+		case 't':
+			o.test = true
+		case 'c':
+			return word[i+1:], true, nil
+		default:
+			return "", false, usageError(fmt.Sprintf("invalid option: %q", "-"+word))
+		}
+	}
+	return "", false, nil
 }
 
 // usageError is a wrong command line, which SRS calls an invalid configuration.

@@ -62,15 +62,25 @@ func load(o flags, stdout, stderr io.Writer) (*config.Snapshot, error) {
 		}
 		return snap, nil
 	}
-	if refused := snap.Refusals(); len(refused) > 0 && !o.ignoreUnimplemented {
-		lines := []string{"not started: this version does not implement what the configuration relies on to restrict, authenticate, encrypt or route:"}
-		for _, u := range refused {
-			lines = append(lines, "  "+u.String())
-		}
-		lines = append(lines, "remove these, or start with --ignore-unimplemented")
-		return nil, usageError(strings.Join(lines, "\n"))
+	if err := refusal(o, snap); err != nil {
+		return nil, fmt.Errorf("not started: %w", err)
 	}
 	return snap, nil
+}
+
+// refusal returns an error if a configuration relies on what must not be
+// ignored and is not there.
+func refusal(o flags, snap *config.Snapshot) error {
+	refused := snap.Refusals()
+	if len(refused) == 0 || o.ignoreUnimplemented {
+		return nil
+	}
+	lines := []string{"this version does not implement what the configuration relies on to restrict, authenticate, encrypt or route:"}
+	for _, u := range refused {
+		lines = append(lines, "  "+u.String())
+	}
+	lines = append(lines, "remove these, or start with --ignore-unimplemented")
+	return usageError(strings.Join(lines, "\n"))
 }
 
 func logPath(root *blocks.RootConfig, container bool) string {
@@ -82,9 +92,13 @@ func logPath(root *blocks.RootConfig, container bool) string {
 
 // runServer runs until a signal ends it.
 func runServer(o flags, snap *config.Snapshot, began time.Time, stdout io.Writer, started func()) error {
+	// From now on no signal kills the process while it starts.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	parent := os.Getppid()
 	root := blocks.Root.In(snap)
 	if err := os.Chdir(root.WorkDir); err != nil {
-		return fmt.Errorf("work_dir: %w", err)
+		return fmt.Errorf("work_dir %s: %w; make it, or let work_dir name another folder", root.WorkDir, cause(err))
 	}
 	if err := server.MakeFolders(snap, logPath(root, server.InContainer())); err != nil {
 		return err
@@ -104,6 +118,9 @@ func runServer(o flags, snap *config.Snapshot, began time.Time, stdout io.Writer
 	}
 	if pidFile != "" {
 		if release, err = server.LockPid(pidFile); err != nil {
+			if log.File() {
+				logger.Error("not started", "err", err)
+			}
 			return err
 		}
 		defer release()
@@ -129,24 +146,36 @@ func runServer(o flags, snap *config.Snapshot, began time.Time, stdout io.Writer
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	go handleSignals(o, srv, log, logger, root, cancel)
+	go handleSignals(signals, o, srv, log, logger, snap, cancel)
 	if root.AsProcess {
-		go followParent(ctx, logger, cancel)
+		go followParent(ctx, parent, logger, cancel)
 	}
-	err = srv.Run(ctx)
-	logger.Info("stopped", "err", err)
+	if err = srv.Run(ctx); err == nil {
+		logger.Info("stopped")
+	} else if log.File() {
+		logger.Error("stopped", "err", err) // the console is told by main
+	}
+	return err
+}
+
+// cause is what the system said, without the name of the call and the path.
+func cause(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
 	return err
 }
 
 // followParent ends the server when the process that started it has gone (SRS's
 // asprocess).
-func followParent(ctx context.Context, logger *slog.Logger, cancel context.CancelCauseFunc) {
+func followParent(ctx context.Context, parent int, logger *slog.Logger, cancel context.CancelCauseFunc) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	for {
 		select {
 		case <-t.C:
-			if os.Getppid() == 1 {
+			if os.Getppid() != parent {
 				logger.Info("the parent process has gone (asprocess), stopping")
 				cancel(errSignal)
 				return
@@ -161,22 +190,24 @@ func followParent(ctx context.Context, logger *slog.Logger, cancel context.Cance
 var errSignal = errors.New("signal")
 
 // handleSignals does what SRS's signals ask for. It ends with the process.
-func handleSignals(o flags, srv *server.Server, log *server.Log, logger *slog.Logger, root *blocks.RootConfig, cancel context.CancelCauseFunc) {
-	ch := make(chan os.Signal, 8)
-	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
-	for s := range ch {
+func handleSignals(signals <-chan os.Signal, o flags, srv *server.Server, log *server.Log, logger *slog.Logger, snap *config.Snapshot, cancel context.CancelCauseFunc) {
+	stopping := false
+	for s := range signals {
 		logger.Info("signal " + s.String())
 		switch s {
-		case syscall.SIGINT:
-			cancel(errSignal)
-		case syscall.SIGTERM:
-			if root.ForceGraceQuit {
+		case syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT:
+			server.NotifySystemd("STOPPING=1")
+			graceful := s == syscall.SIGQUIT || s == syscall.SIGTERM && blocks.Root.In(snap).ForceGraceQuit
+			switch {
+			case graceful && !stopping:
 				cancel(server.ErrGraceful)
-			} else {
+			case graceful:
+			case stopping: // a graceful stop that somebody will not wait for
+				srv.Hurry()
+			default:
 				cancel(errSignal)
 			}
-		case syscall.SIGQUIT:
-			cancel(server.ErrGraceful)
+			stopping = true
 		case syscall.SIGUSR1:
 			if err := log.Reopen(); err != nil {
 				logger.Error("log cannot be reopened, the old file stays in use", "err", err)
@@ -184,24 +215,31 @@ func handleSignals(o flags, srv *server.Server, log *server.Log, logger *slog.Lo
 				logger.Info("log reopened")
 			}
 		case syscall.SIGHUP:
-			reload(o, srv, logger)
+			if next := reload(o, srv, logger); next != nil {
+				snap = next
+			}
 		case syscall.SIGUSR2:
 			logger.Warn("SIGUSR2 is kept for a later upgrade without loss, and does nothing yet")
 		}
 	}
 }
 
-// reload reads the configuration again; a broken one changes nothing.
-func reload(o flags, srv *server.Server, logger *slog.Logger) {
+// reload reads the configuration again and returns it; a broken one changes
+// nothing.
+func reload(o flags, srv *server.Server, logger *slog.Logger) *config.Snapshot {
 	next, err := config.Parse(source(o), server.Specs(protocols))
+	if err == nil {
+		err = refusal(o, next)
+	}
 	if err != nil {
 		for _, line := range strings.Split(err.Error(), "\n") {
 			logger.Error("reload: " + line)
 		}
-		logger.Error("reload: the configuration is broken, nothing has changed")
-		return
+		logger.Error("reload: the configuration is not taken, nothing has changed; mend it and send SIGHUP again")
+		return nil
 	}
 	srv.Reload(next)
+	return next
 }
 
 func isTerminal(w io.Writer) bool {

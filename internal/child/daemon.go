@@ -3,7 +3,6 @@
 package child
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,9 +37,21 @@ func Detached() (yes bool, report func(error)) {
 	}
 }
 
+// A StartError is how a start in the background went wrong.
+type StartError struct {
+	Text string // what the process said
+	Code int    // its exit code
+}
+
+// Error returns what the process said.
+func (e *StartError) Error() string { return e.Text }
+
+// SRSCode returns the exit code, which is the low byte of SRS's number.
+func (e *StartError) SRSCode() int { return e.Code }
+
 // Detach starts this program again, with the same arguments, in a session of its
-// own without a terminal, and waits until it reports. The error is what it
-// reports, or that it died.
+// own without a terminal, and waits until it reports. The error is a
+// [StartError] if it reported one, or died.
 func Detach() (pid int, err error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -71,9 +82,14 @@ func Detach() (pid int, err error) {
 		return 0, err
 	case text == "ready":
 		return p.Pid, nil
-	case text == "":
-		return 0, errors.New("the background process died at its start")
 	default:
-		return 0, errors.New(text)
+		state, err := p.Wait()
+		if err != nil {
+			return 0, err
+		}
+		if text == "" {
+			text = "the process in the background died at its start (" + state.String() + "); start it with daemon off to see why"
+		}
+		return 0, &StartError{Text: text, Code: max(1, state.ExitCode())}
 	}
 }

@@ -30,11 +30,11 @@ func Address(listen string) (network, address string, err error) {
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return "", "", fmt.Errorf("listen %s: %q is not a port", listen, port)
+		return "", "", fmt.Errorf("listen %s: %q is not a port; write a number from 1 to 65535, or an IP address and a number, as 127.0.0.1:1935", listen, port)
 	}
 	ip, err := netip.ParseAddr(host)
 	if err != nil {
-		return "", "", fmt.Errorf("listen %s: %q is not an address of this machine", listen, host)
+		return "", "", fmt.Errorf("listen %s: %q is not an IP address; write one, or the port alone", listen, host)
 	}
 	network = "tcp4"
 	if ip.Is6() && !ip.Is4In6() {
@@ -72,18 +72,37 @@ func ListenAll(ctx context.Context, listens []string) ([]net.Listener, error) {
 	return all, nil
 }
 
+// A ListenError says why a port cannot be had, and what to do about it.
+type ListenError struct {
+	Text string
+	Err  error
+}
+
+// Error tells both.
+func (e *ListenError) Error() string { return e.Text }
+
+// Unwrap returns what the system said.
+func (e *ListenError) Unwrap() error { return e.Err }
+
+// SRSCode returns the number by which SRS calls it.
+func (e *ListenError) SRSCode() int { return 1002 }
+
 func explain(address string, err error) error {
+	return &ListenError{Text: "listen at " + address + ": " + why(err), Err: err}
+}
+
+func why(err error) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("listen at %s: the port is in use by another program (find it with \"ss -ltnp\"); stop that program or configure another port", address)
+		return "the port is in use by another program (find it with \"ss -ltnp\"); stop that program or configure another port"
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("listen at %s: not permitted; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE", address)
+		return "not permitted; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("listen at %s: this machine has no such address", address)
+		return "this machine has no such address; configure one that \"ip addr\" shows, or the port alone"
 	case errors.Is(err, syscall.EAFNOSUPPORT):
-		return fmt.Errorf("listen at %s: this machine has no IPv6", address)
+		return "this machine has no IPv6; configure an IPv4 address, or the port alone"
 	}
-	return fmt.Errorf("listen at %s: %w", address, err)
+	return err.Error()
 }
 
 // Patient is a listener whose Accept waits for descriptors to be given back

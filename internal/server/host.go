@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -43,12 +44,13 @@ func MakeFolders(s *config.Snapshot, logFile string) error {
 	if logFile != "" {
 		dirs = append(dirs, filepath.Dir(logFile))
 	}
+	var written []string
 	if c := blocks.HTTPServer.In(s); c.Enabled {
 		dirs = append(dirs, c.Dir)
 	}
 	for _, v := range s.Vhosts() {
 		if c := blocks.HLS.Of(v); v.Enabled && c.Enabled && c.Files {
-			dirs = append(dirs, c.Path)
+			dirs, written = append(dirs, c.Path), append(written, c.Path)
 		}
 		if c := blocks.HTTPStatic.Of(v); v.Enabled && c.Enabled {
 			dirs = append(dirs, strings.ReplaceAll(c.Dir, "[vhost]", v.Name))
@@ -56,10 +58,27 @@ func MakeFolders(s *config.Snapshot, logFile string) error {
 	}
 	for _, d := range dirs {
 		if err := os.MkdirAll(d, 0o755); err != nil {
-			return fmt.Errorf("folder %s cannot be made: %w; make it, or let the configuration name another", d, err)
+			return fmt.Errorf("folder %s cannot be made: %w; make it, or let the configuration name another", d, bare(err))
 		}
 	}
+	for _, d := range written {
+		f, err := os.CreateTemp(d, ".weir-*")
+		if err != nil {
+			return fmt.Errorf("hls_path %s cannot be written: %w; make it writable for user id %d, let hls_path name another folder, or write no files with hls_files off", d, bare(err), os.Geteuid())
+		}
+		f.Close()
+		os.Remove(f.Name())
+	}
 	return nil
+}
+
+// bare is what the system said, without the name of the call and the path.
+func bare(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }
 
 // LockPid takes the pid file; release gives it up and leaves the file, as SRS

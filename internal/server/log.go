@@ -84,7 +84,7 @@ func (l *Log) Reopen() error {
 	}
 	f, err := os.OpenFile(o.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		return fmt.Errorf("open log: %w", err)
+		return fmt.Errorf("log file %s cannot be opened: %w; let srs_log_file name another, or log to the console with srs_log_tank console", o.path, bare(err))
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -94,6 +94,9 @@ func (l *Log) Reopen() error {
 	o.file, o.w = f, f
 	return nil
 }
+
+// File reports whether the log goes to a file.
+func (l *Log) File() bool { return l.out.path != "" }
 
 // Enabled implements slog.Handler.
 func (l *Log) Enabled(_ context.Context, level slog.Level) bool { return level >= l.out.level }

@@ -30,6 +30,8 @@ func (e *ExitError) Unwrap() error { return e.Err }
 const (
 	codeRunning = 1035
 	codePidFile = 1034
+
+	codeCertificate = 4045
 )
 
 // lockPid writes our pid to a file and locks it for as long as the process
@@ -37,11 +39,11 @@ const (
 // start. Close the file to give it up.
 func lockPid(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, &ExitError{codePidFile, fmt.Errorf("folder of the pid file: %w", err)}
+		return nil, &ExitError{codePidFile, fmt.Errorf("folder %s of the pid file cannot be made: %w; let pid name another file", filepath.Dir(path), bare(err))}
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
-		return nil, &ExitError{codePidFile, fmt.Errorf("pid file: %w", err)}
+		return nil, &ExitError{codePidFile, fmt.Errorf("pid file %s cannot be written: %w; let pid name another file", path, bare(err))}
 	}
 	lock := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart}
 	if err := syscall.FcntlFlock(f.Fd(), syscall.F_SETLK, &lock); err != nil {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,6 +74,8 @@ type Server struct {
 	failed  chan error
 	state   atomic.Int32
 	hooks   *hook.Hooks
+	hurry   chan struct{} // closed by Hurry
+	hurried sync.Once
 }
 
 const (
@@ -83,7 +86,7 @@ const (
 
 // New makes a server. Nothing is open before Run.
 func New(o Options) (*Server, error) {
-	s := &Server{options: o, failed: make(chan error, 1)}
+	s := &Server{options: o, failed: make(chan error, 1), hurry: make(chan struct{})}
 	conf := config.NewStore(o.Conf)
 	cwd, err := os.Getwd()
 	if err != nil {
@@ -290,23 +293,38 @@ func (s *Server) Run(ctx context.Context) error {
 // ErrGraceful is the cause that makes Run wait until everybody has left.
 var ErrGraceful = errors.New("graceful stop")
 
+// Hurry ends the waiting of a graceful stop. It is safe for concurrent use.
+func (s *Server) Hurry() { s.hurried.Do(func() { close(s.hurry) }) }
+
+// wait sleeps, and returns false if there is hurry.
+func (s *Server) wait(d time.Duration) bool {
+	select {
+	case <-s.hurry:
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
 // drain lets nobody new in and waits until the last session has ended, as SRS
 // does at SIGQUIT.
 func (s *Server) drain() {
 	root := blocks.Root.In(s.env.Conf.Load())
 	s.state.Store(draining)
 	s.env.Log.Info("graceful stop: waiting before the doors close", "wait", root.GraceStartWait)
-	time.Sleep(root.GraceStartWait)
+	patient := s.wait(root.GraceStartWait)
 	s.group.Unbind(service.Doors)
-	for pause := time.Duration(0); ; pause = min(time.Second, pause+100*time.Millisecond) {
+	for pause := time.Duration(0); patient; pause = min(time.Second, pause+100*time.Millisecond) {
 		n, _ := s.env.Desk.Len()
 		if n == 0 {
 			break
 		}
 		s.env.Log.Info("graceful stop: waiting for sessions", "sessions", n)
-		time.Sleep(pause)
+		patient = s.wait(pause)
 	}
-	time.Sleep(root.GraceFinalWait)
+	if patient {
+		s.wait(root.GraceFinalWait)
+	}
 }
 
 const (

@@ -57,7 +57,8 @@ func (w *web) Bind(ctx context.Context) error {
 	pair, err := tls.LoadX509KeyPair(w.tls.cert, w.tls.key)
 	if err != nil {
 		w.Unbind()
-		return fmt.Errorf("certificate %s with key %s: %w (make one, or turn https off)", w.tls.cert, w.tls.key, err)
+		return &ExitError{codeCertificate, fmt.Errorf("certificate %s with key %s: %w; name a pair that fits in https of the configuration, make one with \"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout %s -out %s\", or turn https off",
+			w.tls.cert, w.tls.key, err, w.tls.key, w.tls.cert)}
 	}
 	secure, err := link.ListenAll(ctx, w.tls.listens)
 	if err != nil {
