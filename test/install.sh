@@ -9,7 +9,7 @@ say() { printf '== %s\n' "$*"; }
 
 # program:package
 want='gcc:gcc ffmpeg:ffmpeg ffprobe:ffmpeg chromium:chromium rtmpdump:rtmpdump gst-launch-1.0:gstreamer1.0-tools
-cvlc:vlc-bin node:nodejs npm:npm xvfb-run:xvfb obs:obs-studio qemu-i386:qemu-user qemu-arm:qemu-user openssl:openssl curl:curl setpriv:util-linux'
+cvlc:vlc-bin node:nodejs npm:npm Xvfb:xvfb obs:obs-studio qemu-i386:qemu-user qemu-arm:qemu-user openssl:openssl curl:curl setpriv:util-linux file:file'
 packages=''
 for pair in $want; do
 	command -v "${pair%%:*}" >/dev/null 2>&1 || packages="$packages ${pair##*:}"
@@ -37,7 +37,7 @@ if [ -n "$packages" ]; then
 	apt-get install -y -qq --no-install-recommends $packages >/dev/null
 fi
 
-if [ -f test/clients/package-lock.json ] && [ ! -e test/clients/node_modules/.installed ]; then
+if [ ! test/clients/node_modules/.installed -nt test/clients/package-lock.json ]; then
 	say 'installing clients from npm'
 	(cd test/clients && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.installed)
 fi

@@ -98,10 +98,10 @@ func TestOBSPublishes(t *testing.T) {
 	began := time.Now()
 	h.awaitHLS(t, "obs")
 	for _, url := range []string{h.stream("obs"), h.page("obs", ".flv"), h.page("obs", ".m3u8")} {
-		moving(t, url, demux(t, url, 4, ""), 4)
+		moving(t, url, demux(t, url, 4, ""), 4, 0.5)
 	}
 	time.Sleep(time.Until(began.Add(25 * time.Second)))
-	moving(t, "after 25 s", demux(t, h.page("obs", ".mp4"), 5, ""), 5)
+	moving(t, "after 25 s", demux(t, h.page("obs", ".mp4"), 5, ""), 5, 0.5)
 	if !obs.running() {
 		t.Fatalf("OBS has ended: %v", obs.err)
 	}

@@ -44,14 +44,14 @@ func TestGStreamerPlays(t *testing.T) {
 func TestGStreamerPublishes(t *testing.T) {
 	t.Parallel()
 	h := open(t, "")
-	pub := background(t, "gst-launch-1.0", append(strings.Fields("-q -e videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=180,framerate=25/1 !"+
-		" x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! h264parse ! flvmux streamable=true name=m ! rtmp2sink location="+h.stream("g")),
-		strings.Fields("audiotestsrc is-live=true ! audio/x-raw,rate=44100,channels=2 ! avenc_aac ! aacparse ! m.")...)...)
+	pub := background(t, "gst-launch-1.0", append(strings.Fields("-q -e videotestsrc pattern=ball ! video/x-raw,width=320,height=180,framerate=25/1 !"+
+		" x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! h264parse ! flvmux streamable=true name=m ! rtmp2sink sync=true location="+h.stream("g")),
+		strings.Fields("audiotestsrc ! audio/x-raw,rate=44100,channels=2 ! avenc_aac ! aacparse ! m.")...)...)
 	h.awaitLive(t, "g")
 	h.awaitHLS(t, "g")
 	for _, url := range []string{h.stream("g"), h.page("g", ".flv"), h.page("g", ".m3u8")} {
 		got := demux(t, url, 3, "")
-		moving(t, url, got, 3)
+		moving(t, url, got, 3, 0.045)
 	}
 	pub.signal(2) // SIGINT, which -e makes an end of stream
 	if err := pub.wait(10 * time.Second); err != nil {
@@ -61,10 +61,11 @@ func TestGStreamerPublishes(t *testing.T) {
 }
 
 // moving checks pictures whose source we do not have: all there, in time, and
-// none like the one before.
-func moving(t *testing.T, what string, got received, seconds int) {
+// hardly one like the one before. An encoder that films live drops what it has
+// no time for; step is the longest hole that is well.
+func moving(t *testing.T, what string, got received, seconds int, step float64) {
 	t.Helper()
-	if n := len(got.pictures); n < seconds*rate-4 {
+	if n := len(got.pictures); n < seconds*rate*3/4 {
 		t.Errorf("%s: %d pictures were decoded, want %d", what, n, seconds*rate)
 	}
 	if n := len(got.audio); n < seconds*38 {
@@ -79,8 +80,8 @@ func moving(t *testing.T, what string, got received, seconds int) {
 	if same > len(got.pictures)/5 {
 		t.Errorf("%s: %d of %d pictures are like the one before", what, same, len(got.pictures))
 	}
-	steady(t, what+": video", got.video, 0.085)
-	steady(t, what+": audio", got.audio, 0.035)
+	steady(t, what+": video", got.video, step)
+	steady(t, what+": audio", got.audio, max(step, 0.035))
 }
 
 // VLC plays every form as an unprivileged user, for it refuses to be root.
