@@ -124,6 +124,9 @@ type Ask struct {
 	Said Said
 	// Type is SRS's word for the client: "fmle-publish", "rtmp-play".
 	Type string
+	// Name is what the API calls the stream in the client's row, if it is not
+	// Said.Stream: "livestream.flv".
+	Name string
 	// Silent marks visitors of whom callbacks hear nothing (HLS without
 	// hls_ctx); rules hold for them all the same.
 	Silent bool

@@ -297,7 +297,7 @@ func (a *API) raw(w http.ResponseWriter, r *http.Request) {
 			Code int `json:"code"`
 			API  Raw `json:"http_api"`
 		}{0, raw})
-	case rpc != "" && !raw.RawAPI.Enabled:
+	case rpc != "" && !raw.RawAPI.Enabled, rpc == "reload" && !raw.RawAPI.AllowReload:
 		a.send(w, r, onlyCode{codeRawOff})
 	default:
 		a.send(w, r, onlyCode{codeRaw})

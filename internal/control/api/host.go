@@ -194,7 +194,10 @@ func (a *API) facts(w http.ResponseWriter, r *http.Request, name string) {
 		}{true, sampled, percent(m.available, m.total), percent(m.swapFree, m.swap), m.total - m.free, m.total - m.available, m.available,
 			m.total, m.free, m.buffers, m.cached, m.swap, m.swapFree})
 	case "authors":
-		a.data(w, r, map[string]string{"license": "MIT", "contributors": "the weir authors"})
+		a.data(w, r, struct {
+			License      string `json:"license"`
+			Contributors string `json:"contributors"`
+		}{"MIT", "the weir authors"})
 	case "features":
 		a.data(w, r, features(a.env.Version))
 	}

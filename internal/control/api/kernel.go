@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"os"
 	"runtime"
 	"strconv"
@@ -215,6 +216,15 @@ func (o ordered) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
+// quote returns s as JSON. The name of a program may be any bytes.
+func quote(s string) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return `""`
+	}
+	return string(b)
+}
+
 func selfStat(sampled int64, share float64) ordered {
 	o := ordered{{"ok", "true"}, {"sample_time", strconv.FormatInt(sampled, 10)}, {"percent", strconv.FormatFloat(share, 'f', 2, 64)},
 		{"pid", strconv.Itoa(os.Getpid())}}
@@ -228,7 +238,7 @@ func selfStat(sampled int64, share float64) ordered {
 			state, rest = f[0], f[1:]
 		}
 	}
-	o = append(o, member{"comm", strconv.Quote(comm)}, member{"state", strconv.Quote(state)})
+	o = append(o, member{"comm", quote(comm)}, member{"state", quote(state)})
 	for i, name := range selfStatFields {
 		v := "0"
 		if i < len(rest) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"crypto/subtle"
 	"net/http"
 	"slices"
@@ -31,7 +32,7 @@ func page[T any](r *http.Request, all []T) []T {
 	start, _ := strconv.Atoi(q.Get("start"))
 	count, _ := strconv.Atoi(q.Get("count"))
 	start = min(max(start, 0), len(all))
-	return all[start:min(len(all), start+max(10, count))]
+	return all[start : start+min(len(all)-start, max(10, count))]
 }
 
 type vhostRow struct {
@@ -235,7 +236,7 @@ func (a *API) client(s *session.Session) (clientRow, bool) {
 	in, out := s.Bytes()
 	kin, kout := s.Kbps()
 	return clientRow{ID: s.ID, Vhost: a.vhostID(ask.Key.Vhost), Stream: stream.ID, IP: s.IP, PageURL: s.PageURL, SwfURL: s.SwfURL,
-		TcURL: s.TcURL, URL: ask.Key.URL(), Name: ask.Said.Stream, Type: ask.Type, Publish: act == session.Publish,
+		TcURL: s.TcURL, URL: ask.Key.URL(), Name: cmp.Or(ask.Name, ask.Said.Stream), Type: ask.Type, Publish: act == session.Publish,
 		Alive: fixed2(time.Since(s.Began).Seconds()), Send: out, Recv: in, Kbps: kbps{kin, kout}}, true
 }
 
