@@ -262,6 +262,9 @@ func (s *Stream) end(cause error) {
 		t.End(cause)
 	}
 	s.evict()
+	for _, sub := range s.subs {
+		sub.due = time.Time{} // an end is told at once
+	}
 	s.notify(time.Now())
 }
 

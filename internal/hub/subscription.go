@@ -15,8 +15,9 @@ type Options struct {
 	// the newest one held.
 	LiveEdge bool
 	// Gather is how long the reader may be let sleep while frames come, so
-	// that it sends many at once. It is used as far as the stream has many
-	// readers; with few, each frame is given at once.
+	// that it takes many at once. A viewer is let sleep as far as the stream has
+	// many readers; with few, each frame is given at once. A passive reader always
+	// is.
 	Gather time.Duration
 	// Passive marks a reader that is not a viewer: it holds no stream.
 	Passive bool
@@ -140,6 +141,8 @@ func (b *Subscription) take(dst []*media.Frame) (n int, err error) {
 	switch {
 	case n == 0:
 		b.waiting = true
+	case b.options.Gather > 0 && b.options.Passive:
+		b.due = time.Now().Add(b.options.Gather)
 	case b.options.Gather > 0 && len(s.subs) > unhurried:
 		b.due = time.Now().Add(min(b.options.Gather, time.Duration(len(s.subs)-unhurried)*gatherPer))
 	default:

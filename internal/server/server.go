@@ -19,6 +19,7 @@ import (
 	"weir/internal/control/auth"
 	"weir/internal/control/hook"
 	"weir/internal/hub"
+	"weir/internal/sender"
 	"weir/internal/service"
 	"weir/internal/session"
 )
@@ -128,6 +129,8 @@ func New(o Options) (*Server, error) {
 		default:
 		}
 	})
+	s.env.Loops = sender.NewLoops(o.Log)
+	s.add("sender", service.Base, s.env.Loops)
 	s.rules()
 	s.web()
 	for _, p := range o.Protocols {

@@ -18,6 +18,7 @@ import (
 
 	"weir/internal/config"
 	"weir/internal/hub"
+	"weir/internal/sender"
 	"weir/internal/session"
 )
 
@@ -82,6 +83,8 @@ type Env struct {
 	Desk *session.Desk
 	Hub  *hub.Hub
 	Identity
+	// Loops take viewers over; without any each viewer keeps its goroutine.
+	Loops *sender.Loops
 	// Media and API are the shared HTTP servers.
 	Media, API *Mux
 	// Notices collects what a part wants the operator to be shown while it

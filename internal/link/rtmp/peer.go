@@ -33,6 +33,15 @@ func (c *Conn) Detach() (net.Conn, *Peer, error) {
 	return c.nc, &Peer{c.reader, c.server, c.base}, nil
 }
 
+// Attach makes a Conn of a conversation and its connection again, as NewConn does
+// of a new one.
+func (p *Peer) Attach(ctx context.Context, nc net.Conn, o Options) *Conn {
+	c := NewConn(ctx, nc, o)
+	p.reader.SetSource(&c.socket)
+	c.reader, c.server, c.base = p.reader, p.server, p.base
+	return c
+}
+
 // Feed takes bytes that the client sent, which may be none, and appends the
 // answers to dst. It calls event for all but rtmp.None; [rtmp.Ended] among them.
 // The first call also handles what was read before Detach.

@@ -23,6 +23,10 @@ import (
 // are kept for ever (hls_dispose 0).
 const idleForget = 2 * time.Minute
 
+// gather is how often the segmenter looks at a stream: a segment is seconds long,
+// and waking for each frame costs more than cutting it.
+const gather = 200 * time.Millisecond
+
 // errDispose ends the segmenter of a stream that nobody publishes any more.
 var errDispose = errors.New("stream is idle")
 
@@ -51,7 +55,7 @@ func (s *server) newStream(key hub.Key) *stream {
 	var hs *hub.Stream
 	hs, st.release = s.env.Hub.Hold(key)
 	st.streamID = hs.ID
-	st.sub = s.env.Hub.Subscribe(key, hub.Options{Passive: true})
+	st.sub = s.env.Hub.Subscribe(key, hub.Options{Passive: true, Gather: gather})
 	st.name(s.conf(key.Vhost))
 	st.index = store.NewIndex(st.recover())
 	s.playlists[path{key.Vhost, st.playlistName}] = st

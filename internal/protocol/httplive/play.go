@@ -36,23 +36,33 @@ func (s *server) play(w http.ResponseWriter, r *http.Request, f format, vhost *c
 		http.Error(w, "stream is not live", http.StatusNotFound)
 		return
 	}
-	sess, err := s.env.Desk.Connect(r.Context(), service.Visitor(r, "flv", key.App))
+	// Not of the request's context, which ends when the connection is taken over.
+	sess, err := s.env.Desk.Connect(context.WithoutCancel(r.Context()), service.Visitor(r, "flv", key.App))
 	if err != nil {
 		refuse(w, err)
 		return
 	}
 	log := s.env.Log.With(slog.String("cid", sess.ID))
 	log.Info("HTTP live client", "ip", sess.IP, "url", r.URL.RequestURI(), "host", r.Host)
-	v := &viewer{server: s, w: w, r: r, format: f, session: sess}
-	err = v.run(key, conf, play, root, log)
-	if errors.Is(err, errMissing) && !v.answered {
+	v := &viewer{server: s, w: w, r: r, format: f, session: sess, log: log}
+	v.stopWatching = context.AfterFunc(r.Context(), func() { sess.Kick(errGone) })
+	err = v.run(key, conf, play, root)
+	switch {
+	case errors.Is(err, errHandedOver):
+		return
+	case errors.Is(err, errMissing) && !v.answered:
 		http.Error(w, "stream is not live", http.StatusNotFound)
-	} else if err != nil && !v.answered {
+	case err != nil && !v.answered:
 		refuse(w, err)
 	}
-	sess.Close(err)
-	in, out := sess.Bytes()
-	log.Info("client disconnect peer", "recv", in, "send", out, "err", err)
+	v.end(err)
+}
+
+// end signs the viewer out.
+func (v *viewer) end(err error) {
+	v.session.Close(err)
+	in, out := v.session.Bytes()
+	v.log.Info("client disconnect peer", "recv", in, "send", out, "err", err)
 }
 
 func (s *server) live(key hub.Key) bool {
@@ -89,6 +99,9 @@ type viewer struct {
 	format  format
 	session *session.Session
 	stream  *hub.Stream
+	log     *slog.Logger
+	// stopWatching ends the notice of the request's end.
+	stopWatching func() bool
 
 	answered bool
 	nc       net.Conn // taken over from the HTTP server
@@ -105,7 +118,7 @@ type buffersWriter interface {
 	WriteBuffers(b *net.Buffers) (int64, error)
 }
 
-func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.PlayConfig, root *blocks.VhostRootConfig, log *slog.Logger) error {
+func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.PlayConfig, root *blocks.VhostRootConfig) error {
 	param := ""
 	if v.r.URL.RawQuery != "" {
 		param = "?" + v.r.URL.RawQuery
@@ -129,8 +142,14 @@ func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.Pla
 		late = time.AfterFunc(conf.WaitTimeout, func() { cancel(errMissing) })
 		defer late.Stop()
 	}
+	encoder := v.encoder(conf, play)
+	if plain(encoder) && play.SendMinInterval == 0 {
+		if err := v.handOver(ctx, sub, gather, late); err != nil {
+			return err
+		}
+	}
 	sv := &sender.Viewer{
-		Sub: sub, Encoder: v.encoder(conf, play), MinInterval: play.SendMinInterval, Log: log,
+		Sub: sub, Encoder: encoder, MinInterval: play.SendMinInterval, Log: v.log,
 		// As in SRS an answer ends with the publication.
 		End: func(*hub.EndError) error {
 			if !v.answered {
@@ -160,20 +179,35 @@ func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.Pla
 
 // answer sends the header and takes the connection over.
 func (v *viewer) answer() error {
+	head, err := v.takeOver()
+	if err != nil {
+		return err
+	}
+	v.conn = v.session.Conn(v.nc).(buffersWriter)
+	v.watching.Go(v.watch)
+	v.nc.SetWriteDeadline(time.Now().Add(writeTime))
+	_, err = v.conn.Write(head)
+	return err
+}
+
+// takeOver takes the connection from the HTTP server and returns the header of
+// the answer, which is to be sent first.
+func (v *viewer) takeOver() (head []byte, err error) {
 	v.answered = true
 	h := v.w.Header()
 	v.server.headers(h, v.r, v.format)
 	if v.format.ext == ".mp4" {
 		h.Set("Content-Type", "video/mp4; codecs=\""+mp4.Codecs(v.stream.Layout())+"\"")
 	}
+	v.stopWatching()
 	nc, _, err := http.NewResponseController(v.w).Hijack()
 	if err != nil {
-		return fmt.Errorf("take connection over: %w", err)
+		return nil, fmt.Errorf("take connection over: %w", err)
 	}
+	nc.SetDeadline(time.Time{})
 	v.nc = nc
-	v.conn = v.session.Conn(nc).(buffersWriter)
 	v.chunked = v.r.ProtoAtLeast(1, 1)
-	head := []byte("HTTP/1.1 200 OK\r\nConnection: Close\r\n")
+	head = []byte("HTTP/1.1 200 OK\r\nConnection: Close\r\n")
 	if v.chunked {
 		h.Set("Transfer-Encoding", "chunked")
 	}
@@ -182,11 +216,7 @@ func (v *viewer) answer() error {
 			head = fmt.Appendf(head, "%s: %s\r\n", name, value)
 		}
 	}
-	head = append(head, "\r\n"...)
-	v.watching.Go(v.watch)
-	nc.SetWriteDeadline(time.Now().Add(writeTime))
-	_, err = v.conn.Write(head)
-	return err
+	return append(head, "\r\n"...), nil
 }
 
 // watch notices that the viewer has gone. It ends when the connection is

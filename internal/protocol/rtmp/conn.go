@@ -29,6 +29,7 @@ const (
 // conn is one connection. All fields are owned by run, but for what their
 // types guard.
 type conn struct {
+	server  *server
 	env     service.Env
 	nc      net.Conn
 	session *session.Session
@@ -58,13 +59,17 @@ func (c *conn) run() error {
 	if err := c.accept(target); err != nil {
 		return err
 	}
-	wait := firstWish
+	return c.wishes(firstWish)
+}
+
+// wishes does what the client wants, one after the other.
+func (c *conn) wishes(wait time.Duration) error {
 	for {
 		w, err := c.link.ReadWish(wait)
 		if err != nil {
 			return err
 		}
-		if err := c.serve(ctx, w); err != nil {
+		if err := c.serve(c.session.Context(), w); err != nil {
 			return err
 		}
 		wait = laterWish

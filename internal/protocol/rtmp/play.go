@@ -27,15 +27,22 @@ func (c *conn) play(ctx context.Context, w rtmp.Wish, ask session.Ask) (err erro
 		return c.refuse(w, err)
 	}
 	defer func() {
-		cause := err
-		if errors.Is(err, link.ErrEnded) {
-			cause = nil
+		switch {
+		case errors.Is(err, errHandedOver):
+		case errors.Is(err, link.ErrEnded):
+			c.session.Leave(nil)
+		default:
+			c.session.Leave(err)
 		}
-		c.session.Leave(cause)
 	}()
 	c.connected(sub.Stream().Key, ask.Said.Param)
 	if err := c.link.StartPlay(); err != nil {
 		return err
+	}
+	if times(conf) == sender.Line && !conf.ATCAuto && conf.SendMinInterval == 0 && w.Duration == 0 {
+		if err := c.handOver(sub, gather); err != nil {
+			return err
+		}
 	}
 	v := &sender.Viewer{
 		Sub:         sub,

@@ -99,9 +99,16 @@ func (s *server) serve(ctx context.Context, nc net.Conn) {
 	}
 	log := s.env.Log.With(slog.String("cid", sess.ID))
 	log.Info("RTMP client", "ip", v.Remote.String())
-	c := &conn{env: s.env, nc: nc, session: sess, log: log}
-	err = c.run()
-	sess.Close(err)
+	c := &conn{server: s, env: s.env, nc: nc, session: sess, log: log}
+	c.end(c.run())
+}
+
+// end signs the client out, unless a send loop has it now.
+func (c *conn) end(err error) {
+	if errors.Is(err, errHandedOver) {
+		return
+	}
+	c.session.Close(err)
 	c.logEnd(err)
 }
 

@@ -1,0 +1,768 @@
+package sender
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// loopsPossible says that this system can run send loops.
+const loopsPossible = true
+
+const (
+	// share is how much of its core a loop spends on sending before it begins to
+	// gather; a turn that took d is followed by a pause of d/share.
+	share = 0.01
+	// calm is the pause below which every frame is sent when it comes.
+	calm = 2 * time.Millisecond
+	// longest is the longest pause, whatever mw_latency allows, unless the loop is
+	// busy all the same.
+	longest = 100 * time.Millisecond
+	// busyShare is the share of its core from which a loop lets mw_latency decide.
+	busyShare = 0.5
+	// housekeeping is how often viewers are looked at that do not read.
+	housekeeping = time.Second
+	// sendMost bounds what one viewer is sent in one turn, and readMost what is
+	// read from it.
+	sendMost = 1 << 20
+	readMost = 16 << 10
+	// privateMost bounds what waits to be answered to a viewer that does not read.
+	privateMost = 16 << 10
+	// events is how many events of epoll are taken at once.
+	events = 256
+)
+
+// ErrBack is returned by Handoff.Peer to get the connection back.
+var ErrBack = errors.New("connection is given back")
+
+var errSlow = errors.New("viewer does not read")
+
+// outlet is one viewer. Everything is owned by its loop once it was added.
+type outlet struct {
+	fd     int
+	hand   Handoff
+	reel   *loopReel
+	unhook func() bool
+	form   progress
+
+	pos     uint64 // start of the next entry
+	rest    []byte // of an entry that was sent in part; before pos
+	private []byte // its own bytes, sent at an entry's boundary
+	marks   uint64 // sequence number up to which marks were heeded
+	seek    bool   // waits for an entry where it may start
+	paused  bool
+	blocked bool // its socket is full
+	closing bool // ends when what waits is sent
+	cause   error
+	moved   time.Time // when something was sent last, or there was nothing to send
+	slow    bool      // it has been said that it is slow
+	index   int       // in reel.viewers
+	pending bool      // has something to send although its reel has not grown
+}
+
+func newOutlet(fd int, h Handoff) *outlet {
+	return &outlet{fd: fd, hand: h, private: h.Head, seek: true, moved: time.Now()}
+}
+
+// A loop is one thread that sends to its viewers.
+type loop struct {
+	id    int
+	all   *Loops
+	epoll int
+	event int // eventfd
+	ring  *uring
+
+	pause atomic.Int64 // of gathering, ns
+	count atomic.Int64
+	state atomic.Int32 // asleep, dozing or awake
+
+	mu    sync.Mutex
+	inbox []func() // guarded by mu
+
+	// Owned by the loop.
+	viewers map[int]*outlet
+	reels   map[*loopReel]bool
+	now     time.Time
+	read    []byte
+	batch   []send
+	iov     [][]byte
+	answer  []byte
+	cost    time.Duration // of a turn, smoothed
+	swept   time.Time
+	busy    time.Duration // awake since swept
+	load    float64       // share of the last second
+	over    bool
+	outs    []*outlet // with something to send besides what their reels have
+}
+
+// The states of a loop: awake; dozing until the end of a pause; asleep until
+// there is something to do.
+const (
+	awake int32 = iota
+	dozing
+	asleep
+)
+
+// send is what one viewer is sent in a turn.
+type send struct {
+	o      *outlet
+	pieces [maxPieces][]byte
+	n      int
+	total  int
+	from   uint64 // position of the first byte that is the reel's
+	own    int    // bytes that are not
+	res    int    // what the kernel said: bytes, or an error number below 0
+}
+
+func newLoop(all *Loops, id int, want string) (*loop, error) {
+	ep, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	ev, _, errno := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
+	if errno != 0 {
+		syscall.Close(ep)
+		return nil, fmt.Errorf("eventfd: %w", errno)
+	}
+	l := &loop{id: id, all: all, epoll: ep, event: int(ev), viewers: map[int]*outlet{}, reels: map[*loopReel]bool{}, read: make([]byte, readMost)}
+	if err := syscall.EpollCtl(ep, syscall.EPOLL_CTL_ADD, l.event, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(l.event)}); err != nil {
+		l.close()
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	if want != "writev" {
+		l.ring, err = newUring()
+		if err != nil && want == "io_uring" {
+			l.close()
+			return nil, fmt.Errorf("io_uring: %w", err)
+		}
+		if err != nil && id == 0 {
+			all.log.Info("io_uring cannot be had, viewers are sent to one by one", "err", err)
+		}
+	}
+	return l, nil
+}
+
+func (l *loop) kind() string {
+	if l.ring != nil {
+		return "io_uring"
+	}
+	return "writev"
+}
+
+func (l *loop) close() {
+	if l.ring != nil {
+		l.ring.close()
+	}
+	syscall.Close(l.event)
+	syscall.Close(l.epoll)
+}
+
+// takeDescriptor returns a duplicate of a connection's descriptor.
+func takeDescriptor(c *net.TCPConn) (int, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	fd, dup := -1, error(nil)
+	err = raw.Control(func(old uintptr) {
+		n, _, errno := syscall.Syscall(syscall.SYS_FCNTL, old, syscall.F_DUPFD_CLOEXEC, 0)
+		if errno != 0 {
+			dup = errno
+			return
+		}
+		fd = int(n)
+		dup = syscall.SetNonblock(fd, true)
+	})
+	return fd, errors.Join(err, dup)
+}
+
+// post has f run by the loop.
+func (l *loop) post(f func()) {
+	l.mu.Lock()
+	l.inbox = append(l.inbox, f)
+	l.mu.Unlock()
+	l.wake()
+}
+
+// wake ends the loop's sleep, if it sleeps.
+func (l *loop) wake() {
+	if l.state.Swap(awake) != awake {
+		one := [8]byte{1} // an eventfd counts in the machine's byte order; any count will do
+		syscall.Write(l.event, one[:])
+	}
+}
+
+// grown is told by reels. A loop that dozes looks by itself soon.
+func (l *loop) grown(urgent bool) {
+	if s := l.state.Load(); s == asleep || urgent && s == dozing {
+		l.wake()
+	}
+}
+
+// run is the loop. It keeps its thread: what it sleeps in gives the processor up
+// (Syscall6), so that Go goes on, but the thread stays warm.
+func (l *loop) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	evs := make([]syscall.EpollEvent, events)
+	l.now = time.Now()
+	l.swept = l.now
+	due := l.now
+	for !l.over {
+		started := l.now
+		l.takeInbox()
+		all := !l.now.Before(due)
+		sent := l.turn(all)
+		if l.now = time.Now(); all {
+			if sent {
+				took := l.now.Sub(started)
+				l.cost += (took - l.cost) / 8
+			}
+			// Where nothing came there is nothing to gather: sleep until there is.
+			if due = l.now; sent {
+				due = l.now.Add(l.gathering())
+			}
+		}
+		if l.now.Sub(l.swept) >= housekeeping {
+			l.sweep()
+		}
+		l.busy += l.now.Sub(started)
+		l.sleep(evs, due)
+	}
+	// Viewers that were on their way when the loop ended.
+	for l.posted() {
+		l.takeInbox()
+		l.stop(nil)
+	}
+}
+
+// gathering is how long the loop waits until the next turn.
+func (l *loop) gathering() time.Duration {
+	p := min(time.Duration(float64(l.cost)/share), longest)
+	most := time.Duration(0)
+	for lr := range l.reels {
+		most = max(most, lr.reel.gather)
+	}
+	if l.load > busyShare {
+		p = most
+	}
+	if p = min(p, most); p < calm {
+		p = 0
+	}
+	l.pause.Store(int64(p))
+	return p
+}
+
+// sleep waits for events, for the end of the pause, or to be woken.
+func (l *loop) sleep(evs []syscall.EpollEvent, due time.Time) {
+	timeout := -1
+	if len(l.viewers) > 0 {
+		timeout = int(housekeeping / time.Millisecond)
+	}
+	state := asleep
+	if pause := due.Sub(l.now); pause > 0 {
+		// Rounded up: a turn before its time finds nothing due.
+		timeout, state = int((pause+time.Millisecond-1)/time.Millisecond), dozing
+	}
+	l.mu.Lock()
+	waiting := len(l.inbox) > 0
+	l.mu.Unlock()
+	if waiting || len(l.outs) > 0 {
+		timeout = 0
+	} else {
+		l.state.Store(state)
+		if l.behind(state == dozing) || l.posted() {
+			l.state.Store(awake)
+			timeout = 0
+		}
+	}
+	n, _, errno := syscall.Syscall6(syscall.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&evs[0])), uintptr(len(evs)), uintptr(timeout), 0, 0)
+	l.state.Store(awake)
+	l.now = time.Now()
+	if errno != 0 {
+		return // EINTR
+	}
+	for _, e := range evs[:n] {
+		if int(e.Fd) == l.event {
+			var count [8]byte
+			syscall.Read(l.event, count[:])
+			continue
+		}
+		if o := l.viewers[int(e.Fd)]; o != nil {
+			l.ready(o, e.Events)
+		}
+	}
+}
+
+func (l *loop) posted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.inbox) > 0
+}
+
+// behind reports whether a reel has grown since the last turn; of all reels, or
+// of those that cannot wait.
+func (l *loop) behind(urgent bool) bool {
+	for lr := range l.reels {
+		if urgent && lr.reel.gather > 0 {
+			continue
+		}
+		lr.reel.mu.Lock()
+		grown := lr.reel.head != lr.seen || len(lr.reel.marks) > 0 && lr.reel.marks[len(lr.reel.marks)-1].seq > lr.view.mark
+		lr.reel.mu.Unlock()
+		if grown {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *loop) takeInbox() {
+	l.mu.Lock()
+	in := l.inbox
+	l.inbox = nil
+	l.mu.Unlock()
+	for _, f := range in {
+		f()
+	}
+}
+
+// add takes a viewer over.
+func (l *loop) add(o *outlet) {
+	if err := syscall.EpollCtl(l.epoll, syscall.EPOLL_CTL_ADD, o.fd, &syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP, Fd: int32(o.fd)}); err != nil {
+		l.finish(o, fmt.Errorf("epoll: %w", err))
+		return
+	}
+	l.viewers[o.fd] = o
+	l.reels[o.reel] = true
+	o.index = len(o.reel.viewers)
+	o.reel.viewers = append(o.reel.viewers, o)
+	if o.hand.Session.Context().Err() != nil {
+		return // the message that ends it is on its way
+	}
+	if o.hand.Peer != nil {
+		// What came before the hand-over.
+		l.feed(o, nil)
+	}
+	l.push(o)
+}
+
+// push has o looked at in the next turn whatever its reel does.
+func (l *loop) push(o *outlet) {
+	if !o.pending {
+		o.pending = true
+		l.outs = append(l.outs, o)
+	}
+}
+
+// ready handles what epoll says of a viewer's socket.
+func (l *loop) ready(o *outlet, ev uint32) {
+	if ev&syscall.EPOLLOUT != 0 {
+		o.blocked = false
+		l.watch(o, false)
+		l.push(o)
+	}
+	if ev&(syscall.EPOLLIN|syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) == 0 {
+		return
+	}
+	n, err := syscall.Read(o.fd, l.read)
+	switch {
+	case n > 0:
+		o.hand.Session.Count(n, 0)
+		l.feed(o, l.read[:n])
+	case err == syscall.EAGAIN || err == syscall.EINTR:
+	case err != nil:
+		l.end(o, err)
+	default:
+		l.end(o, nil) // it has closed its side
+	}
+}
+
+// watch says whether epoll tells when the socket has room again.
+func (l *loop) watch(o *outlet, out bool) {
+	ev := uint32(syscall.EPOLLIN | syscall.EPOLLRDHUP)
+	if out {
+		ev |= syscall.EPOLLOUT
+	}
+	syscall.EpollCtl(l.epoll, syscall.EPOLL_CTL_MOD, o.fd, &syscall.EpollEvent{Events: ev, Fd: int32(o.fd)})
+}
+
+// feed gives the viewer's bytes to its protocol. A fault there ends that viewer
+// only.
+func (l *loop) feed(o *outlet, b []byte) {
+	if o.hand.Peer == nil || o.closing {
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			l.all.log.Error("reader of a viewer's bytes failed", "cid", o.hand.Session.ID, "err", p)
+			l.end(o, fmt.Errorf("internal error: %v", p))
+		}
+	}()
+	answer, err := o.hand.Peer(&Control{o}, l.answer[:0], b)
+	if len(answer) > 0 {
+		if len(o.private)+len(answer) > privateMost && o.blocked {
+			l.end(o, errSlow)
+			return
+		}
+		o.private = append(o.private, answer...)
+		l.push(o)
+	}
+	l.answer = answer[:0]
+	if err != nil {
+		l.end(o, err)
+	}
+}
+
+// Pause stops sending, or goes on at the newest entry where the viewer may start.
+func (c *Control) Pause(on bool) {
+	o := c.o
+	if o.paused == on {
+		return
+	}
+	o.paused = on
+	if !on {
+		o.seek = true
+	}
+}
+
+// turn sends what is new: to every viewer, or only to those that cannot wait.
+func (l *loop) turn(all bool) (sent bool) {
+	outs := l.outs
+	l.outs = nil
+	for lr := range l.reels {
+		r := lr.reel
+		urgent := r.gather == 0
+		if !all && !urgent {
+			continue
+		}
+		mark := lr.view.mark
+		r.look(&lr.view)
+		if lr.view.head == lr.seen && lr.view.mark == mark {
+			continue
+		}
+		lr.seen = lr.view.head
+		for i := 0; i < len(lr.viewers); i++ {
+			o := lr.viewers[i]
+			if !o.blocked {
+				l.prepare(o)
+			}
+			if len(l.batch) == cap(l.batch) && len(l.batch) >= batchMost {
+				l.flush()
+			}
+			if i < len(lr.viewers) && lr.viewers[i] != o {
+				i-- // o has ended, another stands in its place
+			}
+		}
+		sent = true
+	}
+	for _, o := range outs {
+		o.pending = false
+		if l.viewers[o.fd] == o && !o.blocked {
+			o.reel.reel.look(&o.reel.view)
+			l.prepare(o)
+			sent = true
+		}
+	}
+	l.flush()
+	for lr := range l.reels {
+		need := uint64(nowhere)
+		for _, o := range lr.viewers {
+			if o.blocked && !o.seek && !o.paused {
+				need = min(need, o.pos)
+			}
+		}
+		lr.need.Store(need)
+	}
+	return sent
+}
+
+// batchMost is how many viewers are sent to in one call.
+const batchMost = 1024
+
+// prepare puts what o is to be sent next into the batch.
+func (l *loop) prepare(o *outlet) {
+	v := &o.reel.view
+	r := o.reel.reel
+	if len(o.rest) == 0 && !o.closing {
+		l.place(o, v)
+	}
+	s := send{o: o, from: o.pos}
+	iov := s.pieces[:0]
+	if len(o.rest) > 0 {
+		iov = append(iov, o.rest)
+		s.own += len(o.rest)
+	}
+	limit := v.head
+	if !o.closing && !o.seek && !o.paused {
+		limit = l.heed(o, v, r)
+		s.from = o.pos
+	}
+	if len(o.private) > 0 {
+		iov = append(iov, o.private)
+		s.own += len(o.private)
+	}
+	if !o.closing && !o.seek && !o.paused && o.pos < limit {
+		iov, _ = v.slice(iov, o.pos, min(limit, o.pos+sendMost))
+	}
+	if len(iov) == 0 {
+		o.moved = l.now
+		if o.closing {
+			l.end(o, o.cause)
+		}
+		return
+	}
+	s.n = len(iov)
+	for _, p := range iov {
+		s.total += len(p)
+	}
+	l.batch = append(l.batch, s)
+}
+
+// place moves a viewer that was overtaken, or that waits, to where it may start.
+func (l *loop) place(o *outlet, v *view) {
+	if o.paused {
+		return
+	}
+	r := o.reel.reel
+	if !o.seek && o.pos < v.tail {
+		to := v.group
+		if to == nowhere {
+			to = v.head
+		}
+		n := r.lost(o.pos, to)
+		o.hand.Sub.Stream().Lost(n)
+		if !o.slow {
+			o.slow = true
+			l.all.log.Warn("viewer is too slow, frames are dropped up to the next key frame", "cid", o.hand.Session.ID, "frames", n)
+		}
+		o.seek = true
+	}
+	if !o.seek || v.group == nowhere || v.group < o.pos {
+		return
+	}
+	if e, ok := r.accessAt(v.group); ok {
+		o.pos, o.seek, o.marks = e.off, false, e.seq
+		o.private = r.form.prologue(o.private, &o.form, e.start)
+	}
+}
+
+// heed handles the marks at the viewer's position and returns up to where it may
+// be sent now.
+func (l *loop) heed(o *outlet, v *view, r *reel) (limit uint64) {
+	for o.marks < v.mark {
+		m, ok := r.nextMark(o.marks)
+		switch {
+		case !ok:
+			o.marks = v.mark
+		case m.off > o.pos:
+			return m.off
+		case m.off < o.pos:
+			o.marks = m.seq
+		case m.end && o.hand.Ends:
+			o.marks = m.seq
+			o.private = r.form.epilogue(o.private)
+			o.closing = true
+			return o.pos
+		case m.end:
+			// The next publication begins where it may be started at.
+			o.marks, o.seek = m.seq, true
+			return o.pos
+		default:
+			o.marks = m.seq
+			o.private = r.form.prologue(o.private, &o.form, m.start)
+		}
+	}
+	return v.head
+}
+
+// flush sends the batch and sees what became of it.
+func (l *loop) flush() {
+	if len(l.batch) == 0 {
+		return
+	}
+	if l.ring != nil {
+		if err := l.ring.send(l.batch); err != nil {
+			l.all.log.Warn("io_uring fails, viewers are sent to one by one from now on", "err", err)
+			l.ring.close()
+			l.ring = nil
+			l.sendEach()
+		}
+	} else {
+		l.sendEach()
+	}
+	for i := range l.batch {
+		l.sentTo(&l.batch[i])
+	}
+	clear(l.batch)
+	l.batch = l.batch[:0]
+}
+
+// sendEach sends the batch with a call for each viewer.
+func (l *loop) sendEach() {
+	var vec [maxPieces]syscall.Iovec
+	for i := range l.batch {
+		s := &l.batch[i]
+		if s.res != 0 {
+			continue
+		}
+		for j, p := range s.pieces[:s.n] {
+			vec[j].Base = &p[0]
+			vec[j].SetLen(len(p))
+		}
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, uintptr(s.o.fd), uintptr(unsafe.Pointer(&vec[0])), uintptr(s.n))
+		s.res = int(n)
+		if errno != 0 {
+			s.res = -int(errno)
+		}
+	}
+}
+
+// sentTo moves a viewer on by what was sent to it.
+func (l *loop) sentTo(s *send) {
+	o := s.o
+	if l.viewers[o.fd] != o {
+		return
+	}
+	n := s.res
+	if n < 0 {
+		switch syscall.Errno(-n) {
+		case syscall.EAGAIN, syscall.EINTR, syscall.ENOBUFS:
+			l.block(o)
+		default:
+			l.end(o, syscall.Errno(-n))
+		}
+		return
+	}
+	o.hand.Session.Count(0, n)
+	o.moved = l.now
+	short := n < s.total
+	if k := min(n, len(o.rest)); k > 0 {
+		o.rest = o.rest[k:]
+		n -= k
+	}
+	if k := min(n, len(o.private)); k > 0 {
+		if o.private = o.private[k:]; len(o.private) == 0 {
+			o.private = nil
+		}
+		n -= k
+	}
+	if n > 0 {
+		l.advance(o, s, uint64(n))
+	}
+	switch {
+	case short:
+		l.block(o)
+	case o.closing && len(o.private) == 0 && len(o.rest) == 0:
+		l.end(o, o.cause)
+	case o.pos < o.reel.view.head && !o.closing && !o.seek || len(o.private) > 0:
+		l.push(o) // more is there than one send takes, or than the marks let through
+	}
+}
+
+// advance moves o by n bytes of its reel. What was sent in part is finished from
+// a slice of its own, so that the reel may drop the entry.
+func (l *loop) advance(o *outlet, s *send, n uint64) {
+	at := s.from + n
+	end := o.reel.reel.after(at)
+	o.pos = end
+	if end == at {
+		return
+	}
+	iov, _ := o.reel.view.slice(nil, at, end)
+	o.rest = nil
+	for _, p := range iov {
+		o.rest = append(o.rest, p...)
+	}
+}
+
+func (l *loop) block(o *outlet) {
+	if !o.blocked {
+		o.blocked = true
+		l.watch(o, true)
+	}
+}
+
+// sweep ends viewers that have not read for long, and measures the loop.
+func (l *loop) sweep() {
+	l.load = float64(l.busy) / float64(l.now.Sub(l.swept))
+	l.busy, l.swept = 0, l.now
+	for _, o := range l.viewers {
+		if o.blocked && l.now.Sub(o.moved) > stuckTime {
+			l.end(o, errSlow)
+		}
+	}
+}
+
+// stuckTime is how long a viewer may read nothing at all.
+const stuckTime = 30 * time.Second
+
+// end takes o out of the loop and closes its descriptor, or gives it back.
+func (l *loop) end(o *outlet, cause error) {
+	if l.viewers[o.fd] != o {
+		return
+	}
+	delete(l.viewers, o.fd)
+	syscall.EpollCtl(l.epoll, syscall.EPOLL_CTL_DEL, o.fd, nil)
+	lr := o.reel
+	last := len(lr.viewers) - 1
+	lr.viewers[o.index] = lr.viewers[last]
+	lr.viewers[o.index].index = o.index
+	lr.viewers[last] = nil
+	lr.viewers = lr.viewers[:last]
+	if last == 0 {
+		delete(l.reels, lr)
+		lr.need.Store(nowhere)
+	}
+	l.finish(o, cause)
+}
+
+// finish tells what became of a viewer that is in no list any more.
+func (l *loop) finish(o *outlet, cause error) {
+	o.unhook()
+	l.count.Add(-1)
+	var conn net.Conn
+	if errors.Is(cause, ErrBack) {
+		conn = l.giveBack(o)
+	}
+	if conn == nil {
+		syscall.Close(o.fd)
+	}
+	all, r, done := l.all, o.reel.reel, o.hand.Done
+	go func() {
+		all.release(r)
+		done(conn, cause)
+	}()
+}
+
+// giveBack makes a connection of the viewer's descriptor again; what waits to be
+// sent is sent first, as far as there is room.
+func (l *loop) giveBack(o *outlet) net.Conn {
+	if wait := append(o.rest, o.private...); len(wait) > 0 {
+		if n, err := syscall.Write(o.fd, wait); err != nil || n < len(wait) {
+			return nil
+		}
+	}
+	f := os.NewFile(uintptr(o.fd), "viewer")
+	conn, err := net.FileConn(f)
+	f.Close() // FileConn has made a duplicate
+	if err != nil {
+		return nil
+	}
+	return conn
+}
+
+// stop ends all viewers and the loop.
+func (l *loop) stop(cause error) {
+	for _, o := range l.viewers {
+		l.end(o, cause)
+	}
+	l.over = true
+}

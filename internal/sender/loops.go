@@ -1,0 +1,225 @@
+package sender
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"weir/internal/hub"
+	"weir/internal/media"
+	"weir/internal/session"
+)
+
+// A Handoff is a viewer that is given to a send loop.
+type Handoff struct {
+	Session *session.Session
+	// Conn is the viewer's TCP connection, which the loop owns if it takes it.
+	Conn net.Conn
+	Sub  *hub.Subscription
+	// Form is how the stream is sent: FormRTMP with ChunkSize, FormFLV or FormMP4
+	// (both in the chunks of an HTTP answer).
+	Form      media.Form
+	ChunkSize int
+	// Gather is how long the viewer may wait for more to come, at most; 0 sends
+	// every frame at once.
+	Gather time.Duration
+	// Head is sent first.
+	Head []byte
+	// Peer takes what the viewer sends, and appends what it is to be answered; nil
+	// drops it. An error of it ends the viewer; ErrBack gives the connection back.
+	Peer func(o *Control, dst, b []byte) ([]byte, error)
+	// Ends says that the answer ends with the publication.
+	Ends bool
+	// Done is told, by a goroutine of its own, that the loop is through with the
+	// viewer. The connection is closed, unless err is ErrBack: then it is back,
+	// open, in conn.
+	Done func(conn net.Conn, err error)
+}
+
+// Control is what Peer may do to its viewer. It is valid while Peer runs.
+type Control struct{ o *outlet }
+
+// Loops are the send loops of a server: one thread per core but one, each of
+// which owns the sockets of its viewers, outside of Go's poller, and sends to all
+// of them what is new in one system call where the kernel lets it (io_uring), else
+// in one each. A viewer is a descriptor and a position in a reel; it has no
+// goroutine, no timer and no buffer.
+type Loops struct {
+	log  *slog.Logger
+	kind string // "io_uring", "writev"; empty without loops
+
+	mu    sync.Mutex
+	loops []*loop           // guarded by mu
+	reels map[reelKey]*reel // guarded by mu
+	next  int               // guarded by mu
+}
+
+// Environment variables that choose the way of sending, for tests and for those
+// who must: "io_uring", "writev", or "goroutine" for one goroutine per viewer.
+const senderEnv = "WEIR_SENDER"
+
+// NewLoops returns the send loops, none where the system has not what they need.
+func NewLoops(log *slog.Logger) *Loops {
+	l := &Loops{log: log, reels: map[reelKey]*reel{}}
+	want := os.Getenv(senderEnv)
+	if want == "goroutine" || !loopsPossible {
+		return l
+	}
+	n := max(1, runtime.GOMAXPROCS(0)-1)
+	l.kind = "writev"
+	for i := range n {
+		lp, err := newLoop(l, i, want)
+		if err != nil {
+			log.Warn("send loops cannot be had, each viewer gets a goroutine", "err", err)
+			l.closeAll()
+			l.loops = nil
+			return l
+		}
+		l.kind = lp.kind()
+		l.loops = append(l.loops, lp)
+	}
+	return l
+}
+
+// Kind says how viewers are sent to: "io_uring", "writev" or "goroutine".
+func (l *Loops) Kind() string {
+	if l == nil || len(l.loops) == 0 {
+		return "goroutine"
+	}
+	return l.kind
+}
+
+// A LoopState is what the API shows of a loop.
+type LoopState struct {
+	Viewers  int     `json:"viewers"`
+	GatherMS float64 `json:"gather_ms"`
+}
+
+// States returns what each loop is doing.
+func (l *Loops) States() (all []LoopState) {
+	if l == nil {
+		return nil
+	}
+	for _, lp := range l.loops {
+		g := time.Duration(lp.pause.Load())
+		all = append(all, LoopState{Viewers: int(lp.count.Load()), GatherMS: float64(g.Microseconds()) / 1000})
+	}
+	return all
+}
+
+// Run runs the loops until ctx is done; viewers that are left are ended.
+func (l *Loops) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, lp := range l.loops {
+		wg.Go(lp.run)
+	}
+	<-ctx.Done()
+	for _, lp := range l.loops {
+		lp.post(func() { lp.stop(context.Cause(ctx)) })
+	}
+	wg.Wait()
+	l.closeAll()
+	return nil
+}
+
+func (l *Loops) closeAll() {
+	for _, lp := range l.loops {
+		lp.close()
+	}
+}
+
+// HandOver gives a viewer to a loop, after which h.Conn, and the session, are the
+// loop's. It returns false, and has done nothing, if there is no loop or the
+// connection is not a plain TCP one.
+func (l *Loops) HandOver(h Handoff) bool {
+	if l == nil || len(l.loops) == 0 {
+		return false
+	}
+	tcp, ok := h.Conn.(*net.TCPConn)
+	if !ok {
+		return false
+	}
+	fd, err := takeDescriptor(tcp)
+	if err != nil {
+		return false
+	}
+	tcp.Close() // the descriptor is a duplicate
+	h.Sub.Park()
+	o := newOutlet(fd, h)
+	l.mu.Lock()
+	lp := l.loops[l.next%len(l.loops)]
+	for _, other := range l.loops {
+		if other.count.Load() < lp.count.Load() {
+			lp = other
+		}
+	}
+	l.next++
+	lp.count.Add(1)
+	l.mu.Unlock()
+	lr := l.reel(h, lp)
+	o.reel = lr
+	o.unhook = context.AfterFunc(h.Session.Context(), func() {
+		lp.post(func() { lp.end(o, context.Cause(h.Session.Context())) })
+	})
+	lp.post(func() { lp.add(o) })
+	return true
+}
+
+// reel returns the reel that a viewer reads, as its loop has it, made if it is
+// the first.
+func (l *Loops) reel(h Handoff, lp *loop) *loopReel {
+	st := h.Sub.Stream()
+	key, f := reelKey{stream: st}, form(nil)
+	switch h.Form {
+	case media.FormRTMP:
+		key.form, f = "rtmp "+strconv.Itoa(h.ChunkSize), &rtmpForm{chunk: h.ChunkSize}
+	case media.FormFLV:
+		key.form, f = "flv", flvForm{}
+	case media.FormMP4:
+		key.form, f = "mp4", mp4Form{}
+	}
+	if h.Gather == 0 {
+		key.form += " now"
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.reels[key]
+	if r == nil {
+		r = newReel(st, key, f, h.Gather, len(l.loops))
+		l.reels[key] = r
+		st.Attach(r)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.viewers++
+	lr := r.loops[lp.id]
+	if lr == nil {
+		lr = &loopReel{reel: r, loop: lp}
+		lr.need.Store(nowhere)
+		loops := append([]*loopReel(nil), r.loops...)
+		loops[lp.id] = lr
+		r.loops = loops
+	}
+	return lr
+}
+
+// release forgets a reel when its last viewer has gone.
+func (l *Loops) release(r *reel) {
+	l.mu.Lock()
+	r.mu.Lock()
+	r.viewers--
+	last := r.viewers == 0
+	if last {
+		delete(l.reels, r.key)
+	}
+	r.mu.Unlock()
+	l.mu.Unlock()
+	if last {
+		r.stream.Detach(r)
+	}
+}
