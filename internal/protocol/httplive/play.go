@@ -33,13 +33,13 @@ var errMissing = errors.New("stream is not live")
 func (s *server) play(w http.ResponseWriter, r *http.Request, f format, vhost *config.Vhost, key hub.Key) {
 	conf, play, root := blocks.HTTPRemux.Of(vhost), blocks.Play.Of(vhost), blocks.VhostRoot.Of(vhost)
 	if conf.OnMissing == "404" && !s.live(key) {
-		http.Error(w, "stream is not live", http.StatusNotFound)
+		s.refuse(w, r, errMissing)
 		return
 	}
 	// Not of the request's context, which ends when the connection is taken over.
 	sess, err := s.env.Desk.Connect(context.WithoutCancel(r.Context()), service.Visitor(r, "flv", key.App))
 	if err != nil {
-		refuse(w, err)
+		s.refuse(w, r, err)
 		return
 	}
 	log := s.env.Log.With(slog.String("cid", sess.ID))
@@ -47,13 +47,11 @@ func (s *server) play(w http.ResponseWriter, r *http.Request, f format, vhost *c
 	v := &viewer{server: s, w: w, r: r, format: f, session: sess, log: log}
 	v.stopWatching = context.AfterFunc(r.Context(), func() { sess.Kick(errGone) })
 	err = v.run(key, conf, play, root)
-	switch {
-	case errors.Is(err, errHandedOver):
+	if errors.Is(err, errHandedOver) {
 		return
-	case errors.Is(err, errMissing) && !v.answered:
-		http.Error(w, "stream is not live", http.StatusNotFound)
-	case err != nil && !v.answered:
-		refuse(w, err)
+	}
+	if err != nil && !v.answered {
+		s.refuse(w, r, err)
 	}
 	v.end(err)
 }
@@ -62,7 +60,11 @@ func (s *server) play(w http.ResponseWriter, r *http.Request, f format, vhost *c
 func (v *viewer) end(err error) {
 	v.session.Close(err)
 	in, out := v.session.Bytes()
-	v.log.Info("client disconnect peer", "recv", in, "send", out, "err", err)
+	attrs := []any{"recv", in, "send", out}
+	if err != nil {
+		attrs = append(attrs, "err", err)
+	}
+	v.log.Info("client disconnect peer", attrs...)
 }
 
 func (s *server) live(key hub.Key) bool {
@@ -73,15 +75,28 @@ func (s *server) live(key hub.Key) bool {
 func (s *server) headers(h http.Header, r *http.Request, f format) {
 	h.Set("Content-Type", f.mime)
 	h.Set("Cache-Control", "no-store")
-	if r.Header.Get("Origin") != "" && blocks.HTTPServer.In(s.env.Conf.Load()).CrossDomain {
-		service.CORS(h)
-	}
+	s.cors(h, r)
 }
 
-// refuse answers in words.
-func refuse(w http.ResponseWriter, err error) {
+// cors lets pages of other sites read the answer, if the configuration does.
+func (s *server) cors(h http.Header, r *http.Request) (on bool) {
+	on = blocks.HTTPServer.In(s.env.Conf.Load()).CrossDomain
+	if on && r.Header.Get("Origin") != "" {
+		service.CORS(h)
+	}
+	return on
+}
+
+// refuse answers in words. A page may read them as it may read the stream.
+func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	s.cors(w.Header(), r)
 	status := http.StatusForbidden
 	switch {
+	case errors.Is(err, errMissing):
+		http.Error(w, errMissing.Error(), http.StatusNotFound)
+		return
+	case errors.Is(err, session.ErrBadName):
+		status = http.StatusBadRequest
 	case errors.Is(err, session.ErrFull), errors.Is(err, session.ErrShutdown):
 		status = http.StatusServiceUnavailable
 	case errors.Is(err, session.ErrNoVhost), errors.Is(err, session.ErrNoName):
@@ -123,7 +138,7 @@ func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.Pla
 	if v.r.URL.RawQuery != "" {
 		param = "?" + v.r.URL.RawQuery
 	}
-	ask := session.Ask{Key: key, Type: "flv-play", Said: session.Said{Vhost: service.VhostName(v.r), App: key.App, Stream: key.Stream, Param: param,
+	ask := session.Ask{Key: key, Type: "flv-play", Name: key.Stream + v.format.ext, Said: session.Said{Vhost: service.VhostName(v.r), App: key.App, Stream: key.Stream, Param: param,
 		TcURL: "rtmp://" + key.Vhost + "/" + key.App}}
 	gather := play.MWLatency
 	if root.MinLatency {
@@ -289,7 +304,7 @@ func (v *viewer) encoder(conf *blocks.HTTPRemuxConfig, play *blocks.PlayConfig) 
 	if play.ATC || play.TimeJitter == "off" {
 		e.Times = sender.Source
 	}
-	if conf.DropIfNotMatch {
+	if conf.DropIfNotMatch && !conf.GuessHasAV {
 		e.Only = sender.Only{NoAudio: !conf.HasAudio, NoVideo: !conf.HasVideo}
 	}
 	if !conf.GuessHasAV {

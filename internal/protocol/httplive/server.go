@@ -64,6 +64,11 @@ func parseMount(template string) mount {
 	return m
 }
 
+// serves reports whether the template is for requests to a host.
+func (m mount) serves(host string) bool {
+	return m.host == "" || m.host == "[vhost]" || m.host == host
+}
+
 // match returns the app and stream of a request's path, whose extension was cut
 // off. As in SRS the number of slashes must be the template's.
 func (m mount) match(p string) (app, stream string, ok bool) {
@@ -114,7 +119,7 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	m := parseMount(conf.Mount)
-	if ext != m.ext && !(ext == ".mp4" && m.ext == ".flv") {
+	if ext != m.ext && !(ext == ".mp4" && m.ext == ".flv") || !m.serves(service.VhostName(r)) {
 		return false
 	}
 	app, stream, ok := m.match(strings.TrimSuffix(r.URL.Path, ext))
@@ -126,7 +131,13 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 	if ext == ".mp4" && ext != m.ext && (live == nil || !live.Live()) {
 		return false // a file of that name, perhaps
 	}
-	if r.Method == http.MethodOptions || r.Method == http.MethodHead {
+	if r.Method == http.MethodOptions {
+		if !s.cors(w.Header(), r) {
+			w.WriteHeader(http.StatusMethodNotAllowed)
+		}
+		return true
+	}
+	if r.Method == http.MethodHead {
 		s.headers(w.Header(), r, f)
 		w.WriteHeader(http.StatusOK)
 		return true

@@ -98,6 +98,14 @@ func (s *stage) watched(n Name, number int) Player {
 	return p
 }
 
+// again lets a player whose answer has ended come back.
+func (s *stage) again(p Player) Player {
+	s.t.Helper()
+	p.Close()
+	s.Viewers(name, 0)
+	return s.watched(name, 1)
+}
+
 func (s *stage) write(p Publisher, frames ...*media.Frame) {
 	s.t.Helper()
 	for _, f := range frames {
@@ -356,7 +364,7 @@ func takesOver(s *stage, first Publisher, second Name) {
 		s.t.Error("the one that left has taken the stream along")
 	}
 	if s.door.EndsWithPublisher {
-		v = s.watched(name, 1)
+		v = s.again(v)
 	}
 	s.write(p, movie(3)...)
 	s.read(v, movie(3)...)
@@ -486,7 +494,7 @@ func kickPublisher(t *testing.T, d Door) {
 		t.Errorf("took %v", took)
 	}
 	if s.door.EndsWithPublisher {
-		v = s.watched(name, 1)
+		v = s.again(v)
 	} else if s.Doing(session.Play, name) == nil {
 		t.Fatal("the viewer has gone with the publisher")
 	}
@@ -529,7 +537,7 @@ func publisherReturns(t *testing.T, d Door) {
 		if f, err := v.Read(); err == nil {
 			t.Fatalf("round %d: the answer goes on with %v", round, f.Source)
 		}
-		v = s.watched(name, 1)
+		v = s.again(v)
 	}
 }
 
