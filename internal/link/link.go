@@ -140,3 +140,14 @@ func addrPort(a net.Addr) netip.AddrPort {
 	ap := t.AddrPort()
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
+
+// TCP returns the TCP connection of nc, below [Quiet] if need be, or nil.
+func TCP(nc net.Conn) *net.TCPConn {
+	switch c := nc.(type) {
+	case *net.TCPConn:
+		return c
+	case interface{ TCP() *net.TCPConn }:
+		return c.TCP()
+	}
+	return nil
+}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -71,11 +70,18 @@ func newOutlet(fd int, h Handoff) *outlet {
 	return &outlet{fd: fd, hand: h, private: h.Head, seek: true, moved: time.Now()}
 }
 
-// A loop is one thread that sends to its viewers.
+// A loop is one goroutine that sends to its viewers.
+//
+// It sleeps in Go's own poller, which watches the loop's epoll, and makes its
+// system calls, none of which can sleep, past the scheduler (RawSyscall). A thread
+// that sleeps in a system call of its own has Go's monitor thread run to take its
+// processor away: at a hundred sleeps a second that costs more than the sending.
 type loop struct {
 	id    int
 	all   *Loops
 	epoll int
+	file  *os.File // of epoll
+	raw   syscall.RawConn
 	event int // eventfd
 	ring  *uring
 
@@ -95,6 +101,9 @@ type loop struct {
 	iov     [][]byte
 	answer  []byte
 	cost    time.Duration // of a turn, smoothed
+	evs     []syscall.EpollEvent
+	got     int                // events in evs
+	poll    func(uintptr) bool // looks for events without waiting
 	swept   time.Time
 	busy    time.Duration // awake since swept
 	load    float64       // share of the last second
@@ -131,7 +140,22 @@ func newLoop(all *Loops, id int, want string) (*loop, error) {
 		syscall.Close(ep)
 		return nil, fmt.Errorf("eventfd: %w", errno)
 	}
-	l := &loop{id: id, all: all, epoll: ep, event: int(ev), viewers: map[int]*outlet{}, reels: map[*loopReel]bool{}, read: make([]byte, readMost)}
+	l := &loop{id: id, all: all, epoll: ep, event: int(ev), viewers: map[int]*outlet{}, reels: map[*loopReel]bool{}, read: make([]byte, readMost),
+		evs: make([]syscall.EpollEvent, events)}
+	syscall.SetNonblock(ep, true) // else os.File would not use the poller
+	l.file = os.NewFile(uintptr(ep), "epoll")
+	if l.raw, err = l.file.SyscallConn(); err != nil {
+		l.close()
+		return nil, err
+	}
+	l.poll = func(fd uintptr) bool {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&l.evs[0])), uintptr(len(l.evs)), 0, 0, 0)
+		if errno != 0 {
+			n = 0
+		}
+		l.got = int(n)
+		return n > 0
+	}
 	if err := syscall.EpollCtl(ep, syscall.EPOLL_CTL_ADD, l.event, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(l.event)}); err != nil {
 		l.close()
 		return nil, fmt.Errorf("epoll: %w", err)
@@ -161,7 +185,7 @@ func (l *loop) close() {
 		l.ring.close()
 	}
 	syscall.Close(l.event)
-	syscall.Close(l.epoll)
+	l.file.Close()
 }
 
 // takeDescriptor returns a duplicate of a connection's descriptor.
@@ -195,7 +219,7 @@ func (l *loop) post(f func()) {
 func (l *loop) wake() {
 	if l.state.Swap(awake) != awake {
 		one := [8]byte{1} // an eventfd counts in the machine's byte order; any count will do
-		syscall.Write(l.event, one[:])
+		syscall.RawSyscall(syscall.SYS_WRITE, uintptr(l.event), uintptr(unsafe.Pointer(&one)), 8)
 	}
 }
 
@@ -206,12 +230,8 @@ func (l *loop) grown(urgent bool) {
 	}
 }
 
-// run is the loop. It keeps its thread: what it sleeps in gives the processor up
-// (Syscall6), so that Go goes on, but the thread stays warm.
+// run is the loop.
 func (l *loop) run() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	evs := make([]syscall.EpollEvent, events)
 	l.now = time.Now()
 	l.swept = l.now
 	due := l.now
@@ -234,7 +254,7 @@ func (l *loop) run() {
 			l.sweep()
 		}
 		l.busy += l.now.Sub(started)
-		l.sleep(evs, due)
+		l.sleep(due)
 	}
 	// Viewers that were on their way when the loop ended.
 	for l.posted() {
@@ -261,44 +281,36 @@ func (l *loop) gathering() time.Duration {
 }
 
 // sleep waits for events, for the end of the pause, or to be woken.
-func (l *loop) sleep(evs []syscall.EpollEvent, due time.Time) {
-	timeout := -1
+func (l *loop) sleep(due time.Time) {
+	by, state := time.Time{}, asleep
 	if len(l.viewers) > 0 {
-		timeout = int(housekeeping / time.Millisecond)
+		by = l.swept.Add(housekeeping)
 	}
-	state := asleep
-	if pause := due.Sub(l.now); pause > 0 {
-		// Rounded up: a turn before its time finds nothing due.
-		timeout, state = int((pause+time.Millisecond-1)/time.Millisecond), dozing
+	if due.After(l.now) {
+		by, state = due, dozing
 	}
-	l.mu.Lock()
-	waiting := len(l.inbox) > 0
-	l.mu.Unlock()
-	if waiting || len(l.outs) > 0 {
-		timeout = 0
+	l.state.Store(state)
+	if len(l.outs) > 0 || l.behind(state == dozing) || l.posted() {
+		l.state.Store(awake)
+		l.poll(uintptr(l.epoll))
 	} else {
-		l.state.Store(state)
-		if l.behind(state == dozing) || l.posted() {
-			l.state.Store(awake)
-			timeout = 0
-		}
+		l.got = 0
+		l.file.SetReadDeadline(by)
+		l.raw.Read(l.poll) // an error is that the time is over
+		l.state.Store(awake)
 	}
-	n, _, errno := syscall.Syscall6(syscall.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&evs[0])), uintptr(len(evs)), uintptr(timeout), 0, 0)
-	l.state.Store(awake)
 	l.now = time.Now()
-	if errno != 0 {
-		return // EINTR
-	}
-	for _, e := range evs[:n] {
+	for _, e := range l.evs[:l.got] {
 		if int(e.Fd) == l.event {
 			var count [8]byte
-			syscall.Read(l.event, count[:])
+			syscall.RawSyscall(syscall.SYS_READ, uintptr(l.event), uintptr(unsafe.Pointer(&count)), 8)
 			continue
 		}
 		if o := l.viewers[int(e.Fd)]; o != nil {
 			l.ready(o, e.Events)
 		}
 	}
+	l.got = 0
 }
 
 func (l *loop) posted() bool {
@@ -372,14 +384,14 @@ func (l *loop) ready(o *outlet, ev uint32) {
 	if ev&(syscall.EPOLLIN|syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) == 0 {
 		return
 	}
-	n, err := syscall.Read(o.fd, l.read)
+	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(o.fd), uintptr(unsafe.Pointer(&l.read[0])), uintptr(len(l.read)))
 	switch {
+	case errno == syscall.EAGAIN || errno == syscall.EINTR:
+	case errno != 0:
+		l.end(o, errno)
 	case n > 0:
-		o.hand.Session.Count(n, 0)
+		o.hand.Session.Count(int(n), 0)
 		l.feed(o, l.read[:n])
-	case err == syscall.EAGAIN || err == syscall.EINTR:
-	case err != nil:
-		l.end(o, err)
 	default:
 		l.end(o, nil) // it has closed its side
 	}

@@ -157,7 +157,7 @@ func (r *uring) send(batch []send) error {
 	atomic.StoreUint32(r.sqTail, tail+uint32(len(batch)))
 	submitted, done := 0, 0
 	for done < len(batch) {
-		n, _, errno := syscall.Syscall6(sysUringEnter, uintptr(r.fd), uintptr(len(batch)-submitted), uintptr(min(1, len(batch)-done)), enterGetEvents, 0, 0)
+		n, _, errno := syscall.RawSyscall6(sysUringEnter, uintptr(r.fd), uintptr(len(batch)-submitted), uintptr(min(1, len(batch)-done)), enterGetEvents, 0, 0)
 		if errno == syscall.EINTR || errno == syscall.EAGAIN || errno == syscall.EBUSY {
 			done += r.reap(batch)
 			continue

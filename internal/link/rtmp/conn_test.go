@@ -168,6 +168,7 @@ func TestPublisherTimeoutsCountMediaOnly(t *testing.T) {
 		if took := time.Since(start); took < 20*time.Second || took > 21*time.Second {
 			t.Errorf("a publisher of pings lasted %v", took)
 		}
+		synctest.Wait()
 		for {
 			s := p.told.next()
 			if s == "" {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"weir/internal/hub"
+	sockets "weir/internal/link"
 	link "weir/internal/link/rtmp"
 	"weir/internal/media"
 	"weir/internal/sender"
@@ -21,7 +22,8 @@ var errHandedOver = errors.New("handed over to a send loop")
 // here, and else why it ends.
 func (c *conn) handOver(sub *hub.Subscription, gather time.Duration) error {
 	loops := c.env.Loops
-	if _, tcp := c.nc.(*net.TCPConn); !tcp || loops.Kind() == "goroutine" {
+	tcp := sockets.TCP(c.nc)
+	if tcp == nil || loops.Kind() == "goroutine" {
 		return nil
 	}
 	chunk := c.link.ChunkSize()
@@ -30,7 +32,7 @@ func (c *conn) handOver(sub *hub.Subscription, gather time.Duration) error {
 		return err
 	}
 	given := loops.HandOver(sender.Handoff{
-		Session: c.session, Conn: c.nc, Sub: sub, Form: media.FormRTMP, ChunkSize: chunk, Gather: gather,
+		Session: c.session, Conn: tcp, Sub: sub, Form: media.FormRTMP, ChunkSize: chunk, Gather: gather,
 		Peer: func(o *sender.Control, dst, b []byte) ([]byte, error) { return listen(peer, o, dst, b) },
 		Done: func(nc net.Conn, err error) { c.back(peer, nc, err) },
 	})
@@ -71,9 +73,9 @@ func (c *conn) back(peer *link.Peer, nc net.Conn, err error) {
 		return
 	}
 	c.session.Leave(nil)
-	c.nc = nc
+	c.nc = sockets.Quiet(nc)
 	defer nc.Close()
-	c.link = peer.Attach(c.session.Context(), c.session.Conn(nc), link.Options{})
+	c.link = peer.Attach(c.session.Context(), c.session.Conn(c.nc), link.Options{})
 	defer c.link.Close()
 	c.end(c.wishes(laterWish))
 }

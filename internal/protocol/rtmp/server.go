@@ -99,7 +99,7 @@ func (s *server) serve(ctx context.Context, nc net.Conn) {
 	}
 	log := s.env.Log.With(slog.String("cid", sess.ID))
 	log.Info("RTMP client", "ip", v.Remote.String())
-	c := &conn{server: s, env: s.env, nc: nc, session: sess, log: log}
+	c := &conn{server: s, env: s.env, nc: link.Quiet(nc), session: sess, log: log}
 	c.end(c.run())
 }
 
