@@ -348,20 +348,29 @@ func (s *Server) stop() {
 	d.Shut(session.ErrShutdown)
 	publishes := func(x *session.Session) bool { act, _, _ := x.Doing(); return act == session.Publish }
 	d.End(session.ErrShutdown, publishes)
-	for deadline := time.Now().Add(tailTime); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		busy := false
+	s.settle(func() bool {
 		for x := range d.Sessions() {
-			busy = busy || publishes(x)
+			if publishes(x) {
+				return false
+			}
 		}
-		if !busy {
-			break
-		}
-	}
+		return true
+	})
 	s.group.Stop(service.Sinks, partTime)
 	d.End(session.ErrShutdown, nil)
+	// Viewers of the send loops belong to no door; their last callbacks are told
+	// before the callbacks end.
+	s.settle(func() bool { n, _ := d.Len(); return n == 0 })
 	s.group.Stop(service.Doors, partTime)
 	s.group.Stop(service.API, partTime)
 	s.group.Stop(service.Base, partTime)
+}
+
+// settle waits until it is so, at most for tailTime.
+func (s *Server) settle(is func() bool) {
+	for deadline := time.Now().Add(tailTime); !is() && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // Reload takes a new configuration, which has been read and is sound. What is
