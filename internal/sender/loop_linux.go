@@ -55,7 +55,8 @@ type outlet struct {
 	rest    []byte // of an entry that was sent in part; before pos
 	private []byte // its own bytes, sent at an entry's boundary
 	marks   uint64 // sequence number up to which marks were heeded
-	seek    bool   // waits for an entry where it may start
+	seek    bool   // waits for an entry where it may start:
+	newest  bool   // the newest one, not the next
 	paused  bool
 	blocked bool // its socket is full
 	closing bool // ends when what waits is sent
@@ -64,10 +65,11 @@ type outlet struct {
 	slow    bool      // it has been said that it is slow
 	index   int       // in reel.viewers
 	pending bool      // has something to send although its reel has not grown
+	batched bool      // stands in the batch
 }
 
 func newOutlet(fd int, h Handoff) *outlet {
-	return &outlet{fd: fd, hand: h, private: h.Head, seek: true, moved: time.Now()}
+	return &outlet{fd: fd, hand: h, private: h.Head, seek: true, newest: true, moved: time.Now()}
 }
 
 // A loop is one goroutine that sends to its viewers.
@@ -237,7 +239,9 @@ func (l *loop) run() {
 	due := l.now
 	for !l.over {
 		started := l.now
-		l.takeInbox()
+		if l.takeInbox(); l.over {
+			break
+		}
 		all := !l.now.Before(due)
 		sent := l.turn(all)
 		if l.now = time.Now(); all {
@@ -327,7 +331,7 @@ func (l *loop) behind(urgent bool) bool {
 			continue
 		}
 		lr.reel.mu.Lock()
-		grown := lr.reel.head != lr.seen || len(lr.reel.marks) > 0 && lr.reel.marks[len(lr.reel.marks)-1].seq > lr.view.mark
+		grown := lr.reel.head != lr.seen || len(lr.reel.marks) > 0 && lr.reel.marks[len(lr.reel.marks)-1].seq > lr.heard
 		lr.reel.mu.Unlock()
 		if grown {
 			return true
@@ -441,7 +445,7 @@ func (c *Control) Pause(on bool) {
 	}
 	o.paused = on
 	if !on {
-		o.seek = true
+		o.seek, o.newest = true, true
 	}
 }
 
@@ -455,18 +459,17 @@ func (l *loop) turn(all bool) (sent bool) {
 		if !all && !urgent {
 			continue
 		}
-		mark := lr.view.mark
-		r.look(&lr.view)
-		if lr.view.head == lr.seen && lr.view.mark == mark {
+		lr.look()
+		if lr.view.head == lr.seen && lr.view.mark == lr.heard {
 			continue
 		}
-		lr.seen = lr.view.head
+		lr.seen, lr.heard = lr.view.head, lr.view.mark
 		for i := 0; i < len(lr.viewers); i++ {
 			o := lr.viewers[i]
 			if !o.blocked {
 				l.prepare(o)
 			}
-			if len(l.batch) == cap(l.batch) && len(l.batch) >= batchMost {
+			if len(l.batch) == batchMost {
 				l.flush()
 			}
 			if i < len(lr.viewers) && lr.viewers[i] != o {
@@ -475,19 +478,26 @@ func (l *loop) turn(all bool) (sent bool) {
 		}
 		sent = true
 	}
+	// A viewer is in a batch once: what it is sent next depends on what it took.
+	l.flush()
 	for _, o := range outs {
 		o.pending = false
 		if l.viewers[o.fd] == o && !o.blocked {
-			o.reel.reel.look(&o.reel.view)
+			o.reel.look()
 			l.prepare(o)
 			sent = true
+		}
+		if len(l.batch) == batchMost {
+			l.flush()
 		}
 	}
 	l.flush()
 	for lr := range l.reels {
 		need := uint64(nowhere)
 		for _, o := range lr.viewers {
-			if o.blocked && !o.seek && !o.paused {
+			// Not only of those whose socket is full: what the others have not
+			// been sent yet must not go with the next key frame.
+			if !o.seek && !o.paused {
 				need = min(need, o.pos)
 			}
 		}
@@ -501,6 +511,9 @@ const batchMost = 1024
 
 // prepare puts what o is to be sent next into the batch.
 func (l *loop) prepare(o *outlet) {
+	if o.batched {
+		return
+	}
 	v := &o.reel.view
 	r := o.reel.reel
 	if len(o.rest) == 0 && !o.closing {
@@ -535,6 +548,7 @@ func (l *loop) prepare(o *outlet) {
 	for _, p := range iov {
 		s.total += len(p)
 	}
+	o.batched = true
 	l.batch = append(l.batch, s)
 }
 
@@ -555,13 +569,32 @@ func (l *loop) place(o *outlet, v *view) {
 			o.slow = true
 			l.all.log.Warn("viewer is too slow, frames are dropped up to the next key frame", "cid", o.hand.Session.ID, "frames", n)
 		}
-		o.seek = true
+		o.seek, o.newest = true, true
 	}
-	if !o.seek || v.group == nowhere || v.group < o.pos {
+	if !o.seek {
 		return
 	}
-	if e, ok := r.accessAt(v.group); ok {
-		o.pos, o.seek, o.marks = e.off, false, e.seq
+	// One that waits for a place does so at no mark: it only has to hear of an
+	// end.
+	for o.hand.Ends && o.marks < v.mark {
+		m, ok := r.nextMark(o.marks)
+		if !ok {
+			break
+		}
+		if o.marks = m.seq; m.end {
+			l.conclude(o)
+			return
+		}
+	}
+	if v.group == nowhere || v.group < o.pos {
+		return
+	}
+	from := o.pos
+	if o.newest {
+		from = v.group
+	}
+	if e, ok := r.accessFrom(from); ok {
+		o.pos, o.seek, o.newest, o.marks = e.off, false, false, e.seq
 		o.private = r.form.prologue(o.private, &o.form, e.start)
 	}
 }
@@ -580,8 +613,7 @@ func (l *loop) heed(o *outlet, v *view, r *reel) (limit uint64) {
 			o.marks = m.seq
 		case m.end && o.hand.Ends:
 			o.marks = m.seq
-			o.private = r.form.epilogue(o.private)
-			o.closing = true
+			l.conclude(o)
 			return o.pos
 		case m.end:
 			// The next publication begins where it may be started at.
@@ -593,6 +625,12 @@ func (l *loop) heed(o *outlet, v *view, r *reel) (limit uint64) {
 		}
 	}
 	return v.head
+}
+
+// conclude ends an answer well, as soon as what waits is sent.
+func (l *loop) conclude(o *outlet) {
+	o.private = o.reel.reel.form.epilogue(o.private)
+	o.closing = true
 }
 
 // flush sends the batch and sees what became of it.
@@ -640,6 +678,7 @@ func (l *loop) sendEach() {
 // sentTo moves a viewer on by what was sent to it.
 func (l *loop) sentTo(s *send) {
 	o := s.o
+	o.batched = false
 	if l.viewers[o.fd] != o {
 		return
 	}
@@ -647,6 +686,7 @@ func (l *loop) sentTo(s *send) {
 	if n < 0 {
 		switch syscall.Errno(-n) {
 		case syscall.EAGAIN, syscall.EINTR, syscall.ENOBUFS:
+			// What was to be sent of the reel is still before pos.
 			l.block(o)
 		default:
 			l.end(o, syscall.Errno(-n))
@@ -670,11 +710,12 @@ func (l *loop) sentTo(s *send) {
 		l.advance(o, s, uint64(n))
 	}
 	switch {
+	case l.viewers[o.fd] != o: // it has ended
 	case short:
 		l.block(o)
 	case o.closing && len(o.private) == 0 && len(o.rest) == 0:
 		l.end(o, o.cause)
-	case o.pos < o.reel.view.head && !o.closing && !o.seek || len(o.private) > 0:
+	case (o.pos < o.reel.view.head || o.marks < o.reel.view.mark) && !o.closing && !o.seek || len(o.private) > 0:
 		l.push(o) // more is there than one send takes, or than the marks let through
 	}
 }
@@ -688,7 +729,13 @@ func (l *loop) advance(o *outlet, s *send, n uint64) {
 	if end == at {
 		return
 	}
-	iov, _ := o.reel.view.slice(nil, at, end)
+	iov, stop := o.reel.view.slice(nil, at, end)
+	if stop != end {
+		// The entry was dropped meanwhile, since the viewer is too far behind:
+		// where it ends is not known any more.
+		l.end(o, errSlow)
+		return
+	}
 	o.rest = nil
 	for _, p := range iov {
 		o.rest = append(o.rest, p...)
@@ -725,8 +772,11 @@ func (l *loop) end(o *outlet, cause error) {
 	syscall.EpollCtl(l.epoll, syscall.EPOLL_CTL_DEL, o.fd, nil)
 	lr := o.reel
 	last := len(lr.viewers) - 1
-	lr.viewers[o.index] = lr.viewers[last]
-	lr.viewers[o.index].index = o.index
+	if o.index < last {
+		moved := lr.viewers[last]
+		lr.viewers[o.index], moved.index = moved, o.index
+		l.push(moved) // a turn that is under way may have passed its new place
+	}
 	lr.viewers[last] = nil
 	lr.viewers = lr.viewers[:last]
 	if last == 0 {

@@ -161,8 +161,7 @@ func (l *Loops) HandOver(h Handoff) bool {
 	l.next++
 	lp.count.Add(1)
 	l.mu.Unlock()
-	lr := l.reel(h, lp)
-	o.reel = lr
+	o.reel, o.marks = l.reel(h, lp)
 	o.unhook = context.AfterFunc(h.Session.Context(), func() {
 		lp.post(func() { lp.end(o, context.Cause(h.Session.Context())) })
 	})
@@ -171,8 +170,8 @@ func (l *Loops) HandOver(h Handoff) bool {
 }
 
 // reel returns the reel that a viewer reads, as its loop has it, made if it is
-// the first.
-func (l *Loops) reel(h Handoff, lp *loop) *loopReel {
+// the first; and the newest mark, which is none of the viewer's.
+func (l *Loops) reel(h Handoff, lp *loop) (lr *loopReel, mark uint64) {
 	st := h.Sub.Stream()
 	key, f := reelKey{stream: st}, form(nil)
 	switch h.Form {
@@ -197,7 +196,10 @@ func (l *Loops) reel(h Handoff, lp *loop) *loopReel {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.viewers++
-	lr := r.loops[lp.id]
+	if n := len(r.marks); n > 0 {
+		mark = r.marks[n-1].seq
+	}
+	lr = r.loops[lp.id]
 	if lr == nil {
 		lr = &loopReel{reel: r, loop: lp}
 		lr.need.Store(nowhere)
@@ -205,7 +207,7 @@ func (l *Loops) reel(h Handoff, lp *loop) *loopReel {
 		loops[lp.id] = lr
 		r.loops = loops
 	}
-	return lr
+	return lr, mark
 }
 
 // release forgets a reel when its last viewer has gone.

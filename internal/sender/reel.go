@@ -221,8 +221,10 @@ type view struct {
 	blocks            []block
 }
 
-// look fills v, whose memory is used again.
-func (r *reel) look(v *view) {
+// look refreshes the view, whose memory is used again. Nothing of it is dropped
+// until the loop has said anew what it needs.
+func (lr *loopReel) look() {
+	r, v := lr.reel, &lr.view
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v.head, v.tail, v.group, v.mark = r.head, r.head, r.group, 0
@@ -233,6 +235,7 @@ func (r *reel) look(v *view) {
 		v.mark = r.marks[n-1].seq
 	}
 	v.blocks = append(v.blocks[:0], r.blocks...)
+	lr.need.Store(min(lr.need.Load(), v.tail))
 }
 
 // nextMark returns the first mark behind a sequence number.
@@ -247,11 +250,11 @@ func (r *reel) nextMark(after uint64) (m entry, ok bool) {
 	return entry{}, false
 }
 
-// accessAt returns the entry at off where a viewer may start.
-func (r *reel) accessAt(off uint64) (e entry, ok bool) {
+// accessFrom returns the first entry at or behind off where a viewer may start.
+func (r *reel) accessFrom(off uint64) (e entry, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := r.find(off); i < len(r.entries) && r.entries[i].off == off; i++ {
+	for i := r.find(off); i < len(r.entries); i++ {
 		if r.entries[i].access {
 			return r.entries[i], true
 		}
@@ -322,12 +325,14 @@ const maxPieces = 4
 type loopReel struct {
 	reel *reel
 	loop waker
-	// need is the lowest position of a viewer of this loop that is behind.
+	// need is the lowest position of a viewer of this loop.
 	need atomic.Uint64
-	// viewers and seen are owned by the loop.
+	// All below is owned by the loop; seen and heard are the head and the newest
+	// mark that all its viewers have been shown.
 	viewers []*outlet
 	view    view
 	seen    uint64
+	heard   uint64
 }
 
 // waker is the part of a loop that a reel calls.
