@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -360,8 +361,9 @@ func (l *loop) add(o *outlet) {
 	l.reels[o.reel] = true
 	o.index = len(o.reel.viewers)
 	o.reel.viewers = append(o.reel.viewers, o)
-	if o.hand.Session.Context().Err() != nil {
-		return // the message that ends it is on its way
+	if ctx := o.hand.Session.Context(); ctx.Err() != nil {
+		l.end(o, context.Cause(ctx)) // what was posted for that may have come too early
+		return
 	}
 	if o.hand.Peer != nil {
 		// What came before the hand-over.
