@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"weir/internal/sender"
 )
 
 // sampleEvery is how often the use of the processor is measured.
@@ -125,6 +127,12 @@ type systemSummary struct {
 	ConnSrs      int    `json:"conn_srs"`
 }
 
+// senderState tells how viewers are sent to, and what each send loop is doing.
+type senderState struct {
+	Kind  string             `json:"kind"`
+	Loops []sender.LoopState `json:"loops,omitempty"`
+}
+
 func (a *API) summaries(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
 	u, last := a.host.usage()
@@ -155,7 +163,8 @@ func (a *API) summaries(w http.ResponseWriter, r *http.Request) {
 		System  systemSummary     `json:"system"`
 		Weir    string            `json:"weir_version"`
 		Notices map[string]string `json:"notices,omitempty"`
-	}{true, now.UnixMilli(), self, sys, a.env.Version, a.env.Notices.All()})
+		Sender  senderState       `json:"sender"`
+	}{true, now.UnixMilli(), self, sys, a.env.Version, a.env.Notices.All(), senderState{a.env.Loops.Kind(), a.env.Loops.States()}})
 }
 
 // facts answers the endpoints that repeat what the kernel tells.
