@@ -319,9 +319,9 @@ func TestVhosts(t *testing.T) {
 func TestWhatIsKnownOfAViewer(t *testing.T) {
 	h := open(t, remux, "")
 	publish(t, h, live, 1)
-	var asked []session.Request
+	asked := make(chan session.Request, 1)
 	h.Diary.Deny(func(r *session.Request) error {
-		asked = append(asked, *r)
+		asked <- *r
 		return nil
 	})
 	for _, c := range []struct {
@@ -338,7 +338,7 @@ func TestWhatIsKnownOfAViewer(t *testing.T) {
 	} {
 		k := request(t, h, "GET /live/s.flv?token=1&vhost=nosuch.com HTTP/1.1", "Host: h:8080", "Referer: http://ref.example.com/a", c.header)
 		answer(t, k)
-		r := asked[len(asked)-1]
+		r := <-asked
 		s, a := r.Session, r.Ask
 		if s.IP != c.ip {
 			t.Errorf("%s: ip %q, want %q", c.header, s.IP, c.ip)

@@ -118,8 +118,18 @@ func (s *stage) write(p Publisher, frames ...*media.Frame) {
 // read reads frames until each of want has come, in order and nothing else.
 func (s *stage) read(p Player, want ...*media.Frame) []*media.Frame {
 	s.t.Helper()
+	return s.readOn(p, nil, want...)
+}
+
+// readOn is read of a player that has had the first frame already.
+func (s *stage) readOn(p Player, began *media.Frame, want ...*media.Frame) []*media.Frame {
+	s.t.Helper()
 	var got []*media.Frame
 	for i, w := range want {
+		if i == 0 && began != nil {
+			got = append(got, began)
+			continue
+		}
 		f, err := p.Read()
 		if err != nil {
 			s.t.Fatalf("frame %d of %d: %v", i+1, len(want), err)
@@ -137,6 +147,23 @@ func (s *stage) read(p Player, want ...*media.Frame) []*media.Frame {
 		got = append(got, f)
 	}
 	return got
+}
+
+// pass has frames written and read by all viewers. They are there when the first
+// one comes, which each must have before the others follow at once: a viewer that
+// is under way loses nothing to a burst, whereas one that has not begun may begin
+// at the newest key frame.
+func (s *stage) pass(p Publisher, frames []*media.Frame, viewers ...Player) {
+	s.t.Helper()
+	began := make([]*media.Frame, len(viewers))
+	s.write(p, frames[0])
+	for i, v := range viewers {
+		began[i] = s.read(v, frames[0])[0]
+	}
+	s.write(p, frames[1:]...)
+	for i, v := range viewers {
+		s.readOn(v, began[i], frames...)
+	}
 }
 
 // movie returns n frames of a picture, in groups of 25, with their sound.
@@ -157,9 +184,7 @@ func framesArriveWhole(t *testing.T, d Door) {
 	for i, size := range []int{13, 127, 128, 129, 4095, 59999, 60000, 60001, 200000} {
 		frames = append(frames, Video(Picture, 60+i, 25, size))
 	}
-	s.write(p, frames...)
-	s.read(a, frames...)
-	s.read(b, frames...)
+	s.pass(p, frames, a, b)
 	if err := s.Account(); err != nil {
 		t.Error(err)
 	}
@@ -172,9 +197,7 @@ func playerFirst(t *testing.T, d Door) {
 	s := newStage(t, d, "")
 	v := s.watched(name, 1)
 	p := s.publish(name)
-	frames := movie(5)
-	s.write(p, frames...)
-	s.read(v, frames...)
+	s.pass(p, movie(5), v)
 }
 
 func deskHearsOfAll(t *testing.T, d Door) {
@@ -297,6 +320,8 @@ func refusals(t *testing.T, d Door) {
 	s.Env.Desk.Shut(session.ErrShutdown)
 	each(s, "shutting down", func(c Codes) string { return c.Shutdown }, name)
 
+	s.Stop()
+
 	// One session is all that there is room for.
 	d.Root += "\nmax_connections 1;"
 	s = newStage(t, d, "")
@@ -312,10 +337,10 @@ func busy(t *testing.T, d Door) {
 	s := newStage(t, d, "")
 	p := s.publish(name)
 	v := s.watched(name, 1)
-	s.write(p, movie(3)...)
+	s.pass(p, movie(3), v)
 	s.publishRefused("busy", orAny(d, d.PublishCodes.Busy), name)
 	s.write(p, movie(6)[9:]...)
-	s.read(v, movie(6)...)
+	s.read(v, movie(6)[9:]...)
 	if n := s.Diary.count(session.Unpublished); d.Publish != nil && n != 1 {
 		t.Errorf("told of %d ends of publishing, want that of the refused one", n)
 	}
@@ -355,8 +380,7 @@ func nameStaysFree(t *testing.T, d Door) {
 func takesOver(s *stage, first Publisher, second Name) {
 	s.t.Helper()
 	v := s.watched(name, 1)
-	s.write(first, movie(3)...)
-	s.read(v, movie(3)...)
+	s.pass(first, movie(3), v)
 	p := s.publish(second)
 	first.Wait()
 	s.Wait("the first one has left", func() bool { return strings.Contains(s.Diary.String(), "unpublished s: taken over by a new publisher") })
@@ -366,8 +390,7 @@ func takesOver(s *stage, first Publisher, second Name) {
 	if s.door.EndsWithPublisher {
 		v = s.again(v)
 	}
-	s.write(p, movie(3)...)
-	s.read(v, movie(3)...)
+	s.pass(p, movie(3), v)
 }
 
 func preemptSameIP(t *testing.T, d Door) {
@@ -410,9 +433,14 @@ func codecChanges(t *testing.T, d Door) {
 		}
 		frames = append(frames, Video(tr, i, 10, 500), Audio(2*i), Audio(2*i+1))
 	}
-	s.write(p, frames...)
-	for _, v := range []Player{a, b} {
-		for i, f := range s.read(v, frames...) {
+	began := []*media.Frame{nil, nil}
+	s.write(p, frames[0])
+	for i, v := range []Player{a, b} {
+		began[i] = s.read(v, frames[0])[0]
+	}
+	s.write(p, frames[1:]...)
+	for i, v := range []Player{a, b} {
+		for i, f := range s.readOn(v, began[i], frames...) {
 			if !f.Track.Same(frames[i].Track) {
 				t.Fatalf("frame %d comes with another configuration than it was published with", i)
 			}
@@ -426,12 +454,15 @@ func slowReader(t *testing.T, d Door) {
 	good := s.watched(name, 1)
 	slow := s.watched(name, 2)
 	// More than all buffers on the way can hold.
-	const frames, gop, size = 2000, 10, 40000
+	const frames, gop, size = 500, 10, 60000
+	s.write(p, Video(Picture, 0, gop, size))
+	s.read(good, Video(Picture, 0, gop, size))
+	s.read(slow, Video(Picture, 0, gop, size))
 	failed := make(chan error, 1)
 	ahead := make(chan struct{}, 20) // the publisher is this far ahead of the good reader
 	go func() {
 		defer close(failed)
-		for i := range frames {
+		for i := 1; i < frames; i++ {
 			f, err := good.Read()
 			if err != nil {
 				failed <- fmt.Errorf("good reader, frame %d: %w", i, err)
@@ -444,7 +475,7 @@ func slowReader(t *testing.T, d Door) {
 			<-ahead
 		}
 	}()
-	for i := range frames {
+	for i := 1; i < frames; i++ {
 		select {
 		case ahead <- struct{}{}:
 		case err := <-failed:
@@ -456,7 +487,7 @@ func slowReader(t *testing.T, d Door) {
 		t.Fatal(err)
 	}
 	// Now the slow one reads: what it got in time, then whole groups.
-	gaps, last := 0, -1
+	gaps, last := 0, 0
 	for last < frames-1 {
 		f, err := slow.Read()
 		if err != nil {
@@ -484,8 +515,7 @@ func kickPublisher(t *testing.T, d Door) {
 	s := newStage(t, d, "")
 	p := s.publish(name)
 	v := s.watched(name, 1)
-	s.write(p, movie(3)...)
-	s.read(v, movie(3)...)
+	s.pass(p, movie(3), v)
 	began := time.Now()
 	s.Doing(session.Publish, name).Kick(session.ErrKicked)
 	p.Wait()
@@ -499,8 +529,7 @@ func kickPublisher(t *testing.T, d Door) {
 		t.Fatal("the viewer has gone with the publisher")
 	}
 	p = s.publish(name)
-	s.write(p, movie(3)...)
-	s.read(v, movie(3)...)
+	s.pass(p, movie(3), v)
 }
 
 func kickViewer(t *testing.T, d Door) {
@@ -509,9 +538,7 @@ func kickViewer(t *testing.T, d Door) {
 	a := s.watched(name, 1)
 	first := s.Doing(session.Play, name)
 	b := s.watched(name, 2)
-	s.write(p, movie(3)...)
-	s.read(a, movie(3)...)
-	s.read(b, movie(3)...)
+	s.pass(p, movie(3), a, b)
 	first.Kick(session.ErrKicked)
 	s.Wait("it is told", func() bool { return strings.Contains(s.Diary.String(), "stopped s: kicked by the API") })
 	s.Viewers(name, 1)
@@ -527,8 +554,7 @@ func publisherReturns(t *testing.T, d Door) {
 	v := s.watched(name, 1)
 	for round := range 3 {
 		p := s.publish(name)
-		s.write(p, movie(30)...)
-		s.read(v, movie(30)...)
+		s.pass(p, movie(30), v)
 		p.Close()
 		s.Wait("the publisher has left", func() bool { return s.Doing(session.Publish, name) == nil })
 		if !s.door.EndsWithPublisher {
@@ -548,8 +574,7 @@ func shutdown(t *testing.T, d Door) {
 	waiting := name
 	waiting.Stream = "never"
 	s.watched(waiting, 1)
-	s.write(p, movie(3)...)
-	s.read(a, movie(3)...)
+	s.pass(p, movie(3), a)
 	began := time.Now()
 	s.Stop()
 	if took := time.Since(began); took > 2*time.Second {
@@ -570,8 +595,7 @@ func manyComeAndGo(t *testing.T, d Door) {
 	for i := range 50 {
 		p := s.publish(name)
 		v := s.watched(name, 1)
-		s.write(p, movie(1)...)
-		s.read(v, movie(1)...)
+		s.pass(p, movie(1), v)
 		if i%2 == 0 {
 			v.Close()
 			p.Close()

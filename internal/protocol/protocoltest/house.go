@@ -18,6 +18,7 @@ import (
 	"weir/internal/config"
 	"weir/internal/config/blocks"
 	"weir/internal/hub"
+	"weir/internal/sender"
 	"weir/internal/service"
 	"weir/internal/session"
 )
@@ -33,10 +34,13 @@ type House struct {
 	addr    string
 	web     *http.Server
 	serving sync.WaitGroup
+	sending sync.WaitGroup // the send loops
 	cancel  context.CancelFunc
-	stopped bool
-	before  int // goroutines
-	fds     int
+
+	stopLoops context.CancelFunc
+	stopped   bool
+	before    int // goroutines
+	fds       int
 
 	mu        sync.Mutex
 	published int // publications that the hub saw
@@ -49,6 +53,8 @@ type Options struct {
 	// Root and Vhost are directives, Vhosts whole further vhosts.
 	Root, Vhost, Vhosts string
 	Web                 bool
+	// Authorize, if not nil, makes one that is asked after the diary.
+	Authorize func(conf *config.Store) session.Authorizer
 }
 
 // Open builds a house and opens its door. It is torn down with the test, and
@@ -89,6 +95,9 @@ func Open(t testing.TB, o Options) *House {
 	})
 	desk.Authorize(h.Diary)
 	desk.Observe(h.Diary)
+	if o.Authorize != nil {
+		desk.Authorize(o.Authorize(conf))
+	}
 	hb.OnPublish(func(*hub.Publication) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -98,6 +107,7 @@ func Open(t testing.TB, o Options) *House {
 		Log: slog.New(slog.DiscardHandler), Conf: conf, Desk: desk, Hub: hb, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{},
 		Identity: service.Identity{Server: "weir/test", Version: "0", Level: "7.0.18", ID: "vid-0000000", Service: "service0", PID: os.Getpid(), Started: time.Now()},
 	}
+	h.Env.Loops = sender.NewLoops(h.Env.Log)
 	if h.svc, err = o.Protocol.New(h.Env); err != nil {
 		t.Fatal(err)
 	}
@@ -118,6 +128,9 @@ func (h *House) open(o Options) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel = cancel
+	loops, stopLoops := context.WithCancel(context.Background())
+	h.stopLoops = stopLoops
+	h.sending.Go(func() { h.Env.Loops.Run(loops) })
 	h.serving.Go(func() {
 		if err := h.svc.Run(ctx); err != nil {
 			h.fail(fmt.Errorf("the part ended: %w", err))
@@ -172,6 +185,7 @@ func (h *House) Stop() {
 	d.End(session.ErrShutdown, publishes)
 	soon(func() bool { return !slices.ContainsFunc(slices.Collect(d.Sessions()), publishes) })
 	d.End(session.ErrShutdown, nil)
+	soon(func() bool { n, _ := d.Len(); return n == 0 })
 	h.cancel()
 	if h.web != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
@@ -181,6 +195,9 @@ func (h *House) Stop() {
 		}
 	}
 	h.serving.Wait()
+	// The loops last, which are the tail of what the doors let in.
+	h.stopLoops()
+	h.sending.Wait()
 }
 
 // tearDown stops the house and looks for what is left of it.
@@ -195,7 +212,8 @@ func (h *House) tearDown() {
 		h.t.Error(err)
 	}
 	h.mu.Unlock()
-	if n, _ := h.Env.Desk.Len(); n != 0 {
+	if !soon(func() bool { n, _ := h.Env.Desk.Len(); return n == 0 }) {
+		n, _ := h.Env.Desk.Len()
 		h.t.Errorf("%d sessions are left", n)
 	}
 	for key := range h.Env.Hub.All() {

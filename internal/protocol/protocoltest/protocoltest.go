@@ -79,6 +79,8 @@ type Door struct {
 
 	// Connects says that the desk is asked about connecting first.
 	Connects bool
+	// Senders are the ways of sending to try, nil for all.
+	Senders []string
 	// EndsWithPublisher says that a player's answer ends with the publication.
 	EndsWithPublisher bool
 }
@@ -174,9 +176,23 @@ func Number(f *media.Frame) int {
 	return int(binary.BigEndian.Uint32(f.Payload[9:]))
 }
 
-// Run holds a door to its promises.
+// Senders are the ways in which viewers are sent to, as WEIR_SENDER names them:
+// by a goroutine each, or by a send loop in either of its forms. Where the system
+// has no such loop, it is a goroutine again.
+var Senders = []string{"goroutine", "writev", "io_uring"}
+
+// Run holds a door to its promises, however its viewers are sent to.
 func Run(t *testing.T, d Door) {
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) { c.run(t, d) })
+	senders := d.Senders
+	if senders == nil {
+		senders = Senders
+	}
+	for _, how := range senders {
+		t.Run(how, func(t *testing.T) {
+			t.Setenv("WEIR_SENDER", how)
+			for _, c := range cases {
+				t.Run(c.name, func(t *testing.T) { c.run(t, d) })
+			}
+		})
 	}
 }

@@ -3,9 +3,11 @@ package rtmp
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"weir/internal/config"
 	"weir/internal/config/blocks"
 	"weir/internal/control/auth"
 	"weir/internal/protocol/protocoltest"
@@ -206,6 +208,7 @@ func TestFlows(t *testing.T) {
 			v: pause 4 true 1000
 			v: > onStatus 0 NetStream.Pause.Notify Paused stream.
 			v: > eof 1
+			v: wait 50
 			p: frames 3
 			v: > silence
 			v: pause 5 false 1000
@@ -375,10 +378,11 @@ func TestFlows(t *testing.T) {
 		`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			// Whose times begin at zero exactly; those of send loops begin near it.
+			t.Setenv("WEIR_SENDER", "goroutine")
 			p := Protocol
 			p.Conf = append(p.Conf[:len(p.Conf):len(p.Conf)], blocks.Security, blocks.Refer)
-			h := protocoltest.Open(t, protocoltest.Options{Protocol: p, Root: c.root, Vhost: c.vhost})
-			h.Env.Desk.Authorize(rules(h))
+			h := protocoltest.Open(t, protocoltest.Options{Protocol: p, Root: c.root, Vhost: c.vhost, Authorize: rules})
 			run(t, h, c.script)
 		})
 	}
@@ -386,10 +390,10 @@ func TestFlows(t *testing.T) {
 
 // rules are the access rules of the configuration, as the server hangs them on
 // the desk.
-func rules(h *protocoltest.House) session.Authorizer {
+func rules(conf *config.Store) session.Authorizer {
 	return &auth.Auth{
 		Security: func(vhost string) auth.Security {
-			v, _ := h.Env.Conf.Load().Vhost(vhost)
+			v, _ := conf.Load().Vhost(vhost)
 			c := blocks.Security.Of(v)
 			s := auth.Security{On: c.Enabled}
 			for _, r := range c.Rules {
@@ -400,7 +404,7 @@ func rules(h *protocoltest.House) session.Authorizer {
 			return s
 		},
 		Refer: func(vhost string) auth.Refer {
-			v, _ := h.Env.Conf.Load().Vhost(vhost)
+			v, _ := conf.Load().Vhost(vhost)
 			c := blocks.Refer.Of(v)
 			return auth.Refer{On: c.Enabled, All: c.All, Publish: c.Publish, Play: c.Play}
 		},
@@ -410,14 +414,12 @@ func rules(h *protocoltest.House) session.Authorizer {
 // A callback that is slow to answer delays its own client alone, and holds no
 // name: another may publish it in the meantime, and the first is then busy.
 func TestSlowAuthorizerHoldsNoName(t *testing.T) {
-	h := protocoltest.Open(t, protocoltest.Options{Protocol: Protocol})
 	asked, answer := make(chan struct{}, 1), make(chan struct{})
-	first := true
-	h.Env.Desk.Authorize(authorizer(func(ctx context.Context, r *session.Request) error {
-		if r.Act != session.Publish || !first {
+	var others atomic.Bool
+	h := ask(t, func(ctx context.Context, r *session.Request) error {
+		if r.Act != session.Publish || others.Swap(true) {
 			return nil
 		}
-		first = false
 		asked <- struct{}{}
 		select {
 		case <-answer:
@@ -425,7 +427,7 @@ func TestSlowAuthorizerHoldsNoName(t *testing.T) {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-	}))
+	})
 	slow := newTalker(t, h)
 	slow.say("connect rtmp://127.0.0.1/live")
 	slow.say("publish 3 s live")
@@ -435,6 +437,8 @@ func TestSlowAuthorizerHoldsNoName(t *testing.T) {
 	if took := time.Since(began); took > time.Second {
 		t.Errorf("the other client was kept waiting for %v", took)
 	}
+	name := protocoltest.Name{Vhost: "__defaultVhost__", App: "live", Stream: "s"}
+	h.Wait("the other client has left", func() bool { return h.Doing(session.Publish, name) == nil })
 	run2 := newTalker(t, h)
 	run2.say("connect rtmp://127.0.0.1/live")
 	run2.say("publish 3 s live")
@@ -453,9 +457,8 @@ func TestSlowAuthorizerHoldsNoName(t *testing.T) {
 
 // A client that goes while a callback thinks ends that question.
 func TestLeavingEndsTheQuestion(t *testing.T) {
-	h := protocoltest.Open(t, protocoltest.Options{Protocol: Protocol})
 	asked, ended := make(chan struct{}), make(chan error, 1)
-	h.Env.Desk.Authorize(authorizer(func(ctx context.Context, r *session.Request) error {
+	h := ask(t, func(ctx context.Context, r *session.Request) error {
 		if r.Act != session.Play {
 			return nil
 		}
@@ -463,7 +466,7 @@ func TestLeavingEndsTheQuestion(t *testing.T) {
 		<-ctx.Done()
 		ended <- context.Cause(ctx)
 		return context.Cause(ctx)
-	}))
+	})
 	k := newTalker(t, h)
 	k.say("connect rtmp://127.0.0.1/live")
 	k.say("play 3 s")
@@ -479,6 +482,12 @@ func TestLeavingEndsTheQuestion(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Error("the question goes on after the client was ended")
 	}
+}
+
+// ask opens a house in which f is asked.
+func ask(t *testing.T, f authorizer) *protocoltest.House {
+	t.Helper()
+	return protocoltest.Open(t, protocoltest.Options{Protocol: Protocol, Authorize: func(*config.Store) session.Authorizer { return f }})
 }
 
 type authorizer func(ctx context.Context, r *session.Request) error
