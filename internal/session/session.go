@@ -215,10 +215,11 @@ func (s *Session) Close(err error) {
 	}
 	s.Leave(err)
 	s.cancel(err)
-	s.desk.remove(s)
 	if s.connected {
 		s.desk.tell(Event{What: Closed, Session: s, Ask: s.ask, Err: err})
 	}
+	// Last, so that who waits for the desk to be empty knows that all was told.
+	s.desk.remove(s)
 }
 
 // Conn returns nc with its bytes counted for the session.
