@@ -620,6 +620,7 @@ func (l *loop) heed(o *outlet, v *view, r *reel) (limit uint64) {
 		case m.end:
 			// The next publication begins where it may be started at.
 			o.marks, o.seek = m.seq, true
+			l.push(o) // it may have begun already
 			return o.pos
 		default:
 			o.marks = m.seq
