@@ -151,3 +151,11 @@ func TCP(nc net.Conn) *net.TCPConn {
 	}
 	return nil
 }
+
+// SetPace has a connection that [Quiet] made read a few packets at once; see
+// there. Others are left alone.
+func SetPace(nc net.Conn, pace func() time.Duration) {
+	if p, ok := nc.(interface{ SetPace(func() time.Duration) }); ok {
+		p.SetPace(pace)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -34,9 +35,28 @@ type quiet struct {
 	once func(uintptr) bool
 
 	// Owned by the reader.
-	buf []byte
-	n   int
-	err error
+	buf   []byte
+	n     int
+	err   error
+	pace  func() time.Duration
+	empty bool // the last Read took all there was
+}
+
+// SetPace has Read wait before it looks for more, so that a few packets are read
+// at once: until the clock comes to the next multiple of what pace returns, which
+// all connections share, so that one wake-up of the process serves them all. It
+// is called by the reader; nil ends it.
+func (q *quiet) SetPace(pace func() time.Duration) { q.pace = pace }
+
+// await waits for the next beat of the pace, if there is one.
+func (q *quiet) await() {
+	if q.pace == nil || !q.empty {
+		return
+	}
+	if d := q.pace(); d > 0 {
+		now := time.Now()
+		time.Sleep(now.Truncate(d).Add(d).Sub(now))
+	}
 }
 
 // TCP returns the connection below.
@@ -47,9 +67,10 @@ func (q *quiet) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	q.await()
 	q.buf, q.n, q.err = p, 0, nil
 	err := q.raw.Read(q.once)
-	q.buf = nil
+	q.buf, q.empty = nil, q.n < len(p)
 	switch {
 	case err != nil:
 		return 0, err

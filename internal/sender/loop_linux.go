@@ -24,7 +24,7 @@ const (
 	calm = 2 * time.Millisecond
 	// longest is the longest pause, whatever mw_latency allows, unless the loop is
 	// busy all the same.
-	longest = 100 * time.Millisecond
+	longest = 80 * time.Millisecond
 	// busyShare is the share of its core from which a loop lets mw_latency decide.
 	busyShare = 0.5
 	// housekeeping is how often viewers are looked at that do not read.
@@ -765,6 +765,23 @@ func (l *loop) sweep() {
 
 // stuckTime is how long a viewer may read nothing at all.
 const stuckTime = 30 * time.Second
+
+// dismiss ends a viewer who is sent away. What is there is sent first: where the
+// server stops, that is the end of the publication, and so of an answer.
+func (l *loop) dismiss(o *outlet, cause error) {
+	const most = 4 // the frames, a mark, and what follows each
+	for range most {
+		if l.viewers[o.fd] != o || o.blocked {
+			break
+		}
+		o.reel.look()
+		if l.prepare(o); len(l.batch) == 0 {
+			break
+		}
+		l.flush()
+	}
+	l.end(o, cause)
+}
 
 // end takes o out of the loop and closes its descriptor, or gives it back.
 func (l *loop) end(o *outlet, cause error) {

@@ -112,6 +112,17 @@ func (l *Loops) States() (all []LoopState) {
 	return all
 }
 
+// Gathering returns the longest time that a loop gathers now.
+func (l *Loops) Gathering() (d time.Duration) {
+	if l == nil {
+		return 0
+	}
+	for _, lp := range l.loops {
+		d = max(d, time.Duration(lp.pause.Load()))
+	}
+	return d
+}
+
 // Run runs the loops until ctx is done; viewers that are left are ended.
 func (l *Loops) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
@@ -163,7 +174,7 @@ func (l *Loops) HandOver(h Handoff) bool {
 	l.mu.Unlock()
 	o.reel, o.marks = l.reel(h, lp)
 	o.unhook = context.AfterFunc(h.Session.Context(), func() {
-		lp.post(func() { lp.end(o, context.Cause(h.Session.Context())) })
+		lp.post(func() { lp.dismiss(o, context.Cause(h.Session.Context())) })
 	})
 	lp.post(func() { lp.add(o) })
 	return true

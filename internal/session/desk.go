@@ -292,6 +292,13 @@ func (d *Desk) Publisher(key hub.Key) *Session {
 	return d.publishers[key]
 }
 
+// Publishers returns how many sessions publish.
+func (d *Desk) Publishers() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.publishers)
+}
+
 // Len returns how many sessions there are, and how many there ever were.
 func (d *Desk) Len() (present int, ever int64) {
 	d.mu.Lock()

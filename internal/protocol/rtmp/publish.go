@@ -11,6 +11,7 @@ import (
 	"weir/internal/format/amf"
 	"weir/internal/format/flv"
 	"weir/internal/hub"
+	sockets "weir/internal/link"
 	link "weir/internal/link/rtmp"
 	"weir/internal/media"
 	"weir/internal/session"
@@ -44,8 +45,37 @@ func (c *conn) publish(ctx context.Context, w rtmp.Wish, ask session.Ask) (err e
 	if err := c.link.StartPublish(); err != nil {
 		return err
 	}
+	sockets.SetPace(c.nc, c.pace(key))
+	defer sockets.SetPace(c.nc, nil)
 	in := &ingest{conn: c, pub: pub, key: key}
 	return in.run(ctx)
+}
+
+const (
+	// beat is the pace at which publishers are read where it serves many at once,
+	// and its half what it costs of delay.
+	beat = 20 * time.Millisecond
+	// crowd is the number of publishers from which that is so.
+	crowd = 4
+)
+
+// pace returns at which pace a publisher is read: at once where there are few
+// and nothing gathers, or where min_latency asks for it; at mr_latency where mr is
+// on, as in SRS.
+func (c *conn) pace(key hub.Key) func() time.Duration {
+	return func() time.Duration {
+		vhost, _ := c.env.Conf.Load().Vhost(key.Vhost)
+		conf := blocks.Publish.Of(vhost)
+		switch {
+		case blocks.VhostRoot.Of(vhost).MinLatency:
+			return 0
+		case conf.MR:
+			return conf.MRLatency
+		case c.env.Desk.Publishers() >= crowd || c.env.Loops.Gathering() >= beat:
+			return beat
+		}
+		return 0
+	}
 }
 
 // ingest turns a publisher's messages into frames.
