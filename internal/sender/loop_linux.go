@@ -499,7 +499,7 @@ func (l *loop) turn(all bool) (sent bool) {
 		for _, o := range lr.viewers {
 			// Not only of those whose socket is full: what the others have not
 			// been sent yet must not go with the next key frame.
-			if !o.seek && !o.paused {
+			if !(o.seek && o.newest) && !o.paused {
 				need = min(need, o.pos)
 			}
 		}

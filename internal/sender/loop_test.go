@@ -370,9 +370,12 @@ func TestLoopsOverPublications(t *testing.T) {
 			player, _ := st.viewer(media.FormRTMP, 0, false)
 			defer answer.Close()
 			defer player.Close()
-			st.write(p, 0, 31, 0)
+			st.write(p, 0, 1, 0)
 			nextFLV, nextRTMP := frames(t, media.FormFLV, answer), frames(t, media.FormRTMP, player)
 			for i := range 31 {
+				if i == 1 { // who comes late would start at the newest key frame
+					st.write(p, 1, 30, 0)
+				}
 				for _, next := range []func() (got, error){nextFLV, nextRTMP} {
 					if g, err := next(); err != nil || g.n != i {
 						t.Fatalf("frame %d: got %d, %v", i, g.n, err)
