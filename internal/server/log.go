@@ -147,7 +147,11 @@ func (l *Log) Handle(_ context.Context, r slog.Record) error {
 	b.WriteByte('[')
 	b.WriteString(t.Format("2006-01-02 15:04:05.000"))
 	fmt.Fprintf(&b, "][%s][%d][%s] ", name, o.pid, cid)
-	b.WriteString(r.Message)
+	if printable(r.Message) {
+		b.WriteString(r.Message)
+	} else { // somebody has put a peer's words into it
+		b.WriteString(strconv.Quote(r.Message))
+	}
 	b.WriteString(l.attrs)
 	b.WriteString(attrs.String())
 	if o.color && color != "" {
