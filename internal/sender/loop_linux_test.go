@@ -205,7 +205,7 @@ func TestLoopsSendInParts(t *testing.T) {
 // One turn may have more viewers than one call takes.
 func TestLoopsSendToMany(t *testing.T) {
 	g := newGrandstand(t)
-	const viewers = 2*batchMost + 500
+	const viewers = batchMost + 300
 	var wg sync.WaitGroup
 	for range viewers {
 		follow(t, &wg, g.seat(t, 0), 99)
@@ -236,6 +236,24 @@ func TestLoopsEnd(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A server that stops ends the publication and then the viewers: the answers are
+// whole all the same.
+func TestLoopsEndAnswersWell(t *testing.T) {
+	g := newGrandstand(t)
+	const viewers = 50
+	var wg sync.WaitGroup
+	for range viewers {
+		follow(t, &wg, g.seat(t, 350*time.Millisecond), 99)
+	}
+	for i := range 100 {
+		g.write(i, i+1, 1000)
+		time.Sleep(time.Millisecond)
+	}
+	g.pub.Close(nil)
+	g.desk.End(session.ErrShutdown, nil)
+	wg.Wait()
 }
 
 // One that is sent away while it is handed over goes all the same.

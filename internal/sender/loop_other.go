@@ -22,6 +22,7 @@ type loop struct {
 type outlet struct {
 	reel   *loopReel
 	unhook func() bool
+	marks  uint64
 }
 
 func newLoop(*Loops, int, string) (*loop, error) { return nil, errors.ErrUnsupported }
@@ -30,14 +31,14 @@ func takeDescriptor(*net.TCPConn) (int, error) { return -1, errors.ErrUnsupporte
 
 func newOutlet(int, Handoff) *outlet { return &outlet{} }
 
-func (*loop) kind() string       { return "" }
-func (*loop) run()               {}
-func (*loop) close()             {}
-func (*loop) stop(error)         {}
-func (*loop) post(func())        {}
-func (*loop) add(*outlet)        {}
-func (*loop) end(*outlet, error) {}
-func (*loop) grown(bool)         {}
+func (*loop) kind() string           { return "" }
+func (*loop) run()                   {}
+func (*loop) close()                 {}
+func (*loop) stop(error)             {}
+func (*loop) post(func())            {}
+func (*loop) add(*outlet)            {}
+func (*loop) dismiss(*outlet, error) {}
+func (*loop) grown(bool)             {}
 
 // Pause does nothing: there are no loops.
 func (*Control) Pause(bool) {}
