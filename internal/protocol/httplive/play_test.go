@@ -259,6 +259,30 @@ func TestMounts(t *testing.T) {
 	}
 }
 
+func TestDeepMounts(t *testing.T) {
+	for _, c := range []struct {
+		template, path string
+		app, stream    string // "" if it does not match
+	}{
+		{"[vhost]/[app]/[stream].flv", "/a/b/s", "a/b", "s"},
+		{"[vhost]/[app]/[stream].flv", "/a/b/c/d/s", "a/b/c/d", "s"},
+		{"[vhost]/[app]/[stream].flv", "/live/s", "", ""}, // match knows it
+		{"[vhost]/[app]/[stream].flv", "/s", "", ""},
+		{"[vhost]/[app]/[stream].flv", "/a/b/", "", ""},
+		{"[vhost]/cdn/[app]/x/[stream].flv", "/cdn/a/b/x/s", "a/b", "s"},
+		{"[vhost]/cdn/[app]/[stream].flv", "/other/a/b/s", "", ""},
+		{"[vhost]/[stream].flv", "/a/s", "", ""},
+	} {
+		app, stream, ok := parseMount(c.template).matchDeep(c.path)
+		if !ok {
+			app, stream = "", ""
+		}
+		if ok != (c.stream != "") || app != c.app || stream != c.stream {
+			t.Errorf("%s of %s: %q, %q, %v; want %q, %q", c.template, c.path, app, stream, ok, c.app, c.stream)
+		}
+	}
+}
+
 func TestVhosts(t *testing.T) {
 	h := open(t, remux, `
 		vhost a.com { http_remux { enabled on; } }

@@ -11,6 +11,7 @@ import (
 	"context"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 
 	"weir/internal/config"
@@ -72,7 +73,24 @@ func (m mount) serves(host string) bool {
 // match returns the app and stream of a request's path, whose extension was cut
 // off. As in SRS the number of slashes must be the template's.
 func (m mount) match(p string) (app, stream string, ok bool) {
+	return m.fill(strings.Split(strings.TrimPrefix(p, "/"), "/"))
+}
+
+// matchDeep is match for apps of several levels, such as "a/b": [app] takes the
+// slashes that are more than the template's. As in SRS such a path is a stream
+// only while that is live.
+func (m mount) matchDeep(p string) (app, stream string, ok bool) {
 	parts := strings.Split(strings.TrimPrefix(p, "/"), "/")
+	at, more := slices.Index(m.parts, "[app]"), len(parts)-len(m.parts)
+	if at < 0 || more <= 0 {
+		return "", "", false
+	}
+	deep := strings.Join(parts[at:at+more+1], "/")
+	return m.fill(slices.Concat(parts[:at], []string{deep}, parts[at+more+1:]))
+}
+
+// fill holds the parts of a path against those of the template.
+func (m mount) fill(parts []string) (app, stream string, ok bool) {
 	if len(parts) != len(m.parts) {
 		return "", "", false
 	}
@@ -123,12 +141,16 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	app, stream, ok := m.match(strings.TrimSuffix(r.URL.Path, ext))
+	mustLive := ext == ".mp4" && ext != m.ext
+	if !ok {
+		app, stream, ok = m.matchDeep(strings.TrimSuffix(r.URL.Path, ext))
+		mustLive = true
+	}
 	if !ok {
 		return false
 	}
 	key := hub.Key{Vhost: vhost.Name, App: app, Stream: stream}
-	live := s.env.Hub.Stream(key)
-	if ext == ".mp4" && ext != m.ext && (live == nil || !live.Live()) {
+	if mustLive && !s.live(key) {
 		return false // a file of that name, perhaps
 	}
 	if r.Method == http.MethodOptions {
