@@ -22,14 +22,16 @@ type machine struct {
 	arch string
 	emu  string
 	env  []string
+	// signals says that the emulator survives a signal.
+	signals bool
 }
 
 // machines are those that are run. qemu-user 7.2 keeps one table of segments for
 // all threads of a 386 program, so a thread that a signal has interrupted goes on
 // with another one's storage: without Go's signals for preemption there are none.
 var machines = []machine{
-	{"386", "qemu-i386", []string{"GOARCH=386", "GODEBUG=asyncpreemptoff=1"}},
-	{"arm", "qemu-arm", []string{"GOARCH=arm", "GOARM=7"}},
+	{"386", "qemu-i386", []string{"GOARCH=386", "GODEBUG=asyncpreemptoff=1"}, false},
+	{"arm", "qemu-arm", []string{"GOARCH=arm", "GOARM=7"}, true},
 }
 
 // pure are the rooms whose arithmetic may differ where an int has 32 bits and a
@@ -134,6 +136,12 @@ func serve(t *testing.T, m machine, bin string) *server {
 	c.Env = append(m.environ(), "SRS_LISTEN="+s.rtmp, "SRS_HTTP_SERVER_ENABLED=on", "SRS_HTTP_SERVER_LISTEN="+s.http, "SRS_VHOST_HTTP_REMUX_ENABLED=on")
 	run(t, c)
 	s.await(t, "ready in")
+	if m.signals {
+		t.Cleanup(func() {
+			c.Process.Signal(syscall.SIGTERM)
+			s.await(t, "] stopped\n")
+		})
+	}
 	return s
 }
 

@@ -48,12 +48,15 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"play":    cmdPlay,
 	// [!] watch URL reads the beginning of a stream with ffprobe.
 	"watch": cmdWatch,
-	// stop NAME ends a client; ended NAME waits until it has ended of itself.
-	"stop":  cmdStop,
-	"ended": cmdEnded,
+	// stop NAME ends a client, freeze NAME halts it; ended NAME waits until it has
+	// ended of itself.
+	"stop":   cmdStop,
+	"freeze": cmdFreeze,
+	"ended":  cmdEnded,
 	// live STREAM waits until the API says that frames come.
 	"live": cmdLive,
-	// http STATUS METHOD URL [HEADER: VALUE] asks, once.
+	// http STATUS METHOD URL [HEADER: VALUE] asks, once; stdout looks at the answer's
+	// body, stderr at its header.
 	"http": cmdHTTP,
 	// await PATTERN URL asks until the answer matches.
 	"await": cmdAwait,
@@ -216,6 +219,11 @@ func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+func cmdFreeze(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 1 && of(ts).clients[args[0]] != nil, "freeze NAME")
+	of(ts).clients[args[0]].signal(syscall.SIGSTOP)
+}
+
 func cmdEnded(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, len(args) == 1, "ended NAME")
 	p := of(ts).clients[args[0]]
@@ -242,7 +250,7 @@ func cmdLive(ts *testscript.TestScript, neg bool, args []string) {
 				Publish struct{ Active bool }
 			}
 		}
-		_, b, _ = request(http.MethodGet, "http://"+of(ts).api+"/api/v1/streams/?count=100", "")
+		_, _, b, _ = request(http.MethodGet, "http://"+of(ts).api+"/api/v1/streams/?count=100", "")
 		if json.Unmarshal(b, &answer) != nil {
 			return false
 		}
@@ -260,10 +268,10 @@ func cmdLive(ts *testscript.TestScript, neg bool, args []string) {
 
 func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, !neg && (len(args) == 3 || len(args) == 4), "http STATUS METHOD URL [HEADER: VALUE]")
-	status, body, err := request(args[1], args[2], strings.Join(args[3:], ""))
+	status, header, body, err := request(args[1], args[2], strings.Join(args[3:], ""))
 	ts.Check(err)
-	ts.Logf("%s", body)
 	ts.Stdout().Write(body)
+	header.Write(ts.Stderr())
 	if status != args[0] {
 		ts.Fatalf("status %s, want %s", status, args[0])
 	}
@@ -274,17 +282,17 @@ func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 	re, err := regexp.Compile("(?s)" + args[0])
 	ts.Check(err)
 	var b []byte
-	if !poll(10*time.Second, func() bool { _, b, _ = request(http.MethodGet, args[1], ""); return re.Match(b) }) {
+	if !poll(10*time.Second, func() bool { _, _, b, _ = request(http.MethodGet, args[1], ""); return re.Match(b) }) {
 		ts.Fatalf("%s never matched %s; last:\n%s", args[1], args[0], b)
 	}
 	ts.Stdout().Write(b)
 }
 
-// request asks once and returns status and body.
-func request(method, url, header string) (string, []byte, error) {
+// request asks once and returns status, header and body.
+func request(method, url, header string) (string, http.Header, []byte, error) {
 	req, err := http.NewRequest(method, url, nil)
 	if err != nil {
-		return "", nil, err
+		return "", nil, nil, err
 	}
 	if k, v, ok := strings.Cut(header, ": "); ok {
 		req.Header.Set(k, v)
@@ -294,11 +302,11 @@ func request(method, url, header string) (string, []byte, error) {
 	}
 	res, err := asker.Do(req)
 	if err != nil {
-		return "", nil, err
+		return "", nil, nil, err
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-	return strconv.Itoa(res.StatusCode), b, err
+	return strconv.Itoa(res.StatusCode), res.Header, b, err
 }
 
 // poll asks until it is true.
