@@ -18,8 +18,6 @@ import (
 // browser starts Chromium and returns a context in which chromedp drives it.
 func browser(t *testing.T) context.Context {
 	t.Helper()
-	halls <- struct{}{}
-	t.Cleanup(func() { <-halls })
 	flags := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath("chromium"),
 		chromedp.UserDataDir(t.TempDir()),
@@ -102,6 +100,7 @@ func watches(t *testing.T, ctx context.Context, width, height int) looks {
 // One command, and there is a moving picture with sound in the browser.
 func TestDemo(t *testing.T) {
 	t.Parallel()
+	hall(t)
 	path, err := built()
 	if err != nil {
 		t.Fatal(err)
@@ -139,6 +138,7 @@ func TestDemo(t *testing.T) {
 // when the publisher comes again.
 func TestPlayerPage(t *testing.T) {
 	t.Parallel()
+	hall(t)
 	h := open(t, "")
 	ctx := browser(t)
 	page := "http://" + h.web + "/players/srs_player.html?autostart=true&stream=s"
@@ -169,6 +169,7 @@ hls.attachMedia(document.querySelector('video'))
 // hls.js plays HLS from another origin, so the answers must allow that.
 func TestHLSJS(t *testing.T) {
 	t.Parallel()
+	hall(t)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
@@ -181,15 +182,22 @@ func TestHLSJS(t *testing.T) {
 	defer site.Close()
 
 	h := open(t, "")
-	h.publish(t, bFrames, "s")
+	pub := h.publish(t, bFrames, "s")
 	h.awaitHLS(t, "s")
 	ctx := browser(t)
 	if _, err := chromedp.Run(ctx, chromedp.Navigate(site.URL+"/?url="+h.page("s", ".m3u8"))); err != nil {
 		t.Fatal(err)
 	}
 	watches(t, ctx, 320, 180)
-	time.Sleep(5 * time.Second) // several more segments
+	time.Sleep(4 * time.Second) // several more segments
 	if l := watches(t, ctx, 320, 180); l.State != "" {
 		t.Errorf("hls.js complained: %s", l.State)
 	}
+
+	// Another publisher with another picture: the player goes over to it.
+	pub.kill()
+	wait(t, "nobody publishes", func() bool { s, _ := h.info(t, "s"); return !s.Publish.Active })
+	h.publish(t, small, "s")
+	wait(t, "the new picture", func() bool { return lookAt(t, ctx).Width == 256 })
+	watches(t, ctx, 256, 144)
 }

@@ -11,12 +11,22 @@ import (
 	"time"
 )
 
-// seats and halls are how many programs may run at once: small ones, which copy
-// or decode a little, and big ones, such as browsers.
+// How many programs may run at once: small ones, which copy or decode a little;
+// encoders, which make the sources; and big ones, such as browsers, for the whole
+// of the test that takes a hall, so that no publisher waits for its player.
 var (
 	seats = make(chan struct{}, 6)
+	ovens = make(chan struct{}, 2)
 	halls = make(chan struct{}, 2)
 )
+
+// hall lets the test run big programs until it ends. It comes before all that the
+// test starts.
+func hall(t *testing.T) {
+	t.Helper()
+	halls <- struct{}{}
+	t.Cleanup(func() { <-halls })
+}
 
 // clientTime is how long a program may take that is to end by itself.
 const clientTime = 60 * time.Second
@@ -40,14 +50,7 @@ func run(t *testing.T, name string, args ...string) result {
 	return runIn(t, exec.Command(name, args...))
 }
 
-// runBig runs a big program to its end.
-func runBig(t *testing.T, cmd *exec.Cmd) result {
-	t.Helper()
-	halls <- struct{}{}
-	defer func() { <-halls }()
-	return runIn(t, cmd)
-}
-
+// runIn runs a program to its end.
 func runIn(t *testing.T, cmd *exec.Cmd) result {
 	t.Helper()
 	var out, errs bytes.Buffer

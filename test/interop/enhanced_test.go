@@ -23,7 +23,7 @@ type avSeen struct {
 
 func avList(t *testing.T, args ...string) (seen avSeen) {
 	t.Helper()
-	r := runBig(t, av(args...))
+	r := run(t, "node", append([]string{"../clients/av.mjs"}, args...)...)
 	if r.err != nil {
 		t.Fatalf("av.mjs %q: %v", args, r)
 	}

@@ -103,6 +103,7 @@ func tail(s string, lines int) string {
 // house is a running server.
 type house struct {
 	dir            string // its work folder
+	process        *process
 	log            *journal
 	rtmp, web, api string // host:port
 }
@@ -138,13 +139,12 @@ func open(t *testing.T, vhost string) *house {
 		if err := os.WriteFile(file, fmt.Appendf(nil, conf, h.rtmp, h.web, h.api, vhost), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		var p *process
-		p, h.log = serve(t, h.dir, nil, path, "-c", file)
+		h.process, h.log = serve(t, h.dir, nil, path, "-c", file)
 		if h.log.await("ready in", 20*time.Second) {
-			t.Cleanup(func() { p.shut(t) })
+			t.Cleanup(func() { h.process.shut(t) })
 			return h
 		}
-		p.kill()
+		h.process.kill()
 		if text := h.log.String(); try == 3 || !strings.Contains(text, "in use") {
 			t.Fatalf("the server did not become ready:\n%s", tail(text, 50))
 		}

@@ -15,7 +15,7 @@ import (
 
 // plainHEVC has its pictures in the order in which they are shown, so that its
 // messages need no composition time.
-var plainHEVC = &source{file: "plain-hevc.mp4", video: true, length: 40,
+var plainHEVC = &source{file: "plain-hevc.mp4", video: true,
 	args: picture + "-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=25:min-keyint=25:bframes=0 -tag:v hvc1"}
 
 // Encoders of some years put HEVC into RTMP as codec 12, before there was a

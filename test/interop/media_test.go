@@ -42,6 +42,7 @@ var (
 	baseline  = &source{file: "baseline.flv", video: true, audio: true, args: picture + sound + x264 + "-preset ultrafast -profile:v baseline -c:a aac -b:a 64k"}
 	bFrames   = &source{file: "bframes.flv", video: true, audio: true, args: picture + sound + x264 + "-preset veryfast -bf 3 -c:a aac -b:a 64k"}
 	mp3Sound  = &source{file: "mp3.flv", video: true, audio: true, args: picture + sound + x264 + "-preset ultrafast -c:a libmp3lame -b:a 64k"}
+	small     = &source{file: "small.flv", video: true, audio: true, args: strings.Replace(picture, "320x180", "256x144", 1) + sound + x264 + "-preset ultrafast -c:a aac -b:a 64k"}
 	soundOnly = &source{file: "sound.flv", audio: true, args: sound + "-c:a aac -b:a 64k"}
 	mute      = &source{file: "mute.flv", video: true, args: picture + x264 + "-preset veryfast -bf 2"}
 	hevc      = &source{file: "hevc.mp4", video: true, audio: true, args: picture + sound +
@@ -54,8 +55,8 @@ func (s *source) path(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(scratch, s.file)
 	s.once.Do(func() {
-		halls <- struct{}{}
-		defer func() { <-halls }()
+		ovens <- struct{}{}
+		defer func() { <-ovens }()
 		args := append([]string{"-v", "error", "-y"}, strings.Fields(s.args)...)
 		args = append(args, "-t", strconv.Itoa(cmp.Or(s.length, seconds)), path)
 		if out, err := exec.Command("ffmpeg", args...).CombinedOutput(); err != nil {

@@ -68,6 +68,7 @@ ChannelSetup=Stereo
 // OBS publishes for half a minute from a screen that is not there.
 func TestOBSPublishes(t *testing.T) {
 	t.Parallel()
+	hall(t)
 	h := open(t, "")
 	home := t.TempDir()
 	fill := strings.NewReplacer("SERVER", "rtmp://"+h.rtmp+"/live", "KEY", "obs?token=secret", "FILE", bFrames.path(t))
@@ -80,8 +81,6 @@ func TestOBSPublishes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	halls <- struct{}{}
-	defer func() { <-halls }()
 	display := screen(t)
 	log := newJournal()
 	cmd := exec.Command("obs", strings.Fields("--startstreaming --minimize-to-tray --collection weir --profile weir --disable-updater --disable-missing-files-check --multi")...)
