@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -99,7 +100,7 @@ func copyConf(t *testing.T, files []string, pair string) string {
 		}
 		return moved[port]
 	}
-	for _, f := range append(files, pair+"/server.key", pair+"/server.crt") {
+	for _, f := range slices.Concat(files, []string{pair + "/server.key", pair + "/server.crt"}) {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
