@@ -146,10 +146,16 @@ func (s *Session) admit(ctx context.Context, act Act, ask *Ask) error {
 		return ErrBadName
 	}
 	stream, release := d.Hub.Hold(ask.Key)
+	admitted := false
+	defer func() { // also when an authorizer panics
+		if !admitted {
+			release()
+		}
+	}()
 	if err := d.authorize(ctx, &Request{Act: act, Session: s, Ask: *ask, StreamID: stream.ID}); err != nil {
-		release()
 		return err
 	}
+	admitted = true
 	s.mu.Lock()
 	s.ask, s.stream, s.release = *ask, stream, release
 	s.mu.Unlock()

@@ -46,9 +46,13 @@ func (s *server) play(w http.ResponseWriter, r *http.Request, f format, vhost *c
 	log.Info("HTTP live client", "ip", sess.IP, "url", r.URL.RequestURI(), "host", r.Host)
 	v := &viewer{server: s, w: w, r: r, format: f, session: sess, log: log}
 	v.stopWatching = context.AfterFunc(r.Context(), func() { sess.Kick(errGone) })
-	err = v.run(key, conf, play, root)
+	err = service.Guard(log, func() error { return v.run(key, conf, play, root) })
 	if errors.Is(err, errHandedOver) {
 		return
+	}
+	if v.nc != nil { // taken over, and perhaps left open by a fault
+		v.nc.Close()
+		v.watching.Wait()
 	}
 	if err != nil && !v.answered {
 		s.refuse(w, r, err)
@@ -95,6 +99,8 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errMissing):
 		http.Error(w, errMissing.Error(), http.StatusNotFound)
 		return
+	case errors.Is(err, service.ErrFault):
+		status = http.StatusInternalServerError
 	case errors.Is(err, session.ErrBadName):
 		status = http.StatusBadRequest
 	case errors.Is(err, session.ErrFull), errors.Is(err, session.ErrShutdown):

@@ -519,3 +519,26 @@ func TestHostileRequests(t *testing.T) {
 		t.Errorf("a player after them: %v", err)
 	}
 }
+
+// A fault of ours that one viewer brings out ends that viewer and no other.
+func TestFaultEndsOneSession(t *testing.T) {
+	h := open(t, remux, "")
+	publish(t, h, live, 3)
+	h.Diary.Deny(func(r *session.Request) error {
+		if strings.Contains(r.Ask.Said.Param, "boom") {
+			panic("boom")
+		}
+		return nil
+	})
+	good := request(t, h, "GET /live/s.flv HTTP/1.1", "Host: h")
+	if _, err := good.Read(); err != nil {
+		t.Fatal(err)
+	}
+	if res := answer(t, request(t, h, "GET /live/s.flv?boom HTTP/1.1", "Host: h")); res.StatusCode != 500 {
+		t.Errorf("%d, want 500", res.StatusCode)
+	}
+	if _, err := good.Read(); err != nil {
+		t.Error(err)
+	}
+	h.Viewers(live, 1)
+}

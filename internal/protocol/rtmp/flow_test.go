@@ -493,3 +493,23 @@ func ask(t *testing.T, f authorizer) *protocoltest.House {
 type authorizer func(ctx context.Context, r *session.Request) error
 
 func (f authorizer) Authorize(ctx context.Context, r *session.Request) error { return f(ctx, r) }
+
+// A fault of ours that one client brings out ends that client and no other.
+func TestFaultEndsOneSession(t *testing.T) {
+	h := ask(t, func(_ context.Context, r *session.Request) error {
+		if r.Ask.Key.Stream == "boom" && r.Act == session.Publish {
+			panic("boom")
+		}
+		return nil
+	})
+	run(t, h, fmle+`
+		q: connect rtmp://127.0.0.1/live
+		q: > accepted
+		q: publish 3 boom live
+		q: > closed
+		p: headers
+		p: frames 1
+		p: > silence
+	`)
+	h.Wait("all have left", func() bool { n, _ := h.Env.Desk.Len(); return n == 0 })
+}

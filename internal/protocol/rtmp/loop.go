@@ -10,6 +10,7 @@ import (
 	link "weir/internal/link/rtmp"
 	"weir/internal/media"
 	"weir/internal/sender"
+	"weir/internal/service"
 	"weir/internal/wire/rtmp"
 )
 
@@ -77,5 +78,5 @@ func (c *conn) back(peer *link.Peer, nc net.Conn, err error) {
 	defer nc.Close()
 	c.link = peer.Attach(c.session.Context(), c.session.Conn(c.nc), link.Options{})
 	defer c.link.Close()
-	c.end(c.wishes(laterWish))
+	c.end(service.Guard(c.log, func() error { return c.wishes(laterWish) }))
 }

@@ -10,6 +10,7 @@ import (
 	"weir/internal/hub"
 	link "weir/internal/link/rtmp"
 	"weir/internal/sender"
+	"weir/internal/service"
 	"weir/internal/session"
 	"weir/internal/wire/rtmp"
 )
@@ -58,7 +59,7 @@ func (c *conn) play(ctx context.Context, w rtmp.Wish, ask session.Ask) (err erro
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		err := v.Run(ctx)
+		err := service.Guard(c.log, func() error { return v.Run(ctx) })
 		if errors.Is(err, sender.ErrDuration) {
 			err = errDuration
 			c.link.Status(rtmp.Status{Level: "status", Code: rtmp.PlayComplete, Description: "Play duration is over."})

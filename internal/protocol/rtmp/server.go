@@ -100,7 +100,7 @@ func (s *server) serve(ctx context.Context, nc net.Conn) {
 	log := s.env.Log.With(slog.String("cid", sess.ID))
 	log.Info("RTMP client", "ip", v.Remote.String())
 	c := &conn{server: s, env: s.env, nc: link.Quiet(nc), session: sess, log: log}
-	c.end(c.run())
+	c.end(service.Guard(log, c.run))
 }
 
 // end signs the client out, unless a send loop has it now.
@@ -128,9 +128,12 @@ func (s *server) turnAway(ctx context.Context, nc net.Conn, why error) {
 		defer cancel()
 		c := rtmplink.NewConn(ctx, nc, rtmplink.Options{})
 		defer c.Close()
-		if _, err := c.Open(); err == nil && c.Reject(words(false, why)) == nil {
-			c.Linger(refuseTime)
-		}
+		service.Guard(s.env.Log, func() error {
+			if _, err := c.Open(); err == nil && c.Reject(words(false, why)) == nil {
+				c.Linger(refuseTime)
+			}
+			return nil
+		})
 	}
 	s.refusing.Add(-1)
 }
