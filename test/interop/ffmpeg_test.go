@@ -38,3 +38,22 @@ func TestFFmpeg(t *testing.T) {
 		})
 	}
 }
+
+// Where the kernel has no io_uring, or the server is told so, viewers are sent to
+// in other ways; what they get is the same.
+func TestEveryWayOfSending(t *testing.T) {
+	for _, way := range []string{"io_uring", "writev", "goroutine"} {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			bFrames.list(t)
+			h := open(t, "", "WEIR_SENDER="+way)
+			h.publish(t, bFrames, "s")
+			for form, url := range map[string]string{"rtmp": h.stream("s"), "flv": h.page("s", ".flv"), "mp4": h.page("s", ".mp4")} {
+				t.Run(form, func(t *testing.T) {
+					t.Parallel()
+					bFrames.check(t, form, demux(t, url, 4, ""), 4, true)
+				})
+			}
+		})
+	}
+}

@@ -125,8 +125,9 @@ vhost __defaultVhost__ {
 }
 `
 
-// open starts a server that ends with the test, and must end well.
-func open(t *testing.T, vhost string) *house {
+// open starts a server, perhaps with more environment, that ends with the test
+// and must end well.
+func open(t *testing.T, vhost string, env ...string) *house {
 	t.Helper()
 	path, err := built()
 	if err != nil {
@@ -139,7 +140,7 @@ func open(t *testing.T, vhost string) *house {
 		if err := os.WriteFile(file, fmt.Appendf(nil, conf, h.rtmp, h.web, h.api, vhost), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		h.process, h.log = serve(t, h.dir, nil, path, "-c", file)
+		h.process, h.log = serve(t, h.dir, env, path, "-c", file)
 		if h.log.await("ready in", 20*time.Second) {
 			t.Cleanup(func() { h.process.shut(t) })
 			return h

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -21,13 +22,29 @@ var slow = &source{file: "slow.flv", video: true, length: 25,
 // keep lets ffmpeg play until it is stopped, writing what came.
 func keep(t *testing.T, url string) (*process, func() []packet) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "kept")
-	p := background(t, "ffmpeg", "-v", "error", "-copyts", "-i", url, "-map", "0:v", "-c", "copy", "-f", "framemd5", "-flush_packets", "1", file)
+	p, file := keepIn(t, url)
 	return p, func() []packet {
 		p.signal(2) // SIGINT: it writes all it has
 		p.wait(5 * time.Second)
 		return readHashes(t, file)["video"]
 	}
+}
+
+// keepIn is keep; the packets go to a file, line by line.
+func keepIn(t *testing.T, url string) (p *process, file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "kept")
+	p = background(t, "ffmpeg", "-v", "error", "-copyts", "-i", url, "-map", "0:v", "-c", "copy", "-f", "framemd5", "-flush_packets", "1", file)
+	return p, file
+}
+
+// awaitPackets waits until a file of keepIn holds so many.
+func awaitPackets(t *testing.T, file string, count int) {
+	t.Helper()
+	wait(t, fmt.Sprintf("the player has %d packets", count), func() bool {
+		b, _ := os.ReadFile(file)
+		return bytes.Count(b, []byte("\n0,")) >= count
+	})
 }
 
 // An RTMP player stays while the publisher leaves, and is sent what the next one
@@ -154,17 +171,19 @@ func TestBusyIsRefused(t *testing.T) {
 	h := open(t, "")
 	bFrames.list(t)
 	first := h.publish(t, bFrames, "s")
-	player, frames := keep(t, h.stream("s"))
-	time.Sleep(time.Second)
+	player, file := keepIn(t, h.stream("s"))
+	awaitPackets(t, file, 1)
 	r := run(t, "ffmpeg", "-v", "error", "-re", "-i", baseline.path(t), "-t", "5", "-c", "copy", "-f", "flv", h.stream("s"))
 	if exitCode(r.err) <= 0 {
 		t.Errorf("the second publisher was not refused: %v", r)
 	}
-	time.Sleep(time.Second)
+	awaitPackets(t, file, len(readHashes(t, file)["video"])+2*rate)
 	if !first.running() || !player.running() {
 		t.Errorf("the first publisher or its player has ended: %v, %v", first.err, player.err)
 	}
-	got := frames()
+	player.signal(2)
+	player.wait(5 * time.Second)
+	got := readHashes(t, file)["video"]
 	sameRun(t, "player", got, bFrames.packets["video"], 25)
 	steady(t, "player", got, 0.045)
 }
