@@ -3,6 +3,7 @@ package platform
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -45,7 +46,19 @@ func (m machine) environ() []string {
 	return append(os.Environ(), append([]string{"CGO_ENABLED=0", "GOOS=linux"}, m.env...)...)
 }
 
+// sources looks at all that is tested: what a test has looked at is what the cache
+// of "go test" knows it by.
+func sources(t *testing.T) {
+	t.Helper()
+	for _, dir := range []string{"../../cmd", "../../internal"} {
+		if err := filepath.WalkDir(dir, func(_ string, _ fs.DirEntry, err error) error { return err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestPureRooms(t *testing.T) {
+	sources(t)
 	for _, m := range machines {
 		t.Run(m.arch, func(t *testing.T) {
 			c := exec.Command("go", append([]string{"test", "-short", "-vet=off", "-timeout=3m", "-exec=" + m.emu}, pure...)...)
@@ -62,6 +75,7 @@ func TestPureRooms(t *testing.T) {
 }
 
 func TestPublishAndPlay(t *testing.T) {
+	sources(t)
 	dir := t.TempDir()
 	film := filepath.Join(dir, "film.flv")
 	if err := os.WriteFile(film, demo.Loop(), 0o644); err != nil {

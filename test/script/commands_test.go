@@ -326,7 +326,7 @@ func cmdCalled(ts *testscript.TestScript, neg bool, args []string) {
 	n, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	var got []string
-	if !poll(5*time.Second, func() bool { got = of(ts).actions(n); return slices.Equal(got, args[1:]) }) {
+	if !poll(10*time.Second, func() bool { got = of(ts).actions(n); return slices.Equal(got, args[1:]) }) {
 		ts.Fatalf("client %d: %v, want %v", n, got, args[1:])
 	}
 }

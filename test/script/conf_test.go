@@ -22,6 +22,7 @@ var notRun = map[string]string{"include.vhost.conf": "a part", "full.conf": "sho
 // other ports, and ends well. One that relies on what is not there yet says so,
 // and starts when it is told to go on.
 func TestConfFilesRun(t *testing.T) {
+	sources(t)
 	files, err := filepath.Glob(root + "/conf/*.conf")
 	if err != nil || len(files) < 80 {
 		t.Fatalf("%d files, %v", len(files), err)

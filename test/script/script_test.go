@@ -59,7 +59,19 @@ func prepare() (dir string, err error) {
 }
 
 func TestScripts(t *testing.T) {
+	sources(t)
 	testscript.Run(t, testscript.Params{Dir: ".", Setup: setup, Cmds: commands, RequireUniqueNames: true})
+}
+
+// sources looks at all that the server is made of: what a test has looked at is
+// what the cache of "go test" knows it by.
+func sources(t *testing.T) {
+	t.Helper()
+	for _, dir := range []string{"cmd", "internal", "conf", "packaging"} {
+		if err := filepath.WalkDir(filepath.Join(root, dir), func(_ string, _ fs.DirEntry, err error) error { return err }); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // live is the configuration that every script finds as live.conf.

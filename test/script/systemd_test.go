@@ -14,6 +14,7 @@ import (
 // A service manager that waits for it is told when the doors are open, and when
 // they close.
 func TestNotify(t *testing.T) {
+	sources(t)
 	for name, path := range map[string]string{"file": filepath.Join(t.TempDir(), "notify"), "abstract": "@weir-test-" + filepath.Base(t.TempDir())} {
 		t.Run(name, func(t *testing.T) {
 			l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
