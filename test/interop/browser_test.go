@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -153,6 +154,28 @@ func TestPlayerPage(t *testing.T) {
 	h.publish(t, baseline, "s")
 	time.Sleep(3 * time.Second) // let it play what the old one left
 	watches(t, ctx, 320, 180)
+}
+
+// What only Enhanced RTMP carries plays in the page as well, if the browser knows
+// the codecs; where it does not, the page says so.
+func TestPlayerPageCodecs(t *testing.T) {
+	t.Parallel()
+	hall(t)
+	h := open(t, "")
+	for name, src := range map[string]*source{"av1": av1, "hevc": hevc} {
+		background(t, "node", "../clients/av.mjs", "publish", src.path(t), h.stream(name))
+		h.awaitLive(t, name)
+	}
+	ctx := browser(t)
+	page := "http://" + h.web + "/players/srs_player.html?autostart=true&stream="
+	if _, err := chromedp.Run(ctx, chromedp.Navigate(page+"av1")); err != nil {
+		t.Fatal(err)
+	}
+	watches(t, ctx, 320, 180)
+	if _, err := chromedp.Run(ctx, chromedp.Navigate(page+"hevc")); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the page says that it cannot play HEVC", func() bool { return strings.Contains(lookAt(t, ctx).State, "cannot play") })
 }
 
 // hlsPage plays HLS from another origin with hls.js.

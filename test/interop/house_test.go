@@ -109,14 +109,14 @@ type house struct {
 }
 
 // conf is the configuration of a house: the ports, and what a test adds to the
-// default vhost.
+// HTTP server and to the default vhost.
 const conf = `
 listen          %s;
 max_connections 1000;
 daemon          off;
 srs_log_tank    console;
 pid             ./weir.pid;
-http_server     { enabled on; listen %s; dir ./html; }
+http_server     { enabled on; listen %s; dir ./html; %s }
 http_api        { enabled on; listen %s; }
 vhost __defaultVhost__ {
     http_remux { enabled on; mount [vhost]/[app]/[stream].flv; }
@@ -129,6 +129,12 @@ vhost __defaultVhost__ {
 // and must end well.
 func open(t *testing.T, vhost string, env ...string) *house {
 	t.Helper()
+	return openWith(t, "", vhost, env...)
+}
+
+// openWith is open with more directives of the HTTP server.
+func openWith(t *testing.T, http, vhost string, env ...string) *house {
+	t.Helper()
 	path, err := built()
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +143,7 @@ func open(t *testing.T, vhost string, env ...string) *house {
 	for try := 0; ; try++ {
 		h := &house{dir: t.TempDir(), rtmp: freePort(t), web: freePort(t), api: freePort(t)}
 		file := filepath.Join(h.dir, "weir.conf")
-		if err := os.WriteFile(file, fmt.Appendf(nil, conf, h.rtmp, h.web, h.api, vhost), 0o644); err != nil {
+		if err := os.WriteFile(file, fmt.Appendf(nil, conf, h.rtmp, h.web, http, h.api, vhost), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		h.process, h.log = serve(t, h.dir, env, path, "-c", file)

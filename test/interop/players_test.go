@@ -163,16 +163,43 @@ func TestCurlGetsTheEnd(t *testing.T) {
 	bFrames.list(t)
 	pub := h.publish(t, bFrames, "s")
 	dir := t.TempDir()
-	for _, ext := range []string{".flv", ".mp4"} {
-		p := background(t, "curl", "-sS", "-o", filepath.Join(dir, "s"+ext), h.page("s", ext))
+	for _, c := range []struct{ ext, version string }{{".flv", "--http1.1"}, {".mp4", "--http1.1"}, {".flv", "--http1.0"}, {".mp4", "--http1.0"}} {
+		file := filepath.Join(dir, "s"+c.version+c.ext)
+		p := background(t, "curl", "-sS", c.version, "-o", file, h.page("s", c.ext))
 		defer func() {
 			if err := p.wait(5 * time.Second); err != nil {
-				t.Errorf("curl of %s: %v %s", ext, err, p.log)
+				t.Errorf("curl %s of %s: %v %s", c.version, c.ext, err, p.log)
 			}
-			bFrames.check(t, ext, demux(t, filepath.Join(dir, "s"+ext), 3, ""), 3, true)
+			bFrames.check(t, c.version+c.ext, demux(t, file, 3, ""), 3, true)
 		}()
 	}
 	time.Sleep(4 * time.Second)
 	pub.signal(2)
 	pub.wait(5 * time.Second)
+}
+
+// ffmpeg and curl play over TLS.
+func TestHTTPS(t *testing.T) {
+	t.Parallel()
+	bFrames.list(t)
+	dir, addr := t.TempDir(), freePort(t)
+	cert, key := filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key")
+	r := run(t, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", cert)
+	if r.err != nil {
+		t.Fatalf("openssl: %v", r)
+	}
+	h := openWith(t, "https { enabled on; listen "+addr+"; key "+key+"; cert "+cert+"; }", "")
+	pub := h.publish(t, bFrames, "s")
+	file := filepath.Join(dir, "s.flv")
+	curl := background(t, "curl", "-sS", "-k", "-o", file, "https://"+addr+"/live/s.flv")
+	h.awaitHLS(t, "s")
+	for _, ext := range []string{".flv", ".mp4"} {
+		bFrames.check(t, ext, demux(t, "https://"+addr+"/live/s"+ext, 2, ""), 2, true)
+	}
+	bFrames.check(t, "hls", demux(t, "https://"+addr+"/live/s.m3u8", 2, "-bsf:a aac_adtstoasc"), 2, false)
+	pub.signal(2)
+	if err := curl.wait(10 * time.Second); err != nil {
+		t.Errorf("curl: %v %s", err, curl.log)
+	}
+	bFrames.check(t, "curl", demux(t, file, 4, ""), 4, true)
 }
