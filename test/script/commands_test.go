@@ -25,8 +25,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	// weir CODE [K=V...] ARGS... runs the server to its end, which must have that
 	// exit code; stdout and stderr look at what it said.
 	"weir": cmdWeir,
-	// server [log=FILE] [K=V...] ARGS... starts the server and waits until it is
-	// ready. What it says goes to out.txt.
+	// server [log=FILE] [files=N] [K=V...] ARGS... starts the server, with at most N
+	// descriptors, and waits until it is ready. What it says goes to out.txt.
 	"server": cmdServer,
 	// container DIR [K=V...] starts what the Dockerfile starts, with its
 	// environment, in DIR, as process 1.
@@ -65,8 +65,11 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	// until the Nth client's calls are these, in this order.
 	"hooks":  cmdHooks,
 	"called": cmdCalled,
-	// listen ADDRESS holds a port.
-	"listen": cmdListen,
+	// listen ADDRESS holds a port. flood ADDRESS N opens connections and says
+	// nothing; release closes all that.
+	"listen":  cmdListen,
+	"flood":   cmdFlood,
+	"release": cmdRelease,
 }
 
 type houseKey struct{}
@@ -124,8 +127,12 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 	if f, ok := strings.CutPrefix(args[0], "log="); ok {
 		log, args = f, args[1:]
 	}
+	name, before := binary, []string(nil)
+	if n, ok := strings.CutPrefix(args[0], "files="); ok {
+		name, before, args = "sh", []string{"-c", `ulimit -n "$0"; exec "$@"`, n, binary}, args[1:]
+	}
 	env, rest := settings(args)
-	of(ts).serve(ts, of(ts).command(ts.MkAbs("."), env, binary, rest...), log)
+	of(ts).serve(ts, of(ts).command(ts.MkAbs("."), env, name, append(before, rest...)...), log)
 }
 
 func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {

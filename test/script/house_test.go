@@ -250,3 +250,22 @@ func cmdListen(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	of(ts).closers = append(of(ts).closers, l)
 }
+
+func cmdFlood(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 2, "flood ADDRESS N")
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	for range n {
+		nc, err := net.DialTimeout("tcp", args[0], 2*time.Second)
+		ts.Check(err)
+		of(ts).closers = append(of(ts).closers, nc)
+	}
+}
+
+func cmdRelease(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 0, "release")
+	for _, c := range of(ts).closers {
+		c.Close()
+	}
+	of(ts).closers = nil
+}
