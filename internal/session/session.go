@@ -90,7 +90,10 @@ func (s *Session) Publish(ctx context.Context, ask Ask) (*hub.Publication, error
 	s.act = Publish
 	s.mu.Unlock()
 	d.mu.Lock()
-	d.publishers[ask.Key] = s
+	// Another may have taken the stream over meanwhile and be listed already.
+	if p.Stream().Publication() == p {
+		d.publishers[ask.Key] = s
+	}
 	d.mu.Unlock()
 	d.tell(Event{What: Published, Session: s, Ask: ask, StreamID: s.stream.ID})
 	return p, nil

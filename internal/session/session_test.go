@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -199,6 +200,7 @@ func TestTrafficOutlivesSessions(t *testing.T) {
 			t.Fatal(err)
 		}
 		id := pub.Stream().ID
+		time.Sleep(SampleEvery / 6) // never at the moment of a sample
 		for range 40 {
 			time.Sleep(time.Second)
 			pub.Write(&media.Frame{Track: &media.Track{Kind: media.Audio}})
@@ -228,4 +230,37 @@ func TestTrafficOutlivesSessions(t *testing.T) {
 		cancel()
 		synctest.Wait()
 	})
+}
+
+// However many take a stream over from one another at once, the one that has it
+// in the end is the one that is listed.
+func TestManyTakeOver(t *testing.T) {
+	for range 50 {
+		d, _ := newDesk(Rules{Preempt: func(string) Preempt { return PreemptOn }})
+		d.observers = nil
+		var wg sync.WaitGroup
+		var sessions []*Session
+		for range 8 {
+			s := connect(t, d, Visitor{})
+			sessions = append(sessions, s)
+			wg.Go(func() {
+				if _, err := s.Publish(s.Context(), ask("a")); err != nil && !errors.Is(err, hub.ErrTaken) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		key := hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "a"}
+		now := d.Hub.Stream(key).Publication()
+		listed := d.Publisher(key)
+		if now == nil || listed == nil || listed.publication != now {
+			t.Fatalf("%v publishes, %v is listed", now, listed)
+		}
+		for _, s := range sessions {
+			s.Close(nil)
+		}
+		if d.Publisher(key) != nil || d.Hub.Stream(key) != nil {
+			t.Fatal("something is left")
+		}
+	}
 }
