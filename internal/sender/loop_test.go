@@ -278,9 +278,9 @@ func TestLoopsSendWhatWasPublished(t *testing.T) {
 			}
 			p.Announce(picture)
 			p.Announce(sound)
-			const total = 900
+			const total = 600
 			var wg sync.WaitGroup
-			for i := range 60 {
+			for i := range 30 {
 				form, gather := media.FormRTMP, 350*time.Millisecond
 				if i%2 == 1 {
 					form = media.FormFLV
@@ -289,7 +289,7 @@ func TestLoopsSendWhatWasPublished(t *testing.T) {
 					gather = 0
 				}
 				wg.Go(func() {
-					time.Sleep(time.Duration(rand.IntN(1200)) * time.Millisecond)
+					time.Sleep(time.Duration(rand.IntN(800)) * time.Millisecond)
 					c, _ := st.viewer(form, gather, false)
 					defer c.Close()
 					if gaps := check(t, form, c, total-1, nil); gaps > 0 {
@@ -316,7 +316,7 @@ func TestLoopsSlowViewerPaysAlone(t *testing.T) {
 			p.Announce(picture)
 			p.Announce(sound)
 			st.write(p, 0, 1, 0)
-			const total = 3000
+			const total = 2000
 			var wg sync.WaitGroup
 			for i := range 6 {
 				wg.Go(func() {
