@@ -439,17 +439,9 @@ func (l *loop) feed(o *outlet, b []byte) {
 	}
 }
 
-// Pause stops sending, or goes on at the newest entry where the viewer may start.
-func (c *Control) Pause(on bool) {
-	o := c.o
-	if o.paused == on {
-		return
-	}
-	o.paused = on
-	if !on {
-		o.seek, o.newest = true, true
-	}
-}
+// Pause stops sending, or goes on where it stopped, as [Viewer.Pause] does. What
+// Peer answers has the viewer looked at again.
+func (c *Control) Pause(on bool) { c.o.paused = on }
 
 // turn sends what is new: to every viewer, or only to those that cannot wait.
 func (l *loop) turn(all bool) (sent bool) {
@@ -499,7 +491,7 @@ func (l *loop) turn(all bool) (sent bool) {
 		for _, o := range lr.viewers {
 			// Not only of those whose socket is full: what the others have not
 			// been sent yet must not go with the next key frame.
-			if !(o.seek && o.newest) && !o.paused {
+			if !(o.seek && o.newest) {
 				need = min(need, o.pos)
 			}
 		}

@@ -52,6 +52,37 @@ const (
 	`
 )
 
+// pausing is a player that pauses, and then goes on where it stopped.
+const pausing = flash + `
+		p: headers
+		p: frames 1
+		` + play + `
+		v: > skip key 0
+		v: pause 4 true 1000
+		v: > onStatus 0 NetStream.Pause.Notify Paused stream.
+		v: > eof 1
+		v: wait 50
+		p: frames 3
+		v: > silence
+		v: pause 5 false 1000
+		v: > onStatus 0 NetStream.Unpause.Notify Unpaused stream.
+		v: > begin 1
+		v: > video 40
+		v: > video 80
+		v: > video 120
+		v: > silence
+`
+
+// However a player is sent to, its pause is as in SRS.
+func TestPause(t *testing.T) {
+	for _, how := range protocoltest.Senders {
+		t.Run(how, func(t *testing.T) {
+			t.Setenv("WEIR_SENDER", how)
+			run(t, protocoltest.Open(t, protocoltest.Options{Protocol: Protocol}), pausing)
+		})
+	}
+}
+
 // TestFlows holds conversations as SRS has them, where a client can rely on
 // them; a refusal is told in words, where SRS closes without one.
 func TestFlows(t *testing.T) {
@@ -200,25 +231,7 @@ func TestFlows(t *testing.T) {
 			v: > video sh 970
 			v: > key 970
 		`},
-		{"pause and resume", "", "", flash + `
-			p: headers
-			p: frames 1
-			` + play + `
-			v: > skip key 0
-			v: pause 4 true 1000
-			v: > onStatus 0 NetStream.Pause.Notify Paused stream.
-			v: > eof 1
-			v: wait 50
-			p: frames 3
-			v: > silence
-			v: pause 5 false 1000
-			v: > onStatus 0 NetStream.Unpause.Notify Unpaused stream.
-			v: > begin 1
-			v: > video 40
-			v: > video 80
-			v: > video 120
-			v: > silence
-		`},
+		{"pause and resume", "", "", pausing},
 		{"closeStream, and play again", "", "", flash + `
 			p: headers
 			p: frames 2
