@@ -71,7 +71,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.HTTPRemuxConfig.GuessHasAV":        "GuessHasAV finds out from the stream's beginning whether it has sound and\npicture, and goes before has_audio and has_video.",
 	"weir/internal/config/blocks.HTTPRemuxConfig.HasAudio":          "HasAudio says in the header that there is sound.",
 	"weir/internal/config/blocks.HTTPRemuxConfig.HasVideo":          "HasVideo says in the header that there is a picture.",
-	"weir/internal/config/blocks.HTTPRemuxConfig.Mount":             "Mount is the path of a stream, with [vhost], [app] and [stream]. Its ending is\nthe format: .flv, .ts, .mp3 or .aac, and here .mp4 too.",
+	"weir/internal/config/blocks.HTTPRemuxConfig.Mount":             "Mount is the path of a stream, with [vhost], [app] and [stream]. Its ending is\nthe format: .flv or .mp4; SRS has .ts, .mp3 and .aac too, which are not served\nyet. Where .flv is mounted, the same path with .mp4 is the stream as MP4.",
 	"weir/internal/config/blocks.HTTPRemuxConfig.OnMissing":         "OnMissing is what a player gets that asks for a stream which nobody publishes:\nwait keeps the request open until somebody does, as SRS 7.0.18, and 404\nanswers at once, as SRS 7.0.50 and later. It is a directive of weir.",
 	"weir/internal/config/blocks.HTTPRemuxConfig.WaitTimeout":       "WaitTimeout is how long such a player waits before it gets a 404; with 0 it\nwaits for ever. It is a directive of weir.",
 	"weir/internal/config/blocks.HTTPServerConfig":                  "HTTPServerConfig is http_server: the HTTP server for streams and files.",

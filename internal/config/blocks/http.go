@@ -1,6 +1,8 @@
 package blocks
 
 import (
+	"fmt"
+	"path"
 	"slices"
 	"time"
 
@@ -138,7 +140,8 @@ type HTTPRemuxConfig struct {
 	Enabled bool `conf:"enabled" default:"off" reload:"restart"`
 
 	// Mount is the path of a stream, with [vhost], [app] and [stream]. Its ending is
-	// the format: .flv, .ts, .mp3 or .aac, and here .mp4 too.
+	// the format: .flv or .mp4; SRS has .ts, .mp3 and .aac too, which are not served
+	// yet. Where .flv is mounted, the same path with .mp4 is the stream as MP4.
 	Mount string `conf:"mount" default:"[vhost]/[app]/[stream].flv" reload:"restart"`
 
 	// FastCache is how much sound is kept and sent at once to a new player of .mp3
@@ -166,4 +169,12 @@ type HTTPRemuxConfig struct {
 	// WaitTimeout is how long such a player waits before it gets a 404; with 0 it
 	// waits for ever. It is a directive of weir.
 	WaitTimeout time.Duration `conf:"wait_timeout" default:"0" unit:"s" reload:"session" since:"weir"`
+}
+
+// Warnings tells of mounts in formats that are not served yet.
+func (c *HTTPRemuxConfig) Warnings() []string {
+	if ext := path.Ext(c.Mount); c.Enabled && ext != ".flv" && ext != ".mp4" {
+		return []string{fmt.Sprintf("mount %s: the format %q is not implemented yet, and nothing is served there; .flv and .mp4 are", c.Mount, ext)}
+	}
+	return nil
 }
