@@ -226,4 +226,3 @@ func descriptors(t *testing.T) int {
 	}
 	return len(all)
 }
-

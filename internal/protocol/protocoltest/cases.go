@@ -279,4 +279,3 @@ func preemptOn(t *testing.T, d Door) {
 	s.Diary.Deny(nil)
 	takesOver(s, p, there)
 }
-

@@ -145,4 +145,3 @@ func movie(n int) (frames []*media.Frame) {
 	}
 	return frames
 }
-
