@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,14 +35,19 @@ func TestLegacyHEVC(t *testing.T) {
 	if err := c.Publish(); err != nil {
 		t.Fatal(err)
 	}
-	stop, ended := make(chan struct{}), make(chan error, 2)
-	go func() { ended <- c.Drain() }()
-	go func() { ended <- publishCodec12(c, config, frames, stop) }()
+	stop := make(chan struct{})
+	var reading, writing sync.WaitGroup
+	reading.Go(func() { c.Drain() })
+	writing.Go(func() {
+		if err := publishCodec12(c, config, frames, stop); err != nil {
+			t.Errorf("publish: %v", err)
+		}
+	})
 	defer func() {
 		close(stop)
+		writing.Wait() // the client is closed by who writes
 		c.Close()
-		<-ended
-		<-ended
+		reading.Wait()
 	}()
 	h.awaitLive(t, "s")
 	h.awaitHLS(t, "s")
