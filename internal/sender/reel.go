@@ -112,12 +112,15 @@ func newReel(st *hub.Stream, key reelKey, f form, gather time.Duration, loops in
 }
 
 // Frame implements hub.Tap.
-func (r *reel) Frame(f *media.Frame, access bool) {
+func (r *reel) Frame(f *media.Frame, access bool) { r.tell(r.take(f, access)) }
+
+// take appends an entry and returns the loops to tell of it.
+func (r *reel) take(f *media.Frame, access bool) []*loopReel {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	n := r.form.size(f)
 	if n == 0 {
-		r.mu.Unlock()
-		return
+		return nil
 	}
 	r.seq++
 	e := entry{seq: r.seq, off: r.head, dts: f.DTS, access: access, fresh: f.Layout != r.layout}
@@ -141,9 +144,7 @@ func (r *reel) Frame(f *media.Frame, access bool) {
 		r.group = nowhere
 	}
 	r.evict()
-	loops := r.loops
-	r.mu.Unlock()
-	r.tell(loops)
+	return r.loops
 }
 
 // End implements hub.Tap.

@@ -81,7 +81,7 @@ func (s *server) published(p *hub.Publication) {
 	if st == nil {
 		st = s.newStream(key)
 		s.streams[key] = st
-		s.wg.Go(st.run)
+		s.wg.Go(func() { service.Guard(st.log, func() error { st.run(); return nil }) })
 	}
 	st.republished()
 }
