@@ -2,9 +2,7 @@ package sender
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -29,49 +27,11 @@ const (
 	busyShare = 0.5
 	// housekeeping is how often viewers are looked at that do not read.
 	housekeeping = time.Second
-	// sendMost bounds what one viewer is sent in one turn, and readMost what is
-	// read from it.
-	sendMost = 1 << 20
+	// readMost bounds what is read from a viewer at once.
 	readMost = 16 << 10
-	// privateMost bounds what waits to be answered to a viewer that does not read.
-	privateMost = 16 << 10
 	// events is how many events of epoll are taken at once.
 	events = 256
 )
-
-// ErrBack is returned by Handoff.Peer to get the connection back.
-var ErrBack = errors.New("connection is given back")
-
-var errSlow = errors.New("viewer does not read")
-
-// outlet is one viewer. Everything is owned by its loop once it was added.
-type outlet struct {
-	fd     int
-	hand   Handoff
-	reel   *loopReel
-	unhook func() bool
-	form   progress
-
-	pos     uint64 // start of the next entry
-	rest    []byte // of an entry that was sent in part; before pos
-	private []byte // its own bytes, sent at an entry's boundary
-	marks   uint64 // sequence number up to which marks were heeded
-	seek    bool   // waits for an entry where it may start:
-	newest  bool   // the newest one, not the next
-	paused  bool
-	blocked bool // its socket is full
-	closing bool // ends when what waits is sent
-	cause   error
-	moved   time.Time // when something was sent last, or there was nothing to send
-	slow    bool      // it has been said that it is slow
-	index   int       // in reel.viewers
-	pending bool      // has something to send although its reel has not grown
-	batched bool      // stands in the batch
-}
-
-func newOutlet(fd int, h Handoff) *outlet {
-	return &outlet{fd: fd, hand: h, private: h.Head, seek: true, newest: true, moved: time.Now()}
-}
 
 // A loop is one goroutine that sends to its viewers.
 //
@@ -101,7 +61,6 @@ type loop struct {
 	now     time.Time
 	read    []byte
 	batch   []send
-	iov     [][]byte
 	answer  []byte
 	cost    time.Duration // of a turn, smoothed
 	evs     []syscall.EpollEvent
@@ -129,7 +88,6 @@ type send struct {
 	n      int
 	total  int
 	from   uint64 // position of the first byte that is the reel's
-	own    int    // bytes that are not
 	res    int    // what the kernel said: bytes, or an error number below 0
 }
 
@@ -189,25 +147,6 @@ func (l *loop) close() {
 	}
 	syscall.Close(l.event)
 	l.file.Close()
-}
-
-// takeDescriptor returns a duplicate of a connection's descriptor.
-func takeDescriptor(c *net.TCPConn) (int, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	fd, dup := -1, error(nil)
-	err = raw.Control(func(old uintptr) {
-		n, _, errno := syscall.Syscall(syscall.SYS_FCNTL, old, syscall.F_DUPFD_CLOEXEC, 0)
-		if errno != 0 {
-			dup = errno
-			return
-		}
-		fd = int(n)
-		dup = syscall.SetNonblock(fd, true)
-	})
-	return fd, errors.Join(err, dup)
 }
 
 // post has f run by the loop.
@@ -403,46 +342,6 @@ func (l *loop) ready(o *outlet, ev uint32) {
 	}
 }
 
-// watch says whether epoll tells when the socket has room again.
-func (l *loop) watch(o *outlet, out bool) {
-	ev := uint32(syscall.EPOLLIN | syscall.EPOLLRDHUP)
-	if out {
-		ev |= syscall.EPOLLOUT
-	}
-	syscall.EpollCtl(l.epoll, syscall.EPOLL_CTL_MOD, o.fd, &syscall.EpollEvent{Events: ev, Fd: int32(o.fd)})
-}
-
-// feed gives the viewer's bytes to its protocol. A fault there ends that viewer
-// only.
-func (l *loop) feed(o *outlet, b []byte) {
-	if o.hand.Peer == nil || o.closing {
-		return
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			l.all.log.Error("reader of a viewer's bytes failed", "cid", o.hand.Session.ID, "err", p)
-			l.end(o, fmt.Errorf("internal error: %v", p))
-		}
-	}()
-	answer, err := o.hand.Peer(&Control{o}, l.answer[:0], b)
-	if len(answer) > 0 {
-		if len(o.private)+len(answer) > privateMost && o.blocked {
-			l.end(o, errSlow)
-			return
-		}
-		o.private = append(o.private, answer...)
-		l.push(o)
-	}
-	l.answer = answer[:0]
-	if err != nil {
-		l.end(o, err)
-	}
-}
-
-// Pause stops sending, or goes on where it stopped, as [Viewer.Pause] does. What
-// Peer answers has the viewer looked at again.
-func (c *Control) Pause(on bool) { c.o.paused = on }
-
 // turn sends what is new: to every viewer, or only to those that cannot wait.
 func (l *loop) turn(all bool) (sent bool) {
 	outs := l.outs
@@ -503,131 +402,6 @@ func (l *loop) turn(all bool) (sent bool) {
 // batchMost is how many viewers are sent to in one call.
 const batchMost = 1024
 
-// prepare puts what o is to be sent next into the batch.
-func (l *loop) prepare(o *outlet) {
-	if o.batched {
-		return
-	}
-	v := &o.reel.view
-	r := o.reel.reel
-	if len(o.rest) == 0 && !o.closing {
-		l.place(o, v)
-	}
-	s := send{o: o, from: o.pos}
-	iov := s.pieces[:0]
-	if len(o.rest) > 0 {
-		iov = append(iov, o.rest)
-		s.own += len(o.rest)
-	}
-	limit := v.head
-	if !o.closing && !o.seek && !o.paused {
-		limit = l.heed(o, v, r)
-		s.from = o.pos
-	}
-	if len(o.private) > 0 {
-		iov = append(iov, o.private)
-		s.own += len(o.private)
-	}
-	if !o.closing && !o.seek && !o.paused && o.pos < limit {
-		iov, _ = v.slice(iov, o.pos, min(limit, o.pos+sendMost))
-	}
-	if len(iov) == 0 {
-		o.moved = l.now
-		if o.closing {
-			l.end(o, o.cause)
-		}
-		return
-	}
-	s.n = len(iov)
-	for _, p := range iov {
-		s.total += len(p)
-	}
-	o.batched = true
-	l.batch = append(l.batch, s)
-}
-
-// place moves a viewer that was overtaken, or that waits, to where it may start.
-func (l *loop) place(o *outlet, v *view) {
-	if o.paused {
-		return
-	}
-	r := o.reel.reel
-	if !o.seek && o.pos < v.tail {
-		to := v.group
-		if to == nowhere {
-			to = v.head
-		}
-		n := r.lost(o.pos, to)
-		o.hand.Sub.Stream().Lost(n)
-		if !o.slow {
-			o.slow = true
-			l.all.log.Warn("viewer is too slow, frames are dropped up to the next key frame", "cid", o.hand.Session.ID, "frames", n)
-		}
-		o.seek, o.newest = true, true
-	}
-	if !o.seek {
-		return
-	}
-	// One that waits for a place does so at no mark: it only has to hear of an
-	// end.
-	for o.hand.Ends && o.marks < v.mark {
-		m, ok := r.nextMark(o.marks)
-		if !ok {
-			break
-		}
-		if o.marks = m.seq; m.end {
-			l.conclude(o)
-			return
-		}
-	}
-	if v.group == nowhere || v.group < o.pos {
-		return
-	}
-	from := o.pos
-	if o.newest {
-		from = v.group
-	}
-	if e, ok := r.accessFrom(from); ok {
-		o.pos, o.seek, o.newest, o.marks = e.off, false, false, e.seq
-		o.private = r.form.prologue(o.private, &o.form, e.start)
-	}
-}
-
-// heed handles the marks at the viewer's position and returns up to where it may
-// be sent now.
-func (l *loop) heed(o *outlet, v *view, r *reel) (limit uint64) {
-	for o.marks < v.mark {
-		m, ok := r.nextMark(o.marks)
-		switch {
-		case !ok:
-			o.marks = v.mark
-		case m.off > o.pos:
-			return m.off
-		case m.off < o.pos:
-			o.marks = m.seq
-		case m.end && o.hand.Ends:
-			o.marks = m.seq
-			l.conclude(o)
-			return o.pos
-		case m.end:
-			// The next publication begins where it may be started at.
-			o.marks, o.seek = m.seq, true
-			l.push(o) // it may have begun already
-			return o.pos
-		default:
-			o.marks = m.seq
-			o.private = r.form.prologue(o.private, &o.form, m.start)
-		}
-	}
-	return v.head
-}
-
-// conclude ends an answer well, as soon as what waits is sent.
-func (l *loop) conclude(o *outlet) {
-	o.private = o.reel.reel.form.epilogue(o.private)
-	o.closing = true
-}
-
 // flush sends the batch and sees what became of it.
 func (l *loop) flush() {
 	if len(l.batch) == 0 {
@@ -670,80 +444,6 @@ func (l *loop) sendEach() {
 	}
 }
 
-// sentTo moves a viewer on by what was sent to it.
-func (l *loop) sentTo(s *send) {
-	o := s.o
-	o.batched = false
-	if l.viewers[o.fd] != o {
-		return
-	}
-	n := s.res
-	if n < 0 {
-		switch syscall.Errno(-n) {
-		case syscall.EAGAIN, syscall.EINTR, syscall.ENOBUFS:
-			// What was to be sent of the reel is still before pos.
-			l.block(o)
-		default:
-			l.end(o, syscall.Errno(-n))
-		}
-		return
-	}
-	o.hand.Session.Count(0, n)
-	o.moved = l.now
-	short := n < s.total
-	if k := min(n, len(o.rest)); k > 0 {
-		o.rest = o.rest[k:]
-		n -= k
-	}
-	if k := min(n, len(o.private)); k > 0 {
-		if o.private = o.private[k:]; len(o.private) == 0 {
-			o.private = nil
-		}
-		n -= k
-	}
-	if n > 0 {
-		l.advance(o, s, uint64(n))
-	}
-	switch {
-	case l.viewers[o.fd] != o: // it has ended
-	case short:
-		l.block(o)
-	case o.closing && len(o.private) == 0 && len(o.rest) == 0:
-		l.end(o, o.cause)
-	case (o.pos < o.reel.view.head || o.marks < o.reel.view.mark) && !o.closing && !o.seek || len(o.private) > 0:
-		l.push(o) // more is there than one send takes, or than the marks let through
-	}
-}
-
-// advance moves o by n bytes of its reel. What was sent in part is finished from
-// a slice of its own, so that the reel may drop the entry.
-func (l *loop) advance(o *outlet, s *send, n uint64) {
-	at := s.from + n
-	end := o.reel.reel.after(at)
-	o.pos = end
-	if end == at {
-		return
-	}
-	iov, stop := o.reel.view.slice(nil, at, end)
-	if stop != end {
-		// The entry was dropped meanwhile, since the viewer is too far behind:
-		// where it ends is not known any more.
-		l.end(o, errSlow)
-		return
-	}
-	o.rest = nil
-	for _, p := range iov {
-		o.rest = append(o.rest, p...)
-	}
-}
-
-func (l *loop) block(o *outlet) {
-	if !o.blocked {
-		o.blocked = true
-		l.watch(o, true)
-	}
-}
-
 // sweep ends viewers that have not read for long, and measures the loop.
 func (l *loop) sweep() {
 	l.load = float64(l.busy) / float64(l.now.Sub(l.swept))
@@ -753,84 +453,6 @@ func (l *loop) sweep() {
 			l.end(o, errSlow)
 		}
 	}
-}
-
-// stuckTime is how long a viewer may read nothing at all.
-const stuckTime = 30 * time.Second
-
-// dismiss ends a viewer who is sent away. What is there is sent first: where the
-// server stops, that is the end of the publication, and so of an answer.
-func (l *loop) dismiss(o *outlet, cause error) {
-	const most = 4 // the frames, a mark, and what follows each
-	for range most {
-		if l.viewers[o.fd] != o || o.blocked {
-			break
-		}
-		o.reel.look()
-		if l.prepare(o); len(l.batch) == 0 {
-			break
-		}
-		l.flush()
-	}
-	l.end(o, cause)
-}
-
-// end takes o out of the loop and closes its descriptor, or gives it back.
-func (l *loop) end(o *outlet, cause error) {
-	if l.viewers[o.fd] != o {
-		return
-	}
-	delete(l.viewers, o.fd)
-	syscall.EpollCtl(l.epoll, syscall.EPOLL_CTL_DEL, o.fd, nil)
-	lr := o.reel
-	last := len(lr.viewers) - 1
-	if o.index < last {
-		moved := lr.viewers[last]
-		lr.viewers[o.index], moved.index = moved, o.index
-		l.push(moved) // a turn that is under way may have passed its new place
-	}
-	lr.viewers[last] = nil
-	lr.viewers = lr.viewers[:last]
-	if last == 0 {
-		delete(l.reels, lr)
-		lr.need.Store(nowhere)
-	}
-	l.finish(o, cause)
-}
-
-// finish tells what became of a viewer that is in no list any more.
-func (l *loop) finish(o *outlet, cause error) {
-	o.unhook()
-	l.count.Add(-1)
-	var conn net.Conn
-	if errors.Is(cause, ErrBack) {
-		conn = l.giveBack(o)
-	}
-	if conn == nil {
-		syscall.Close(o.fd)
-	}
-	all, r, done := l.all, o.reel.reel, o.hand.Done
-	go func() {
-		all.release(r)
-		done(conn, cause)
-	}()
-}
-
-// giveBack makes a connection of the viewer's descriptor again; what waits to be
-// sent is sent first, as far as there is room.
-func (l *loop) giveBack(o *outlet) net.Conn {
-	if wait := append(o.rest, o.private...); len(wait) > 0 {
-		if n, err := syscall.Write(o.fd, wait); err != nil || n < len(wait) {
-			return nil
-		}
-	}
-	f := os.NewFile(uintptr(o.fd), "viewer")
-	conn, err := net.FileConn(f)
-	f.Close() // FileConn has made a duplicate
-	if err != nil {
-		return nil
-	}
-	return conn
 }
 
 // stop ends all viewers and the loop.

@@ -44,7 +44,7 @@ type Handoff struct {
 // Control is what Peer may do to its viewer. It is valid while Peer runs.
 type Control struct{ o *outlet }
 
-// Loops are the send loops of a server: one thread per core but one, each of
+// Loops are the send loops of a server: one goroutine per core but one, each of
 // which owns the sockets of its viewers, outside of Go's poller, and sends to all
 // of them what is new in one system call where the kernel lets it (io_uring), else
 // in one each. A viewer is a descriptor and a position in a reel; it has no
