@@ -26,6 +26,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		switch args[1] {
 		case "demo":
 			return runDemo(args[2:], stdout, stderr)
+		case "bench":
+			return runBench(args[2:], stdout, stderr)
 		case "check":
 			return runCheck(args[2:], stdout, stderr)
 		case "explain":
@@ -66,6 +68,7 @@ const usage = `weir, a live media server that takes SRS's configuration
 
 Usage: NAME [-c FILE | -e] [-t] [--ignore-unimplemented]
        NAME demo
+       NAME bench -publish URL -play URL [-viewers N] [-pid N]
        NAME check -c FILE
        NAME explain DIRECTIVE
 
@@ -83,6 +86,8 @@ HTTP with FLV and HLS at 8080, the API at 1985.
                        encrypt or route are not implemented.
 
    demo                Show a live picture in the browser, with no other tool.
+   bench               Put a load on any server and measure what it costs; see
+                       bench -h.
    check               Tell every error and warning of a configuration at once.
    explain             Tell what a directive does, its default and its
                        environment variable.

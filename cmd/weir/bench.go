@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os/signal"
+	"syscall"
+
+	"weir/internal/bench"
+)
+
+// runBench puts a load on a server, which may be any, and tells what it
+// measured.
+func runBench(args []string, stdout, stderr io.Writer) int {
+	c, err := bench.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		io.WriteString(stdout, bench.Usage)
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "%v\nread help: weir bench -h\n", err)
+		return 1
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	// A second Ctrl-C ends it at once.
+	defer context.AfterFunc(ctx, stop)()
+	clear := func() {}
+	if isTerminal(stderr) {
+		c.Progress = func(line string) { fmt.Fprintf(stderr, "\r\x1b[K%s", line) }
+		clear = func() { fmt.Fprint(stderr, "\r\x1b[K") }
+	}
+	if err := benchmark(ctx, c, stdout, stderr, clear); err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func benchmark(ctx context.Context, c *bench.Command, stdout, stderr io.Writer, clear func()) error {
+	show := json.NewEncoder(stdout)
+	show.SetEscapeHTML(false)
+	if c.Against != "" {
+		fmt.Fprintf(stderr, "compares the servers of %s, %d rounds\n", c.Against, c.Rounds)
+		r, err := bench.Compare(ctx, c.Against, c.Rounds, c.Options)
+		clear()
+		switch {
+		case err != nil:
+			return err
+		case c.JSON:
+			return show.Encode(r)
+		}
+		return r.Table(stdout)
+	}
+	if c.Publish != "" {
+		fmt.Fprintf(stderr, "publishes %d streams to %s\n", c.Streams, c.Publish)
+	}
+	fmt.Fprintf(stderr, "%d viewers play %s\n", c.Viewers, c.Play)
+	r, err := bench.Run(ctx, c.Options)
+	clear()
+	switch {
+	case err != nil:
+		return err
+	case c.JSON:
+		return show.Encode(r)
+	}
+	return bench.Table(stdout, r)
+}

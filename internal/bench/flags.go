@@ -1,0 +1,102 @@
+package bench
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// Usage tells the options of the command line.
+const Usage = `Puts a load on a live server, and measures what it costs and gives.
+
+   -publish URL    Publish there, by RTMP; %d stands for the number of the stream.
+   -play URL       Play from there: rtmp://, http://....flv or http://....m3u8.
+   -streams N      How many streams (1).
+   -viewers N      How many viewers, spread over the streams (50).
+   -probes N       How many of them parse all they get (5).
+   -file FILE      The FLV file to publish, over and over (a built-in one).
+   -lead TIME      Publish for so long before the first viewer comes (3s, HLS 12s).
+   -warm TIME      Wait for so long after the last viewer came (3s).
+   -time TIME      Measure for so long (15s).
+   -ramp N         How many viewers start per second (250).
+   -pid N[,N]      The server's processes, to measure their CPU and memory (Linux).
+   -against FILE   Compare the servers of a file; see docs/bench.md.
+   -rounds N       How often to go through them (3).
+   -json           Print JSON in place of a table.
+`
+
+// A Command is a command line.
+type Command struct {
+	Options
+	// Against is a file with servers to compare, Rounds how often.
+	Against string
+	Rounds  int
+	JSON    bool
+}
+
+// Parse reads a command line. The error is flag.ErrHelp if help was asked for.
+func Parse(args []string) (*Command, error) {
+	c := &Command{}
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.StringVar(&c.Publish, "publish", "", "")
+	fs.StringVar(&c.Play, "play", "", "")
+	fs.IntVar(&c.Streams, "streams", 1, "")
+	fs.IntVar(&c.Viewers, "viewers", 50, "")
+	fs.IntVar(&c.Probes, "probes", 0, "")
+	fs.StringVar(&c.File, "file", "", "")
+	fs.DurationVar(&c.Lead, "lead", 0, "")
+	fs.DurationVar(&c.Warm, "warm", 0, "")
+	fs.DurationVar(&c.Time, "time", 0, "")
+	fs.IntVar(&c.Ramp, "ramp", 0, "")
+	pids := fs.String("pid", "", "")
+	fs.StringVar(&c.Against, "against", "", "")
+	fs.IntVar(&c.Rounds, "rounds", 3, "")
+	fs.BoolVar(&c.JSON, "json", false, "")
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	if fs.NArg() > 0 {
+		return nil, fmt.Errorf("bench: %q is no option", fs.Arg(0))
+	}
+	if c.Streams == 0 || c.Viewers == 0 {
+		return nil, errors.New("bench: want at least one stream and one viewer")
+	}
+	var err error
+	if c.PIDs, err = parsePIDs(*pids); err != nil {
+		return nil, err
+	}
+	if c.Against != "" {
+		if c.Publish != "" || c.Play != "" || len(c.PIDs) > 0 {
+			return nil, errors.New("bench: with -against the file names addresses and processes")
+		}
+		if c.Rounds < 1 || c.Rounds > MaxRounds {
+			return nil, fmt.Errorf("bench: -rounds %d: want 1 to %d", c.Rounds, MaxRounds)
+		}
+		return c, nil
+	}
+	o := c.Options // checked here so that nothing is said before an error
+	_, err = o.check()
+	return c, err
+}
+
+// parsePIDs reads numbers with commas between them.
+func parsePIDs(text string) (pids []int, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	for f := range strings.SplitSeq(text, ",") {
+		pid, err := strconv.Atoi(strings.TrimSpace(f))
+		if err != nil || pid < 1 || pid > 1<<22 {
+			return nil, fmt.Errorf("bench: -pid %q: want process ids with commas between", text)
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
