@@ -1,7 +1,6 @@
 package httplive
 
 import (
-	"context"
 	"errors"
 	"net"
 	"time"
@@ -27,27 +26,15 @@ func plain(e sender.Encoder) bool {
 	return false
 }
 
-// handOver waits until the stream has a first frame for the viewer and gives the
-// viewer to a send loop. It returns errHandedOver when that is done, nil if the
-// viewer has to be served here, and else why it ends.
-func (v *viewer) handOver(ctx context.Context, sub *hub.Subscription, gather time.Duration, late *time.Timer) error {
-	loops := v.server.env.Loops
-	if loops.Kind() == "goroutine" || v.r.TLS != nil || !v.r.ProtoAtLeast(1, 1) {
-		return nil
-	}
-	for first := make([]*media.Frame, 1); ; {
-		_, err := sub.Read(ctx, first)
-		if _, ended := errors.AsType[*hub.EndError](err); ended {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		break
-	}
-	if late != nil && !late.Stop() {
-		return errMissing
-	}
+// fitsLoop reports whether there are loops, and one could serve the viewer.
+func (v *viewer) fitsLoop() bool {
+	return v.server.env.Loops.Kind() != "goroutine" && v.r.TLS == nil && v.r.ProtoAtLeast(1, 1)
+}
+
+// handOver gives the viewer of a stream that is there to a send loop. It returns
+// errHandedOver when that is done, nil if the loop did not take it, in which case
+// the answer has begun, and else why it ends.
+func (v *viewer) handOver(sub *hub.Subscription, gather time.Duration) error {
 	head, err := v.takeOver()
 	if err != nil {
 		return err
@@ -57,7 +44,7 @@ func (v *viewer) handOver(ctx context.Context, sub *hub.Subscription, gather tim
 		form = media.FormMP4
 	}
 	done := func(_ net.Conn, err error) { v.end(err) }
-	if loops.HandOver(sender.Handoff{Session: v.session, Conn: v.nc, Sub: sub, Form: form, Gather: gather, Head: head, Ends: true, Done: done}) {
+	if v.server.env.Loops.HandOver(sender.Handoff{Session: v.session, Conn: v.nc, Sub: sub, Form: form, Gather: gather, Head: head, Ends: true, Done: done}) {
 		return errHandedOver
 	}
 	// The answer has begun: it goes on here.
@@ -67,6 +54,5 @@ func (v *viewer) handOver(ctx context.Context, sub *hub.Subscription, gather tim
 	if _, err := v.conn.Write(head); err != nil {
 		return err
 	}
-	sub.SkipToLive()
 	return nil
 }

@@ -29,6 +29,12 @@ const writeTime = 30 * time.Second
 // errMissing ends a viewer whose stream did not come in time.
 var errMissing = errors.New("stream is not live")
 
+// errCodecs refuses a viewer who asks for MP4 of a stream that has nothing for it.
+var errCodecs = errors.New("stream has no track that MP4 can carry; ask for .flv")
+
+// codecsBy is how much of a stream may pass before it has a track for MP4.
+const codecsBy = 3 * time.Second
+
 // play signs a viewer in and sends it the stream until it goes.
 func (s *server) play(w http.ResponseWriter, r *http.Request, f format, vhost *config.Vhost, key hub.Key) {
 	conf, play, root := blocks.HTTPRemux.Of(vhost), blocks.Play.Of(vhost), blocks.VhostRoot.Of(vhost)
@@ -96,8 +102,8 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	s.cors(w.Header(), r)
 	status := http.StatusForbidden
 	switch {
-	case errors.Is(err, errMissing):
-		http.Error(w, errMissing.Error(), http.StatusNotFound)
+	case errors.Is(err, errMissing), errors.Is(err, errCodecs):
+		http.Error(w, err.Error(), http.StatusNotFound)
 		return
 	case errors.Is(err, service.ErrFault):
 		status = http.StatusInternalServerError
@@ -164,10 +170,21 @@ func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.Pla
 		defer late.Stop()
 	}
 	encoder := v.encoder(conf, play)
-	if plain(encoder) && play.SendMinInterval == 0 {
-		if err := v.handOver(ctx, sub, gather, late); err != nil {
+	loop := plain(encoder) && play.SendMinInterval == 0 && v.fitsLoop()
+	if loop || v.format.ext == ".mp4" {
+		if err := v.await(ctx, sub); err != nil {
 			return err
 		}
+		if late != nil && !late.Stop() {
+			return errMissing
+		}
+		late = nil
+		if loop {
+			if err := v.handOver(sub, gather); err != nil {
+				return err
+			}
+		}
+		sub.SkipToLive()
 	}
 	sv := &sender.Viewer{
 		Sub: sub, Encoder: encoder, MinInterval: play.SendMinInterval, Log: v.log,
@@ -196,6 +213,31 @@ func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.Pla
 		return nil
 	}
 	return err
+}
+
+// await waits until the stream has something for the viewer, which it reads.
+func (v *viewer) await(ctx context.Context, sub *hub.Subscription) error {
+	var first *media.Frame
+	for read := make([]*media.Frame, 1); ; {
+		_, err := sub.Read(ctx, read)
+		if _, ended := errors.AsType[*hub.EndError](err); ended {
+			first = nil
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		f := read[0]
+		if v.format.ext != ".mp4" || slices.ContainsFunc(f.Layout.Tracks, mp4.Supported) {
+			return nil
+		}
+		if first == nil {
+			first = f
+		}
+		if f.DTS-first.DTS > codecsBy {
+			return errCodecs
+		}
+	}
 }
 
 // answer sends the header and takes the connection over.

@@ -433,6 +433,32 @@ func TestMP4(t *testing.T) {
 	}
 }
 
+// MP4 of a stream that has nothing for it is refused in words, however it would
+// be sent.
+func TestMP4OfNothing(t *testing.T) {
+	for _, how := range protocoltest.Senders {
+		t.Run(how, func(t *testing.T) {
+			t.Setenv("WEIR_SENDER", how)
+			h := open(t, remux, "")
+			p, err := protocoltest.Publish(t.Context(), h, live)
+			if err != nil {
+				t.Fatal(err)
+			}
+			track := &media.Track{Kind: media.Audio, Codec: media.PCMA, SampleRate: 8000, Channels: 1}
+			c := request(t, h, "GET /live/s.mp4 HTTP/1.1", "Host: h")
+			h.Viewers(live, 1)
+			for i := range 200 {
+				p.Write(&media.Frame{Track: track, Source: time.Duration(i) * 20 * time.Millisecond, Payload: []byte{1}})
+			}
+			res := answer(t, c)
+			b, _ := io.ReadAll(res.Body)
+			if res.StatusCode != http.StatusNotFound || !strings.Contains(string(b), "no track that MP4 can carry") {
+				t.Errorf("%d %q", res.StatusCode, b)
+			}
+		})
+	}
+}
+
 // The header of an FLV promises what is there, or what the configuration says.
 func TestFLVHeader(t *testing.T) {
 	for _, c := range []struct {
