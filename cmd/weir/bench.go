@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"weir/internal/bench"
+	"weir/internal/demo"
 )
 
 // runBench puts a load on a server, which may be any, and tells what it
@@ -25,6 +26,7 @@ func runBench(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "%v\nread help: weir bench -h\n", err)
 		return 1
 	}
+	c.Loop = demo.Loop()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	// A second Ctrl-C ends it at once.

@@ -56,8 +56,9 @@ type Options struct {
 	// Streams is how many streams there are (1), Viewers how many viewers are
 	// spread over them (50), Probes how many of these parse all (5).
 	Streams, Viewers, Probes int
-	// File is the FLV file to publish; empty means the built-in one.
+	// File is the FLV file to publish; empty means Loop, the bytes of one.
 	File string
+	Loop []byte
 	// Lead is how long is published before the first viewer comes: 3 s, for HLS
 	// 12 s. Warm lies between the last viewer's first picture and the window (3
 	// s), and Time is the window, which is what is measured (15 s).
@@ -190,7 +191,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	r := &run{Options: o, kind: k}
 	var src *source
 	if o.Publish != "" {
-		if src, err = openSource(o.File); err != nil {
+		if src, err = openSource(o.File, o.Loop); err != nil {
 			return nil, err
 		}
 	}

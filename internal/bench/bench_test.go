@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"weir/internal/config"
+	"weir/internal/demo"
 	"weir/internal/format/flv"
 	"weir/internal/protocol/hls"
 	"weir/internal/protocol/httplive"
@@ -214,6 +215,7 @@ func TestRunMeasuresAHouse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o.Publish = "rtmp://" + live + "/live/" + name + "%d"
+			o.Loop = demo.Loop()
 			o.Name, o.Streams, o.Viewers, o.Probes, o.Warm = "house", 2, 6, 2, time.Second/2
 			if runtime.GOOS == "linux" {
 				o.PIDs = []int{os.Getpid()}
@@ -262,7 +264,7 @@ func TestInterruptedRunTellsWhatItHas(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
 	o := Options{Publish: "rtmp://" + live + "/live/s", Play: "rtmp://" + live + "/live/s", Viewers: 3, Lead: 300 * time.Millisecond,
-		Warm: 200 * time.Millisecond, Time: time.Minute}
+		Loop: demo.Loop(), Warm: 200 * time.Millisecond, Time: time.Minute}
 	r, err := Run(ctx, o)
 	if err != nil || !r.Interrupted || r.Viewers != 3 || r.Seconds > 30 || r.Mbps <= 0 {
 		t.Errorf("got %+v, %v", r, err)
@@ -271,7 +273,7 @@ func TestInterruptedRunTellsWhatItHas(t *testing.T) {
 
 func TestRunSaysWhatFails(t *testing.T) {
 	nobody := protocoltest.FreeAddr(t)
-	if r, err := Run(t.Context(), Options{Publish: "rtmp://" + nobody + "/live/s", Play: "rtmp://" + nobody + "/live/s"}); err == nil {
+	if r, err := Run(t.Context(), Options{Publish: "rtmp://" + nobody + "/live/s", Play: "rtmp://" + nobody + "/live/s", Loop: demo.Loop()}); err == nil {
 		t.Errorf("published to nobody: %+v", r)
 	}
 	r, err := Run(t.Context(), Options{Play: "rtmp://" + nobody + "/live/s", Viewers: 2, Lead: 1, Warm: 1, Time: time.Millisecond})
@@ -289,7 +291,7 @@ func TestCompareTakesTurns(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	load := Options{Viewers: 2, Probes: 1, Lead: 200 * time.Millisecond, Warm: 1, Time: 500 * time.Millisecond}
+	load := Options{Loop: demo.Loop(), Viewers: 2, Probes: 1, Lead: 200 * time.Millisecond, Warm: 1, Time: 500 * time.Millisecond}
 	c, err := Compare(t.Context(), file, 2, load)
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"time"
 
-	"weir/internal/demo"
 	"weir/internal/format/flv"
 	"weir/internal/media"
 )
@@ -37,10 +36,14 @@ type tag struct {
 	cut, lengthSize int
 }
 
-// openSource reads a file, or the built-in one.
-func openSource(file string) (*source, error) {
+// openSource reads a file, or if there is no name the bytes of one.
+func openSource(file string, loop []byte) (*source, error) {
 	if file == "" {
-		return readSource(bytes.NewReader(demo.Loop()))
+		src, err := readSource(bytes.NewReader(loop))
+		if err != nil {
+			return nil, fmt.Errorf("bench: without -file: %w", err)
+		}
+		return src, nil
 	}
 	f, err := os.Open(file)
 	if err != nil {
