@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 say() { printf '== %s\n' "$*"; }
 
 # program:package
-want='gcc:gcc ffmpeg:ffmpeg ffprobe:ffmpeg chromium:chromium rtmpdump:rtmpdump gst-launch-1.0:gstreamer1.0-tools
+want='gcc:gcc ffmpeg:ffmpeg ffprobe:ffmpeg ffplay:ffmpeg chromium:chromium rtmpdump:rtmpdump gst-launch-1.0:gstreamer1.0-tools
 cvlc:vlc-bin node:nodejs npm:npm Xvfb:xvfb obs:obs-studio qemu-i386:qemu-user qemu-arm:qemu-user systemd-analyze:systemd unshare:util-linux openssl:openssl curl:curl setpriv:util-linux file:file'
 packages=''
 for pair in $want; do

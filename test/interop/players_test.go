@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,39 @@ func moving(t *testing.T, what string, got received, seconds int, step float64) 
 	steady(t, what+": video", got.video, step)
 	steady(t, what+": audio", got.audio, max(step, 0.035))
 }
+
+// ffplay shows moving pictures, with the sound that it keeps them to.
+func TestFFplay(t *testing.T) {
+	for _, ext := range []string{"", ".flv", ".mp4", ".m3u8"} {
+		t.Run("s"+ext, func(t *testing.T) {
+			t.Parallel()
+			hall(t)
+			h := open(t, "")
+			h.publish(t, bFrames, "s")
+			url := h.stream("s")
+			if ext != "" {
+				url = h.page("s", ext)
+			}
+			if ext == ".m3u8" {
+				h.awaitHLS(t, "s")
+			}
+			log := newJournal()
+			cmd := exec.Command("ffplay", "-v", "info", "-nostats", "-vf", "showinfo", url)
+			cmd.Env = append(os.Environ(), "SDL_VIDEODRIVER=dummy", "SDL_AUDIODRIVER=dummy")
+			cmd.Stdout, cmd.Stderr = log, log
+			start(t, cmd, log)
+			wait(t, "forty different pictures shown by ffplay", func() bool {
+				seen := map[string]bool{}
+				for _, m := range shown.FindAllStringSubmatch(log.String(), -1) {
+					seen[m[1]] = true
+				}
+				return len(seen) >= 40
+			})
+		})
+	}
+}
+
+var shown = regexp.MustCompile(`showinfo.* s:320x\d+ .* checksum:([0-9A-F]{8}) `)
 
 // VLC plays every form as an unprivileged user, for it refuses to be root.
 func TestVLCPlays(t *testing.T) {
