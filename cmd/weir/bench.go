@@ -59,16 +59,21 @@ func benchmark(ctx context.Context, c *bench.Command, stdout, stderr io.Writer, 
 		return r.Table(stdout)
 	}
 	if c.Publish != "" {
-		fmt.Fprintf(stderr, "publishes %d streams to %s\n", c.Streams, c.Publish)
+		fmt.Fprintf(stderr, "publishes to %s, streams: %d\n", c.Publish, c.Streams)
 	}
-	fmt.Fprintf(stderr, "%d viewers play %s\n", c.Viewers, c.Play)
+	fmt.Fprintf(stderr, "plays %s, viewers: %d\n", c.Play, c.Viewers)
 	r, err := bench.Run(ctx, c.Options)
 	clear()
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case c.JSON:
-		return show.Encode(r)
 	}
-	return bench.Table(stdout, r)
+	if c.JSON {
+		err = show.Encode(r)
+	} else {
+		err = bench.Table(stdout, r)
+	}
+	if err == nil && r.Viewers == 0 && !r.Interrupted {
+		err = errors.New("bench: no viewer played to the end")
+	}
+	return err
 }

@@ -252,7 +252,7 @@ func (r *run) wait(ctx context.Context, d time.Duration, stage string) {
 		case <-end.C:
 			return
 		case now := <-tick.C:
-			last = r.tell(last, fmt.Sprintf("%s %2.0f/%.0f s", stage, now.Sub(began).Seconds(), d.Seconds()))
+			last = r.tell(last, fmt.Sprintf("%s %.1f of %v s", stage, now.Sub(began).Seconds(), d.Seconds()))
 		}
 	}
 }

@@ -316,3 +316,48 @@ func TestCompareTakesTurns(t *testing.T) {
 		}
 	}
 }
+
+func TestAcknowledgements(t *testing.T) {
+	tp := &tap{head: append(bytes.Repeat([]byte{7}, 3073), "\x02\x00\x00\x00\x00\x00\x04\x05\x00\x00\x00\x00\x00\x00\x10\x00\x02"...)}
+	if got := tp.window(); got != 4096 {
+		t.Errorf("window: got %d, want 4096", got)
+	}
+	if got := (&tap{head: tp.head[:3080]}).window(); got != 0 {
+		t.Errorf("window of a beginning that was cut short: got %d, want 0", got)
+	}
+	a := acks{window: 4096, got: 1<<32 - 1, ack: 1<<32 - 1}
+	if got := a.came(2047); got != nil {
+		t.Errorf("acknowledged too early: %x", got)
+	}
+	want := "\x02\x00\x00\x00\x00\x00\x04\x03\x00\x00\x00\x00\x00\x00\x07\xff" // wrapped
+	if got := a.came(1); string(got) != want {
+		t.Errorf("got %x, want %x", got, want)
+	}
+	if got := (&acks{}).came(1 << 30); got != nil {
+		t.Errorf("acknowledged what nobody asked for: %x", got)
+	}
+}
+
+func TestLostViewersAreCounted(t *testing.T) {
+	r := &run{Options: Options{Viewers: 3}, kind: kindRTMP}
+	for i := range 3 {
+		v := &viewer{run: r, probe: true}
+		v.gap.Store(int64(time.Hour))
+		v.frames.Store(50)
+		v.bytes.Store(1000)
+		if i > 0 {
+			v.first.Store(int64(i) * 1e6)
+		}
+		v.over.Store(i < 2)
+		r.viewers = append(r.viewers, v)
+	}
+	at := time.Now()
+	res := r.result(count{at: at, frames: 100}, r.count(at.Add(time.Second)))
+	if res.Viewers != 1 || res.Failed != 1 || res.Lost != 1 || res.FPS != 25 || res.FirstP99 != 2 || res.Mbps != 0.024 {
+		t.Errorf("got %+v", res)
+	}
+	r.viewers[2].first.Store(0) // it still waits for its picture
+	if res := r.result(count{at: at}, r.count(at.Add(time.Second))); res.Failed != 2 || res.Viewers != 0 {
+		t.Errorf("got %+v", res)
+	}
+}

@@ -91,17 +91,17 @@ func (r *run) result(began, ended count) *Result {
 		} else if !v.over.Load() {
 			waiting++
 		}
+		if v.probe && v.first.Load() > 0 { // one that was lost lowers the rate
+			probes++
+			if span := v.till.Load() - v.from.Load(); span > 0 {
+				fps += float64(v.seen.Load()-1) * 1e9 / float64(span)
+			}
+		}
 		if v.over.Load() {
 			continue
 		}
 		if last := v.last.Load(); last != 0 && ended.at.UnixNano()-last > v.gap.Load() {
 			res.Stalls++ // one that has not ended
-		}
-		if v.probe {
-			probes++
-			if span := v.till.Load() - v.from.Load(); span > 0 {
-				fps += float64(v.seen.Load()-1) * 1e9 / float64(span)
-			}
 		}
 	}
 	res.Failed += waiting
@@ -123,7 +123,7 @@ func (r *run) result(began, ended count) *Result {
 	r.pubs.mu.Lock()
 	defer r.pubs.mu.Unlock()
 	if r.pubs.err != nil {
-		res.note(fmt.Sprintf("%d publishers failed, the first: %v", r.pubs.failed.Load(), r.pubs.err))
+		res.note(fmt.Sprintf("publishers that failed: %d, the first: %v", r.pubs.failed.Load(), r.pubs.err))
 	}
 	return res
 }

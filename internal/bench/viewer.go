@@ -38,10 +38,9 @@ type viewer struct {
 	first                 atomic.Int64 // from began to the first key frame, ns; 0 for never
 	over                  atomic.Bool  // it ended
 
-	// Owned by the viewer's goroutine until the run is over, of HLS probes:
-	// the stamps of the window.
-	seen       atomic.Int64
-	from, till atomic.Int64
+	// Of HLS probes: how many pictures came in the window, and when the first
+	// and the last of them were sent, ns since 1970.
+	seen, from, till atomic.Int64
 }
 
 // came notes that n bytes came.
