@@ -50,6 +50,8 @@ func (p *Peer) Feed(dst, b []byte, event func(rtmp.Event)) ([]byte, error) {
 	for {
 		m, ok, err := p.reader.Next()
 		if !ok || err != nil {
+			// Most viewers say nothing for seconds.
+			p.reader.Shrink()
 			return p.server.Take(dst), err
 		}
 		p.server.Received(p.base + p.reader.Received())

@@ -130,6 +130,15 @@ func (r *Reader) Feed(p []byte) {
 	r.received += uint64(len(p))
 }
 
+// Shrink gives back the memory that nothing is in, for a peer that is not
+// expected to say much more.
+func (r *Reader) Shrink() {
+	if r.r == r.w {
+		r.buf, r.r, r.w = nil, 0, 0
+	}
+	r.slab, r.block = nil, 0
+}
+
 // fill reads once. The buffer grows only for a peer that fills it, since most
 // connections are viewers that say little.
 func (r *Reader) fill() error {
