@@ -279,6 +279,8 @@ func (v *viewer) takeOver() (head []byte, err error) {
 			head = fmt.Appendf(head, "%s: %s\r\n", name, value)
 		}
 	}
+	// They hold the buffers of the HTTP server, which nobody needs any more.
+	v.w, v.r = nil, nil
 	return append(head, "\r\n"...), nil
 }
 
