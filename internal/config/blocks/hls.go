@@ -24,8 +24,8 @@ type HLSConfig struct {
 	// Window is how much of the stream the playlist holds, in seconds of media.
 	Window time.Duration `conf:"hls_window" default:"60" unit:"s" reload:"now"`
 
-	// OnError is what follows an error: ignore stops HLS until the stream is
-	// published again, disconnect ends the publisher, continue goes on.
+	// OnError is what follows an error in SRS. Here only files can fail, and what
+	// cannot be written is logged while HLS goes on from memory, whatever this says.
 	OnError string `conf:"hls_on_error" default:"continue" enum:"ignore|disconnect|continue" reload:"now"`
 
 	// Path is the directory of the files. It is made if it is missing.
@@ -95,7 +95,8 @@ type HLSConfig struct {
 	// path of the server's disk and of no use to players.
 	KeyURL string `conf:"hls_key_url" default:"" shown:"that of hls_path" reload:"now" pending:"ignored"`
 
-	// DTSDirectly keeps the publisher's time in segments.
+	// DTSDirectly is accepted and changes nothing: segments have the stream's time,
+	// which is repaired once for all ways out.
 	DTSDirectly bool `conf:"hls_dts_directly" default:"on" reload:"now"`
 
 	// UseFMP4 makes segments of fragmented MP4 in place of TS.

@@ -69,7 +69,8 @@ type RootConfig struct {
 	FFLogLevel string `conf:"ff_log_level" default:"info" reload:"session" pending:"ignored"`
 
 	// EmptyIPOK accepts connections whose address is gone before it was asked for,
-	// as those of a load balancer that only looks whether the port is open.
+	// as those of a load balancer that only looks whether the port is open. It is
+	// always as if on.
 	EmptyIPOK bool `conf:"empty_ip_ok" default:"on" reload:"session"`
 
 	// InDocker makes the server behave as in a container even if it detects none.

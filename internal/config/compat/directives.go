@@ -93,6 +93,7 @@ var Directives = map[string]Proof{
 	"vhost.play.queue_length":            {Test: "TestSlowReaderSkipsToKey"},
 	"vhost.play.mix_correct":             {Test: "TestMixerOrdersByTime"},
 	"vhost.play.atc":                     {Test: "TestFlows"},
+	"vhost.play.atc_auto":                {Test: "TestOwnTime"},
 	"vhost.play.mw_latency":              {Test: "TestGatherWakesManyReadersSeldom"},
 	"vhost.play.send_min_interval":       {Test: "TestMinInterval"},
 	"vhost.refer.all":                    {Test: "TestFlows"},
@@ -112,5 +113,8 @@ var Directives = map[string]Proof{
 	"vhost.play.mw_msgs":                 {Why: "accepted; how many messages gather follows the load"},
 	"vhost.play.reduce_sequence_header":  {Why: "always as if on"},
 	"vhost.tcp_nodelay":                  {Why: "always as if on"},
+	"empty_ip_ok":                        {Why: "always as if on: the address comes with the connection"},
+	"vhost.hls.hls_on_error":             {Why: "only files can fail; that is logged, and HLS goes on from memory"},
+	"vhost.hls.hls_dts_directly":         {Why: "always the stream's time, which is repaired once for all"},
 	"vhost.publish.mr":                   {Why: "the pace of reading follows the load where it is off"},
 }

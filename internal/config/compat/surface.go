@@ -160,7 +160,7 @@ var hooks = Section{
 	Intro: "Calls to other servers.",
 	Rows: []Row{
 		{Name: "what accepts: 200 or 201, body 0 or code 0", Test: "TestAcceptRule"},
-		{Name: "several URLs, in order, all must accept"},
+		{Name: "several URLs, in order, all must accept", Test: "TestSeveralURLs"},
 		{Name: "on_connect", Test: "hooks.txtar"},
 		{Name: "on_close", Test: "hooks.txtar"},
 		{Name: "on_publish", Test: "hooks.txtar"},

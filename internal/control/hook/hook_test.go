@@ -239,3 +239,53 @@ func TestQueueKeepsOrderByName(t *testing.T) {
 		last[v.N%7] = v.N
 	}
 }
+
+// Of several callbacks each is asked in order until one refuses; of those that
+// are only told, each is told.
+func TestSeveralURLs(t *testing.T) {
+	o := newOperator(t)
+	o.answer = func(path string, w http.ResponseWriter) {
+		if path == "/no" {
+			io.WriteString(w, "1")
+			return
+		}
+		io.WriteString(w, "0")
+	}
+	of := func(paths ...string) (all []string) {
+		for _, p := range paths {
+			all = append(all, o.URL+p)
+		}
+		return all
+	}
+	d := session.New(hub.New(func(hub.Key) hub.Settings { return hub.Settings{} }), session.Rules{Vhost: func(string) (string, bool) { return hub.DefaultVhost, true }})
+	h := New(service.Env{Log: slog.New(slog.DiscardHandler)}, func(string) URLs {
+		return URLs{OnPublish: of("/a", "/b"), OnPlay: of("/c", "/no", "/never"), OnUnpublish: of("/d", "/e")}
+	})
+	d.Authorize(h)
+	d.Observe(h)
+	key := hub.Key{App: "live", Stream: "a"}
+	p, err := d.Connect(t.Context(), session.Visitor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Publish(t.Context(), session.Ask{Key: key}); err != nil {
+		t.Fatalf("all accept: %v", err)
+	}
+	v, err := d.Connect(t.Context(), session.Visitor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = v.Watch(t.Context(), session.Ask{Key: key})
+	if session.Code(err) != 3008 || !strings.Contains(fmt.Sprint(err), "/no") {
+		t.Errorf("the second refuses: %v", err)
+	}
+	v.Close(err)
+	p.Close(nil)
+	var paths []string
+	for l := range strings.SplitSeq(o.wait(t, 6), "\n") {
+		paths = append(paths, strings.Fields(l)[1])
+	}
+	if got := strings.Join(paths, " "); got != "/a /b /c /no /d /e" {
+		t.Errorf("called %s", got)
+	}
+}

@@ -170,7 +170,7 @@ func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.Pla
 		defer late.Stop()
 	}
 	encoder := v.encoder(conf, play)
-	loop := plain(encoder) && play.SendMinInterval == 0 && v.fitsLoop()
+	loop := plain(encoder) && !play.ATCAuto && play.SendMinInterval == 0 && v.fitsLoop()
 	if loop || v.format.ext == ".mp4" {
 		if err := v.await(ctx, sub); err != nil {
 			return err

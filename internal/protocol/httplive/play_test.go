@@ -494,6 +494,34 @@ func TestFLVHeader(t *testing.T) {
 	}
 }
 
+// With atc, and with atc_auto if the publisher asks for it, viewers get the
+// publisher's own time.
+func TestOwnTime(t *testing.T) {
+	for _, how := range protocoltest.Senders {
+		for conf, want := range map[string]time.Duration{
+			"":                      0,
+			"play { atc on; }":      time.Hour,
+			"play { atc_auto on; }": time.Hour,
+		} {
+			t.Run(how+" "+conf, func(t *testing.T) {
+				t.Setenv("WEIR_SENDER", how)
+				h := open(t, remux+conf, "")
+				p := publish(t, h, live, 0)
+				h.Env.Hub.Stream(live.Key()).Publication().SetMeta(nil, conf == "play { atc_auto on; }")
+				for i := range 5 {
+					f := protocoltest.Video(protocoltest.Picture, i, 1000, 100)
+					f.Source += time.Hour
+					p.Write(f)
+				}
+				k := request(t, h, "GET /live/s.flv HTTP/1.1", "Host: h")
+				if f, err := k.Read(); err != nil || f.Source != want {
+					t.Errorf("%v, %v", f, err)
+				}
+			})
+		}
+	}
+}
+
 // A stream of sound alone, whose metadata may promise more, has no picture.
 func TestSoundAlone(t *testing.T) {
 	h := open(t, remux, "")

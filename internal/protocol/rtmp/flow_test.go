@@ -200,6 +200,28 @@ func TestFlows(t *testing.T) {
 			v: > video sh 1000
 			v: > key 1000
 		`},
+		{"atc_auto gives it if the publisher asks for that", "", "play { atc_auto on; }", fmle + `
+			p: meta bravo_atc
+			p: headers
+			p: frames 26
+			p: wait 100
+			` + play + `
+			v: > data onMetaData
+			v: > audio sh 1000
+			v: > video sh 1000
+			v: > key 1000
+		`},
+		{"atc_auto does nothing else", "", "play { atc_auto on; }", fmle + `
+			p: meta
+			p: headers
+			p: frames 26
+			p: wait 100
+			` + play + `
+			v: > data onMetaData
+			v: > audio sh 0
+			v: > video sh 0
+			v: > key 0
+		`},
 		{"a player of what nobody publishes waits", "", "", play + `
 			v: > silence
 			` + flash + `

@@ -131,7 +131,7 @@ func brief(m rtmp.Message) string {
 }
 
 // say sends one line of a script: a command with its transaction and arguments,
-// or one of "connect URL [pageUrl]", "meta", "headers", "frames N", "audio N",
+// or one of "connect URL [pageUrl]", "meta [NAME]", "headers", "frames N", "audio N",
 // "window N", "close", "wait MS".
 func (k *talker) say(line string) {
 	k.t.Helper()
@@ -151,7 +151,11 @@ func (k *talker) say(line string) {
 		}
 		k.command(rtmp.CSIDCommand, 0, "connect", 1, o)
 	case "meta":
-		body := amf.AppendAll(nil, "@setDataFrame", "onMetaData", amf.ECMAArray{{Key: "width", Value: 1280}, {Key: "duration", Value: 3}})
+		meta := amf.ECMAArray{{Key: "width", Value: 1280}, {Key: "duration", Value: 3}}
+		if len(words) > 1 { // a property that is "true"
+			meta = append(meta, amf.Property{Key: words[1], Value: "true"})
+		}
+		body := amf.AppendAll(nil, "@setDataFrame", "onMetaData", meta)
 		k.message(rtmp.TypeDataAMF0, 0, body)
 	case "headers":
 		for _, t := range []*media.Track{protocoltest.Picture, protocoltest.Sound} {
