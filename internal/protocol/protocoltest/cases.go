@@ -232,7 +232,7 @@ func nameStaysFree(t *testing.T, d Door) {
 			t.Errorf("the name was free after %v", took)
 		}
 		p.Close()
-		s.Wait("the publisher has left", func() bool { return s.Env.Hub.Stream(name.Key()) == nil })
+		s.Wait("the publisher has left", func() bool { st := s.Env.Hub.Stream(name.Key()); return st == nil || !st.Live() })
 	}
 }
 
