@@ -51,14 +51,19 @@ func runExplain(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// path is where a file of the configuration is: names are relative to where the
+// process started, also after work_dir.
+func (o flags) path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(o.dir, name)
+}
+
 // source returns where the configuration comes from.
 func source(o flags) config.Source {
-	// Names are relative to where the process started, also after work_dir.
 	read := func(name string) ([]byte, error) {
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(o.dir, name)
-		}
-		f, err := os.Open(name)
+		f, err := os.Open(o.path(name))
 		if err != nil {
 			return nil, err
 		}

@@ -30,6 +30,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return runBench(args[2:], stdout, stderr)
 		case "check":
 			return runCheck(args[2:], stdout, stderr)
+		case "plan":
+			return runPlan(args[2:], stdout, stderr)
 		case "explain":
 			return runExplain(args[2:], stdout, stderr)
 		}
@@ -70,6 +72,7 @@ Usage: NAME [-c FILE | -e] [-t] [--ignore-unimplemented]
        NAME demo
        NAME bench -publish URL -play URL [-viewers N] [-pid N]
        NAME check -c FILE
+       NAME plan -c NEW
        NAME explain DIRECTIVE
 
 Without arguments it starts with a built-in configuration: RTMP at 1935,
@@ -89,6 +92,8 @@ HTTP with FLV and HLS at 8080, the API at 1985.
    bench               Put a load on any server and measure what it costs; see
                        bench -h.
    check               Tell every error and warning of a configuration at once.
+   plan                Tell what another configuration would change in the server
+                       that runs, and when; see plan -h.
    explain             Tell what a directive does, its default and its
                        environment variable.
 

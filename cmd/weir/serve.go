@@ -132,21 +132,30 @@ func runServer(o flags, snap *config.Snapshot, began time.Time, stdout io.Writer
 	if o.builtIn {
 		logger.Info("no configuration was named, the built-in one is used; -h tells of others")
 	}
-	srv, err := server.New(server.Options{Conf: snap, Log: logger, Protocols: protocols, PidFile: pidFile, Ready: func(doors []service.Listen) {
-		names := make([]string, len(doors))
-		for i, d := range doors {
-			names[i] = d.Name + " " + d.URL
-		}
-		logger.Info("ready in "+time.Since(began).Round(time.Millisecond).String(), "doors", strings.Join(names, ", "))
-		server.NotifySystemd("READY=1")
-		started()
-	}})
+	srv, err := server.New(server.Options{Conf: snap, Log: logger, Protocols: protocols, PidFile: pidFile,
+		Container: server.InContainer(), Stamp: stamp(o),
+		Load: func(text []byte) (*config.Snapshot, error) { return reread(o, text) },
+		Reloaded: func(next *config.Snapshot) {
+			root := blocks.Root.In(next)
+			log.SetLevel(server.ParseLevel(root.LogLevel, root.LogLevelV2))
+			for _, w := range next.Warnings {
+				logger.Warn("reload: " + w.String())
+			}
+		}, Ready: func(doors []service.Listen) {
+			names := make([]string, len(doors))
+			for i, d := range doors {
+				names[i] = d.Name + " " + d.URL
+			}
+			logger.Info("ready in "+time.Since(began).Round(time.Millisecond).String(), "doors", strings.Join(names, ", "))
+			server.NotifySystemd("READY=1")
+			started()
+		}})
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	go handleSignals(signals, o, srv, log, logger, snap, cancel)
+	go handleSignals(signals, srv, log, logger, cancel)
 	if root.AsProcess {
 		go followParent(ctx, parent, logger, cancel)
 	}
@@ -190,14 +199,14 @@ func followParent(ctx context.Context, parent int, logger *slog.Logger, cancel c
 var errSignal = errors.New("signal")
 
 // handleSignals does what SRS's signals ask for. It ends with the process.
-func handleSignals(signals <-chan os.Signal, o flags, srv *server.Server, log *server.Log, logger *slog.Logger, snap *config.Snapshot, cancel context.CancelCauseFunc) {
+func handleSignals(signals <-chan os.Signal, srv *server.Server, log *server.Log, logger *slog.Logger, cancel context.CancelCauseFunc) {
 	stopping := false
 	for s := range signals {
 		logger.Info("signal " + s.String())
 		switch s {
 		case syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT:
 			server.NotifySystemd("STOPPING=1")
-			graceful := s == syscall.SIGQUIT || s == syscall.SIGTERM && blocks.Root.In(snap).ForceGraceQuit
+			graceful := s == syscall.SIGQUIT || s == syscall.SIGTERM && blocks.Root.In(srv.Conf()).ForceGraceQuit
 			switch {
 			case graceful && !stopping:
 				cancel(server.ErrGraceful)
@@ -215,31 +224,44 @@ func handleSignals(signals <-chan os.Signal, o flags, srv *server.Server, log *s
 				logger.Info("log reopened")
 			}
 		case syscall.SIGHUP:
-			if next := reload(o, srv, logger); next != nil {
-				snap = next
-			}
+			srv.ReloadFile(context.Background())
 		case syscall.SIGUSR2:
 			logger.Warn("SIGUSR2 is kept for a later upgrade without loss, and does nothing yet")
 		}
 	}
 }
 
-// reload reads the configuration again and returns it; a broken one changes
-// nothing.
-func reload(o flags, srv *server.Server, logger *slog.Logger) *config.Snapshot {
-	next, err := config.Parse(source(o), server.Specs(protocols))
+// reread reads the configuration of a running server again, or a text in its
+// place, and refuses what a start would refuse.
+func reread(o flags, text []byte) (*config.Snapshot, error) {
+	src := source(o)
+	if text != nil {
+		src.Text = text
+	}
+	next, err := config.Parse(src, server.Specs(protocols))
 	if err == nil {
 		err = refusal(o, next)
 	}
 	if err != nil {
-		for _, line := range strings.Split(err.Error(), "\n") {
-			logger.Error("reload: " + line)
-		}
-		logger.Error("reload: the configuration is not taken, nothing has changed; mend it and send SIGHUP again")
-		return nil
+		return nil, err
 	}
-	srv.Reload(next)
-	return next
+	return next, nil
+}
+
+// stamp tells files that have changed from those that have not: by what the file
+// system knows of them, through links.
+func stamp(o flags) func(files []string) string {
+	return func(files []string) string {
+		var b strings.Builder
+		for _, name := range files {
+			if st, err := os.Stat(o.path(name)); err == nil {
+				fmt.Fprintln(&b, name, st.Size(), st.ModTime().UnixNano())
+			} else {
+				fmt.Fprintln(&b, name, "missing")
+			}
+		}
+		return b.String()
+	}
 }
 
 func isTerminal(w io.Writer) bool {

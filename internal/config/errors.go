@@ -109,16 +109,19 @@ func ExitCode(err error) int {
 	if err == nil {
 		return 0
 	}
+	return cmp.Or(SRSCode(err)&0xff, 1)
+}
+
+// SRSCode returns the number by which SRS calls err, 0 if it says none.
+func SRSCode(err error) int {
 	var coded interface {
 		error
 		SRSCode() int
 	}
 	if errors.As(err, &coded) {
-		if code := coded.SRSCode() & 0xff; code != 0 {
-			return code
-		}
+		return coded.SRSCode()
 	}
-	return 1
+	return 0
 }
 
 // maxErrors bounds what one run tells; who has more than this many has another

@@ -56,22 +56,6 @@ func Listen(ctx context.Context, listen string) (net.Listener, error) {
 	return l, nil
 }
 
-// ListenAll opens the sockets of several values, or none of them.
-func ListenAll(ctx context.Context, listens []string) ([]net.Listener, error) {
-	var all []net.Listener
-	for _, s := range listens {
-		l, err := Listen(ctx, s)
-		if err != nil {
-			for _, l := range all {
-				l.Close()
-			}
-			return nil, err
-		}
-		all = append(all, l)
-	}
-	return all, nil
-}
-
 // A ListenError says why a port cannot be had, and what to do about it.
 type ListenError struct {
 	Text string

@@ -35,7 +35,7 @@ const LevelTrace = slog.LevelDebug - 4
 // output is what all handlers of a log share.
 type output struct {
 	pid   int
-	level slog.Level
+	level slog.LevelVar
 	utc   bool
 	color bool
 
@@ -70,7 +70,8 @@ type LogOptions struct {
 
 // OpenLog starts a log.
 func OpenLog(o LogOptions) (*Log, error) {
-	out := &output{pid: os.Getpid(), level: o.Level, utc: o.UTC, path: o.Path, w: o.Console, color: o.Color, again: map[string]*repeat{}}
+	out := &output{pid: os.Getpid(), utc: o.UTC, path: o.Path, w: o.Console, color: o.Color, again: map[string]*repeat{}}
+	out.level.Set(o.Level)
 	l := &Log{out: out}
 	return l, l.Reopen()
 }
@@ -95,11 +96,14 @@ func (l *Log) Reopen() error {
 	return nil
 }
 
+// SetLevel changes the least level of what is written.
+func (l *Log) SetLevel(level slog.Level) { l.out.level.Set(level) }
+
 // File reports whether the log goes to a file.
 func (l *Log) File() bool { return l.out.path != "" }
 
 // Enabled implements slog.Handler.
-func (l *Log) Enabled(_ context.Context, level slog.Level) bool { return level >= l.out.level }
+func (l *Log) Enabled(_ context.Context, level slog.Level) bool { return level >= l.out.level.Level() }
 
 // WithGroup implements slog.Handler; groups are not used.
 func (l *Log) WithGroup(string) slog.Handler { return l }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -62,6 +63,15 @@ type Options struct {
 	// PidFile is where the id of the server is kept beside; empty keeps it
 	// nowhere.
 	PidFile string
+	// Load reads the configuration again, or, if it is given, a text in its place.
+	// The error refuses it.
+	Load func(text []byte) (*config.Snapshot, error)
+	// Stamp returns a text that changes when one of some files does.
+	Stamp func(files []string) string
+	// Container says that the process was found to run in a container.
+	Container bool
+	// Reloaded is told of each new configuration, once it is in force.
+	Reloaded func(*config.Snapshot)
 	// Ready is told once, when every door is open.
 	Ready func(doors []service.Listen)
 }
@@ -75,8 +85,13 @@ type Server struct {
 	failed  chan error
 	state   atomic.Int32
 	hooks   *hook.Hooks
-	hurry   chan struct{} // closed by Hurry
-	hurried sync.Once
+	began   *config.Snapshot // what it was started with
+	turning sync.Mutex       // held while the configuration changes
+	last    atomic.Pointer[LastReload]
+	// noReload is the id of a reload that never was.
+	noReload string
+	hurry    chan struct{} // closed by Hurry
+	hurried  sync.Once
 }
 
 const (
@@ -87,7 +102,7 @@ const (
 
 // New makes a server. Nothing is open before Run.
 func New(o Options) (*Server, error) {
-	s := &Server{options: o, failed: make(chan error, 1), hurry: make(chan struct{})}
+	s := &Server{options: o, began: o.Conf, noReload: hub.NewID("", 7), failed: make(chan error, 1), hurry: make(chan struct{})}
 	conf := config.NewStore(o.Conf)
 	cwd, err := os.Getwd()
 	if err != nil {
@@ -133,6 +148,7 @@ func New(o Options) (*Server, error) {
 	s.add("sender", service.Base, s.env.Loops)
 	s.rules()
 	s.web()
+	s.add("watch", service.Base, runner(s.watch))
 	for _, p := range o.Protocols {
 		env := s.env
 		svc, err := p.New(env)
@@ -193,10 +209,8 @@ func (s *Server) rules() {
 	s.add("desk", service.Base, runner(s.env.Desk.Run))
 }
 
-// web opens the shared HTTP servers that the configuration asks for.
+// web makes the shared HTTP servers, which are open as the configuration says.
 func (s *Server) web() {
-	snap := s.env.Conf.Load()
-	media, apiConf := blocks.HTTPServer.In(snap), blocks.HTTPAPI.In(snap)
 	check := alive(func() error {
 		switch s.state.Load() {
 		case starting:
@@ -206,34 +220,29 @@ func (s *Server) web() {
 		}
 		return nil
 	})
-	one := blocks.OnePort(snap)
-	if media.Enabled {
-		w := &web{name: "HTTP-Server", listens: media.Listen, handler: s.env.Media, env: s.env}
-		if media.HTTPS.Enabled {
-			w.tls = &webTLS{"HTTPS-Server", media.HTTPS.Listen, media.HTTPS.Key, media.HTTPS.Cert}
-		}
-		s.env.Media.Handle(service.OrderAPI, check)
-		s.add("http_server", service.Doors, w)
-	}
-	if !apiConf.Enabled {
-		return
-	}
+	s.env.Media.Handle(service.OrderAPI, check)
+	s.env.API.Handle(service.OrderAPI, check)
 	a := api.New(s.env, s.apiSettings())
 	s.add("api", service.API, a)
-	if media.Enabled {
-		if one {
-			s.env.Media.Handle(service.OrderAPI, a.HandleShared)
-			return
-		}
-		s.env.Media.Handle(service.OrderAPI, a.HandleMedia)
-	}
-	w := &web{name: "HTTP-API", listens: apiConf.Listen, handler: s.env.API, env: s.env}
-	if apiConf.HTTPS.Enabled {
-		w.tls = &webTLS{"HTTPS-API", blocks.APITLSListen(snap), apiConf.HTTPS.Key, apiConf.HTTPS.Cert}
-	}
-	s.env.API.Handle(service.OrderAPI, check)
 	s.env.API.Handle(service.OrderFiles, a.Handle)
-	s.add("http_api", service.Doors, w)
+	s.env.Media.Handle(service.OrderAPI, func(w http.ResponseWriter, r *http.Request) bool {
+		switch snap := s.env.Conf.Load(); {
+		case !blocks.HTTPAPI.In(snap).Enabled:
+			return false
+		case blocks.OnePort(snap):
+			return a.HandleShared(w, r)
+		default:
+			return a.HandleMedia(w, r)
+		}
+	})
+	s.add("http_server", service.Doors, newWeb(s.env, "http_server", "HTTP-Server", "HTTPS-Server", s.env.Media, func(snap *config.Snapshot) webConf {
+		c := blocks.HTTPServer.In(snap)
+		return webConf{c.Enabled, c.Listen, c.HTTPS.Enabled, c.HTTPS.Listen, c.HTTPS.Key, c.HTTPS.Cert}
+	}))
+	s.add("http_api", service.Doors, newWeb(s.env, "http_api", "HTTP-API", "HTTPS-API", s.env.API, func(snap *config.Snapshot) webConf {
+		c := blocks.HTTPAPI.In(snap)
+		return webConf{c.Enabled && !blocks.OnePort(snap), c.Listen, c.HTTPS.Enabled, blocks.APITLSListen(snap), c.HTTPS.Key, c.HTTPS.Cert}
+	}))
 }
 
 func (s *Server) apiSettings() api.Settings {
@@ -263,13 +272,18 @@ func (s *Server) apiSettings() api.Settings {
 			return r
 		},
 		Listening: s.group.Listening,
+		Reload:    func(ctx context.Context) api.Reload { return s.ReloadFile(ctx).api() },
+		Reloaded:  func() api.Reload { return s.LastReload().api() },
+		Plan: func(text []byte) (any, error) {
+			return s.PlanText(text)
+		},
 	}
 }
 
 // Run opens the doors and serves until ctx is done or a part fails. The cause of
 // ctx says how to end: [ErrGraceful] waits for those who are there.
 func (s *Server) Run(ctx context.Context) error {
-	if err := s.group.Start(ctx, s.units...); err != nil {
+	if err := s.group.Start(ctx, s.env.Conf.Load(), s.units...); err != nil {
 		return err
 	}
 	s.state.Store(ready)
@@ -316,7 +330,7 @@ func (s *Server) drain() {
 	s.state.Store(draining)
 	s.env.Log.Info("graceful stop: waiting before the doors close", "wait", root.GraceStartWait)
 	patient := s.wait(root.GraceStartWait)
-	s.group.Unbind(service.Doors)
+	s.group.CloseDoors()
 	for pause := time.Duration(0); patient; pause = min(time.Second, pause+100*time.Millisecond) {
 		n, _ := s.env.Desk.Len()
 		if n == 0 {
@@ -343,7 +357,7 @@ const (
 func (s *Server) stop() {
 	s.state.Store(draining)
 	s.env.Log.Info("stopping")
-	s.group.Unbind(service.Doors)
+	s.group.CloseDoors()
 	d := s.env.Desk
 	d.Shut(session.ErrShutdown)
 	publishes := func(x *session.Session) bool { act, _, _ := x.Doing(); return act == session.Publish }
@@ -373,25 +387,5 @@ func (s *Server) settle(is func() bool) {
 	}
 }
 
-// Reload takes a new configuration, which has been read and is sound. What is
-// read at each use follows it at once; what needs a restart is named.
-func (s *Server) Reload(next *config.Snapshot) {
-	old := s.env.Conf.Load()
-	changes := config.Diff(old, next)
-	if len(changes) == 0 {
-		s.env.Log.Info("reload: nothing has changed")
-		return
-	}
-	s.env.Conf.Swap(next)
-	for _, c := range changes {
-		where := c.Path
-		if c.Vhost != "" {
-			where += " of " + c.Vhost
-		}
-		if c.Reload == "restart" {
-			s.env.Log.Warn("reload: " + where + " has changed and needs a restart")
-		} else {
-			s.env.Log.Info("reload: " + where + " has changed")
-		}
-	}
-}
+// Conf returns the configuration in force.
+func (s *Server) Conf() *config.Snapshot { return s.env.Conf.Load() }

@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"weir/internal/config"
 	"weir/internal/link"
 	"weir/internal/service"
 )
@@ -25,70 +27,82 @@ const (
 	headerBytes = 64 << 10
 )
 
-// web is one shared HTTP server, perhaps with a TLS twin.
+// web is one shared HTTP server, with a TLS twin. Which of them are open is what
+// conf says of the configuration in force.
 type web struct {
-	name    string // "HTTP-API", "HTTP-Server"
-	listens []string
-	tls     *webTLS
-	handler http.Handler
-	env     service.Env
+	part          string // "http_api", "http_server"
+	name, tlsName string // "HTTP-API", "HTTPS-API"
+	handler       http.Handler
+	env           service.Env
+	conf          func(*config.Snapshot) webConf
 
-	mu     sync.Mutex
-	plain  []net.Listener // guarded by mu
-	secure []net.Listener // guarded by mu
+	plain, secure *link.Entrance
+	pair          atomic.Pointer[tls.Certificate]
 }
 
-type webTLS struct {
-	name      string // "HTTPS-API"
-	listens   []string
+// webConf is what the configuration says of a web.
+type webConf struct {
+	on        bool
+	listen    []string
+	tls       bool // only if on
+	tlsListen []string
 	key, cert string
 }
 
-// Bind implements service.Binder.
-func (w *web) Bind(ctx context.Context) error {
-	plain, err := link.ListenAll(ctx, w.listens)
-	if err != nil {
-		return err
-	}
-	w.plain = plain
-	if w.tls == nil {
-		return nil
-	}
-	pair, err := tls.LoadX509KeyPair(w.tls.cert, w.tls.key)
-	if err != nil {
-		w.Unbind()
-		return &ExitError{codeCertificate, fmt.Errorf("certificate %s with key %s: %w; name a pair that fits in https of the configuration, make one with \"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout %s -out %s\", or turn https off",
-			w.tls.cert, w.tls.key, err, w.tls.key, w.tls.cert)}
-	}
-	secure, err := link.ListenAll(ctx, w.tls.listens)
-	if err != nil {
-		w.Unbind()
-		return err
-	}
-	for _, l := range secure {
-		w.secure = append(w.secure, tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}))
-	}
-	return nil
+func newWeb(env service.Env, part, name, tlsName string, h http.Handler, conf func(*config.Snapshot) webConf) *web {
+	return &web{part: part, name: name, tlsName: tlsName, handler: h, env: env, conf: conf, plain: link.NewEntrance(), secure: link.NewEntrance()}
 }
 
-// Unbind implements service.Binder.
-func (w *web) Unbind() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, l := range append(w.plain, w.secure...) {
-		l.Close()
+// Doors implements service.Door.
+func (w *web) Doors(s *config.Snapshot) (all []link.Want) {
+	c := w.conf(s)
+	if c.on {
+		all = append(all, link.Want{Part: w.part, Name: w.name, Listen: c.listen, To: w.plain})
 	}
-}
-
-// Listening implements service.Listener.
-func (w *web) Listening() (all []service.Listen) {
-	for _, l := range w.plain {
-		all = append(all, service.Listen{Name: w.name, URL: "tcp://" + l.Addr().String()})
-	}
-	for _, l := range w.secure {
-		all = append(all, service.Listen{Name: w.tls.name, URL: "tcp://" + l.Addr().String()})
+	if c.on && c.tls {
+		all = append(all, link.Want{Part: w.part, Name: w.tlsName, Listen: c.tlsListen, To: w.secure})
 	}
 	return all
+}
+
+// Bind implements service.Binder.
+func (w *web) Bind(context.Context) error {
+	pair, err := w.load(w.env.Conf.Load())
+	if err == nil {
+		w.pair.Store(pair)
+	}
+	return err
+}
+
+// Unbind implements service.Binder; the doors are the group's.
+func (w *web) Unbind() {}
+
+// Prepare implements service.Preparer: it loads the certificate, anew also if
+// only the files have changed.
+func (w *web) Prepare(_ context.Context, _, next *config.Snapshot) (service.Turn, error) {
+	pair, err := w.load(next)
+	return service.Turn{Commit: func() { w.pair.Store(pair) }}, err
+}
+
+// load returns the certificate that a configuration names, nil if it needs none.
+func (w *web) load(s *config.Snapshot) (*tls.Certificate, error) {
+	c := w.conf(s)
+	if !c.on || !c.tls {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	if err != nil {
+		return nil, &ExitError{codeCertificate, fmt.Errorf("certificate %s with key %s: %w; name a pair that fits in https of the configuration, make one with \"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout %s -out %s\", or turn https off",
+			c.cert, c.key, err, c.key, c.cert)}
+	}
+	return &pair, nil
+}
+
+func (w *web) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if pair := w.pair.Load(); pair != nil {
+		return pair, nil
+	}
+	return nil, errors.New("https is off")
 }
 
 // Run implements service.Service.
@@ -101,10 +115,11 @@ func (w *web) Run(ctx context.Context) error {
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          log.New(quiet{w.env.Log}, "", 0),
 	}
+	secure := tls.NewListener(w.secure, &tls.Config{GetCertificate: w.certificate, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
 	var wg sync.WaitGroup
-	for _, l := range append(w.plain, w.secure...) {
+	for _, l := range []net.Listener{w.plain, secure} {
 		wg.Go(func() {
-			if err := srv.Serve(link.Patient{Listener: l, Log: w.env.Log}); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			if err := srv.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 				w.env.Log.Error("http server ended", "err", err)
 			}
 		})
@@ -115,6 +130,9 @@ func (w *web) Run(ctx context.Context) error {
 	if srv.Shutdown(end) != nil {
 		srv.Close()
 	}
+	// Shutdown knows them only once they were served.
+	w.plain.Close()
+	w.secure.Close()
 	wg.Wait()
 	return nil
 }
@@ -122,6 +140,12 @@ func (w *web) Run(ctx context.Context) error {
 // ServeHTTP puts our name on the answer and asks the mux.
 func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	rw.Header().Set("Server", w.env.Server)
+	if !w.conf(w.env.Conf.Load()).on {
+		// A connection from before a reload that turned the server off.
+		rw.Header().Set("Connection", "close")
+		http.Error(rw, "turned off", http.StatusServiceUnavailable)
+		return
+	}
 	w.handler.ServeHTTP(rw, r)
 }
 

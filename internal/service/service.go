@@ -18,6 +18,7 @@ import (
 
 	"weir/internal/config"
 	"weir/internal/hub"
+	"weir/internal/link"
 	"weir/internal/sender"
 	"weir/internal/session"
 )
@@ -38,16 +39,34 @@ type Binder interface {
 	Unbind()
 }
 
-// A Listener is a Binder that can tell where it listens, for the ready line
-// and the API: "RTMP listen at tcp://0.0.0.0:1935".
-type Listener interface {
-	Listening() []Listen
+// A Door is a Service with listening sockets. The group opens them before the
+// part runs, and opens and closes them as the configuration changes; the part
+// accepts from its entrances for as long as it runs, whether any is open or not.
+type Door interface {
+	// Doors tells where the part listens under a configuration.
+	Doors(s *config.Snapshot) []link.Want
 }
 
 // A Listen is one open door.
-type Listen struct {
-	Name string // "RTMP", "HTTP-API", "HTTP-Server"
-	URL  string // "tcp://0.0.0.0:1935"
+type Listen = link.Listening
+
+// A Preparer is a Service that does something about a new configuration, besides
+// reading it when it next needs it.
+type Preparer interface {
+	// Prepare gets ready for next while old is still in force, and changes
+	// nothing that runs: it loads certificates, say. An error refuses next as a
+	// whole, and tells what to do about it.
+	Prepare(ctx context.Context, old, next *config.Snapshot) (Turn, error)
+}
+
+// A Turn is a change of a part that is prepared. One of its functions is called,
+// once; each may be nil.
+type Turn struct {
+	// Commit is called when the new configuration is in force. It cannot fail,
+	// and returns soon.
+	Commit func()
+	// Rollback is called if the configuration is refused after all.
+	Rollback func()
 }
 
 // Phase says when a part starts.
@@ -114,6 +133,7 @@ type Group struct {
 	log *slog.Logger
 	// failed is told, once, when a unit ended of itself.
 	failed func(error)
+	doors  *link.Doors
 
 	mu   sync.Mutex
 	all  []*running // guarded by mu
@@ -129,13 +149,19 @@ type running struct {
 // NewGroup returns an empty group. failed is called when a unit ends before it
 // was asked to.
 func NewGroup(log *slog.Logger, failed func(error)) *Group {
-	return &Group{log: log, failed: failed}
+	return &Group{log: log, failed: failed, doors: link.NewDoors(log)}
 }
 
-// Start binds the units phase by phase, then runs them. If one cannot be
-// bound, those bound before are released and nothing runs.
-func (g *Group) Start(ctx context.Context, units ...Unit) error {
+// Start binds the units phase by phase and opens their doors, then runs them. If
+// one cannot be bound, those bound before are released and nothing runs.
+func (g *Group) Start(ctx context.Context, s *config.Snapshot, units ...Unit) error {
 	var bound []Binder
+	unbind := func() {
+		g.doors.Close()
+		for _, b := range bound {
+			b.Unbind()
+		}
+	}
 	for phase := Base; phase <= Doors; phase++ {
 		for _, u := range units {
 			b, ok := u.Service.(Binder)
@@ -143,14 +169,18 @@ func (g *Group) Start(ctx context.Context, units ...Unit) error {
 				continue
 			}
 			if err := b.Bind(ctx); err != nil {
-				for _, b := range bound {
-					b.Unbind()
-				}
+				unbind()
 				return fmt.Errorf("%s: %w", u.Name, err)
 			}
 			bound = append(bound, b)
 		}
 	}
+	m, err := g.doors.Prepare(ctx, Wants(s, units))
+	if err != nil {
+		unbind()
+		return err
+	}
+	m.Commit()
 	for phase := Base; phase <= Doors; phase++ {
 		for _, u := range units {
 			if u.Phase == phase {
@@ -182,6 +212,68 @@ func (g *Group) run(ctx context.Context, u Unit) {
 		}
 	}()
 }
+
+// Wants is where units listen under a configuration.
+func Wants(s *config.Snapshot, units []Unit) (all []link.Want) {
+	for _, u := range units {
+		if d, ok := u.Service.(Door); ok {
+			all = append(all, d.Doors(s)...)
+		}
+	}
+	return all
+}
+
+func (g *Group) units() []Unit {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	us := make([]Unit, len(g.all))
+	for i, r := range g.all {
+		us[i] = r.Unit
+	}
+	return us
+}
+
+// Reload has all units prepare for next, then calls swap, which puts it in force,
+// then has them turn to it. An error means that nothing has changed.
+func (g *Group) Reload(ctx context.Context, old, next *config.Snapshot, swap func()) error {
+	var turns []Turn
+	rollback := func() {
+		for _, t := range turns {
+			if t.Rollback != nil {
+				t.Rollback()
+			}
+		}
+	}
+	units := g.units()
+	for _, u := range units {
+		p, ok := u.Service.(Preparer)
+		if !ok {
+			continue
+		}
+		t, err := p.Prepare(ctx, old, next)
+		if err != nil {
+			rollback()
+			return fmt.Errorf("%s: %w", u.Name, err)
+		}
+		turns = append(turns, t)
+	}
+	m, err := g.doors.Prepare(ctx, Wants(next, units))
+	if err != nil {
+		rollback()
+		return err
+	}
+	swap()
+	for _, t := range turns {
+		if t.Commit != nil {
+			t.Commit()
+		}
+	}
+	m.Commit()
+	return nil
+}
+
+// CloseDoors lets nobody new in, for good.
+func (g *Group) CloseDoors() { g.doors.Close() }
 
 // Unbind has the units of a phase let nobody new in.
 func (g *Group) Unbind(phase Phase) {
@@ -218,16 +310,7 @@ func (g *Group) Err() error {
 }
 
 // Listening lists the open doors.
-func (g *Group) Listening() (all []Listen) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, r := range g.all {
-		if l, ok := r.Service.(Listener); ok {
-			all = append(all, l.Listening()...)
-		}
-	}
-	return all
-}
+func (g *Group) Listening() []Listen { return g.doors.Listening() }
 
 func (g *Group) phase(p Phase) (rs []*running) {
 	g.mu.Lock()

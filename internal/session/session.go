@@ -95,6 +95,7 @@ func (s *Session) Publish(ctx context.Context, ask Ask) (*hub.Publication, error
 		d.publishers[ask.Key] = s
 	}
 	d.mu.Unlock()
+	s.recheck(ask)
 	d.tell(Event{What: Published, Session: s, Ask: ask, StreamID: s.stream.ID})
 	return p, nil
 }
@@ -119,6 +120,7 @@ func (s *Session) Watch(ctx context.Context, ask Ask) error {
 	s.mu.Lock()
 	s.act = Play
 	s.mu.Unlock()
+	s.recheck(ask)
 	s.desk.tell(Event{What: Played, Session: s, Ask: ask, StreamID: s.stream.ID})
 	return nil
 }
@@ -163,6 +165,14 @@ func (s *Session) admit(ctx context.Context, act Act, ask *Ask) error {
 	s.ask, s.stream, s.release = *ask, stream, release
 	s.mu.Unlock()
 	return nil
+}
+
+// recheck ends a session whose vhost was removed while it was being admitted:
+// those who are listed when a vhost goes are ended by who removes it.
+func (s *Session) recheck(ask Ask) {
+	if vhost, ok := s.desk.rules.Vhost(ask.Key.Vhost); !ok || vhost != ask.Key.Vhost {
+		s.Kick(ErrRemoved)
+	}
 }
 
 // usable reports whether names may become parts of paths: no element of them is

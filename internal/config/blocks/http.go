@@ -13,14 +13,14 @@ import (
 // clients there are, and end them.
 type HTTPAPIConfig struct {
 	// Enabled turns the API on.
-	Enabled bool `conf:"enabled" default:"off" reload:"restart"`
+	Enabled bool `conf:"enabled" default:"off" reload:"now"`
 
 	// Listen is where the API listens: port, ip:port or [ip6]:port. If it is the
 	// address of http_server, one port serves both.
-	Listen []string `conf:"listen" default:"1985" reload:"restart"`
+	Listen []string `conf:"listen" default:"1985" reload:"now"`
 
 	// CrossDomain lets pages of other sites call the API (CORS).
-	CrossDomain bool `conf:"crossdomain" default:"on" reload:"restart"`
+	CrossDomain bool `conf:"crossdomain" default:"on" reload:"now"`
 
 	// RawAPI is the part of the API that changes the server.
 	RawAPI RawAPIConfig `conf:"raw_api"`
@@ -35,55 +35,55 @@ type HTTPAPIConfig struct {
 // RawAPIConfig is http_api's raw_api.
 type RawAPIConfig struct {
 	// Enabled turns the raw API on.
-	Enabled bool `conf:"enabled" default:"off" reload:"now" pending:"ignored"`
+	Enabled bool `conf:"enabled" default:"off" reload:"now"`
 
 	// AllowReload allows a reload of the configuration by rpc=reload.
-	AllowReload bool `conf:"allow_reload" default:"off" reload:"now" pending:"ignored"`
+	AllowReload bool `conf:"allow_reload" default:"off" reload:"now"`
 }
 
 // APIAuthConfig is http_api's auth.
 type APIAuthConfig struct {
 	// Enabled asks every caller of the API for a name and a password (HTTP basic
 	// authentication).
-	Enabled bool `conf:"enabled" default:"off" reload:"restart" since:"5.0.152"`
+	Enabled bool `conf:"enabled" default:"off" reload:"now" since:"5.0.152"`
 
 	// Username is the name.
-	Username string `conf:"username" default:"" reload:"restart" since:"5.0.152"`
+	Username string `conf:"username" default:"" reload:"now" since:"5.0.152"`
 
 	// Password is the password.
-	Password string `conf:"password" default:"" reload:"restart" since:"5.0.152"`
+	Password string `conf:"password" default:"" reload:"now" since:"5.0.152"`
 }
 
 // APITLSConfig is http_api's https.
 type APITLSConfig struct {
 	// Enabled turns HTTPS on, beside HTTP, which must be on too.
-	Enabled bool `conf:"enabled" default:"off" reload:"restart"`
+	Enabled bool `conf:"enabled" default:"off" reload:"now"`
 
 	// Listen is where HTTPS listens. If HTTP is shared with http_server, HTTPS is
 	// too.
-	Listen []string `conf:"listen" default:"1990" reload:"restart"`
+	Listen []string `conf:"listen" default:"1990" reload:"now"`
 
 	// Key is the file of the private key, in PEM.
-	Key string `conf:"key" default:"./conf/server.key" reload:"restart"`
+	Key string `conf:"key" default:"./conf/server.key" reload:"now"`
 
 	// Cert is the file of the certificate chain, in PEM.
-	Cert string `conf:"cert" default:"./conf/server.crt" reload:"restart"`
+	Cert string `conf:"cert" default:"./conf/server.crt" reload:"now"`
 }
 
 // HTTPServerConfig is http_server: the HTTP server for streams and files.
 type HTTPServerConfig struct {
 	// Enabled turns the server on.
-	Enabled bool `conf:"enabled" default:"off" reload:"restart"`
+	Enabled bool `conf:"enabled" default:"off" reload:"now"`
 
 	// Listen is where it listens: port, ip:port or [ip6]:port.
-	Listen []string `conf:"listen" default:"8080" reload:"restart"`
+	Listen []string `conf:"listen" default:"8080" reload:"now"`
 
 	// Dir is the directory of the files that are served. It is made if it is
 	// missing.
-	Dir string `conf:"dir" default:"./objs/nginx/html" reload:"restart"`
+	Dir string `conf:"dir" default:"./objs/nginx/html" reload:"now"`
 
 	// CrossDomain lets pages of other sites play the streams (CORS).
-	CrossDomain bool `conf:"crossdomain" default:"on" reload:"restart"`
+	CrossDomain bool `conf:"crossdomain" default:"on" reload:"now"`
 
 	// HTTPS is the same over TLS.
 	HTTPS ServerTLSConfig `conf:"https"`
@@ -92,16 +92,16 @@ type HTTPServerConfig struct {
 // ServerTLSConfig is http_server's https.
 type ServerTLSConfig struct {
 	// Enabled turns HTTPS on, beside HTTP, which must be on too.
-	Enabled bool `conf:"enabled" default:"off" reload:"restart"`
+	Enabled bool `conf:"enabled" default:"off" reload:"now"`
 
 	// Listen is where HTTPS listens.
-	Listen []string `conf:"listen" default:"8088" reload:"restart"`
+	Listen []string `conf:"listen" default:"8088" reload:"now"`
 
 	// Key is the file of the private key, in PEM.
-	Key string `conf:"key" default:"./conf/server.key" reload:"restart"`
+	Key string `conf:"key" default:"./conf/server.key" reload:"now"`
 
 	// Cert is the file of the certificate chain, in PEM.
-	Cert string `conf:"cert" default:"./conf/server.crt" reload:"restart"`
+	Cert string `conf:"cert" default:"./conf/server.crt" reload:"now"`
 }
 
 // OnePort reports whether API and HTTP server share their port: both are on, and
@@ -123,43 +123,43 @@ func APITLSListen(s *config.Snapshot) []string {
 // HTTPStaticConfig is http_static: files of a vhost under a path of their own.
 type HTTPStaticConfig struct {
 	// Enabled turns it on.
-	Enabled bool `conf:"enabled" default:"off" reload:"restart"`
+	Enabled bool `conf:"enabled" default:"off" reload:"now"`
 
 	// Mount is the path under which the files are, where [vhost] stands for the
 	// host that is asked for; for the default vhost it vanishes.
-	Mount string `conf:"mount" default:"[vhost]/" reload:"restart"`
+	Mount string `conf:"mount" default:"[vhost]/" reload:"now"`
 
 	// Dir is the directory of the files.
-	Dir string `conf:"dir" default:"./objs/nginx/html" reload:"restart"`
+	Dir string `conf:"dir" default:"./objs/nginx/html" reload:"now"`
 }
 
 // HTTPRemuxConfig is http_remux: live streams in one HTTP response, as FLV, MP4
 // and more.
 type HTTPRemuxConfig struct {
 	// Enabled turns it on.
-	Enabled bool `conf:"enabled" default:"off" reload:"restart"`
+	Enabled bool `conf:"enabled" default:"off" reload:"session"`
 
 	// Mount is the path of a stream, with [vhost], [app] and [stream]. Its ending is
 	// the format: .flv or .mp4; SRS has .ts, .mp3 and .aac too, which are not served
 	// yet. Where .flv is mounted, the same path with .mp4 is the stream as MP4.
-	Mount string `conf:"mount" default:"[vhost]/[app]/[stream].flv" reload:"restart"`
+	Mount string `conf:"mount" default:"[vhost]/[app]/[stream].flv" reload:"session"`
 
 	// FastCache is how much sound is kept and sent at once to a new player of .mp3
 	// and .aac.
-	FastCache time.Duration `conf:"fast_cache" default:"0" unit:"s" reload:"restart" pending:"ignored"`
+	FastCache time.Duration `conf:"fast_cache" default:"0" unit:"s" reload:"session" pending:"ignored"`
 
 	// DropIfNotMatch drops what the header of the stream says is not there.
-	DropIfNotMatch bool `conf:"drop_if_not_match" default:"on" reload:"restart" since:"5.0.109"`
+	DropIfNotMatch bool `conf:"drop_if_not_match" default:"on" reload:"session" since:"5.0.109"`
 
 	// HasAudio says in the header that there is sound.
-	HasAudio bool `conf:"has_audio" default:"on" reload:"restart" since:"5.0.109"`
+	HasAudio bool `conf:"has_audio" default:"on" reload:"session" since:"5.0.109"`
 
 	// HasVideo says in the header that there is a picture.
-	HasVideo bool `conf:"has_video" default:"on" reload:"restart" since:"5.0.109"`
+	HasVideo bool `conf:"has_video" default:"on" reload:"session" since:"5.0.109"`
 
 	// GuessHasAV finds out from the stream's beginning whether it has sound and
 	// picture, and goes before has_audio and has_video.
-	GuessHasAV bool `conf:"guess_has_av" default:"on" reload:"restart" since:"5.0.109"`
+	GuessHasAV bool `conf:"guess_has_av" default:"on" reload:"session" since:"5.0.109"`
 
 	// OnMissing is what a player gets that asks for a stream which nobody publishes:
 	// wait keeps the request open until somebody does, as SRS 7.0.18, and 404

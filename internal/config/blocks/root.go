@@ -53,11 +53,11 @@ type RootConfig struct {
 
 	// LogLevel is the least level of what is logged, in SRS's older words, where
 	// trace is the usual level and lies between info and warn.
-	LogLevel string `conf:"srs_log_level" default:"trace" enum:"verbose|info|trace|warn|error" env:"SRS_LOG_LEVEL,LOG_LEVEL" reload:"restart"`
+	LogLevel string `conf:"srs_log_level" default:"trace" enum:"verbose|info|trace|warn|error" env:"SRS_LOG_LEVEL,LOG_LEVEL" reload:"now"`
 
 	// LogLevelV2 is the least level of what is logged, in the usual words, where
 	// trace is the lowest. It goes before srs_log_level.
-	LogLevelV2 string `conf:"srs_log_level_v2" default:"" shown:"not set" enum:"trace|debug|info|warn|error" env:"SRS_LOG_LEVEL_V2,LOG_LEVEL_V2" reload:"restart" since:"5.0.83"`
+	LogLevelV2 string `conf:"srs_log_level_v2" default:"" shown:"not set" enum:"trace|debug|info|warn|error" env:"SRS_LOG_LEVEL_V2,LOG_LEVEL_V2" reload:"now" since:"5.0.83"`
 
 	// LogFile is the log file. SIGUSR1 opens it anew, for log rotation.
 	LogFile string `conf:"srs_log_file" default:"./objs/srs.log" env:"SRS_LOG_FILE,LOG_FILE" reload:"restart"`
@@ -81,10 +81,10 @@ type RootConfig struct {
 	DisableDaemonForDocker bool `conf:"disable_daemon_for_docker" default:"on" reload:"restart"`
 
 	// InotifyAutoReload reloads the configuration when its file changes.
-	InotifyAutoReload bool `conf:"inotify_auto_reload" default:"off" reload:"restart" pending:"ignored"`
+	InotifyAutoReload bool `conf:"inotify_auto_reload" default:"off" reload:"now"`
 
 	// AutoReloadForDocker does so in a container.
-	AutoReloadForDocker bool `conf:"auto_reload_for_docker" default:"on" reload:"restart" pending:"ignored"`
+	AutoReloadForDocker bool `conf:"auto_reload_for_docker" default:"on" reload:"now"`
 
 	// GraceStartWait is how long a graceful quit (SIGQUIT) waits before the
 	// listeners close, so that a load balancer can notice.
@@ -130,15 +130,15 @@ type VhostRootConfig struct {
 
 	// ChunkSize is the size in bytes of the RTMP chunks that are sent to the
 	// clients of this vhost, if it is not that of the file.
-	ChunkSize int `conf:"chunk_size" default:"" shown:"that of the file" env:"VHOST_CHUNK_SIZE" reload:"now"`
+	ChunkSize int `conf:"chunk_size" default:"" shown:"that of the file" env:"VHOST_CHUNK_SIZE" reload:"session"`
 
 	// MinLatency sends each message at once, in place of gathering a few. It costs
 	// processor time and saves up to mw_latency.
-	MinLatency bool `conf:"min_latency" default:"off" reload:"now"`
+	MinLatency bool `conf:"min_latency" default:"off" reload:"session"`
 
 	// TCPNoDelay sets TCP_NODELAY on the connections of RTMP, so that the system
 	// does not wait for more to send either.
-	TCPNoDelay bool `conf:"tcp_nodelay" default:"off" reload:"now"`
+	TCPNoDelay bool `conf:"tcp_nodelay" default:"off" reload:"session"`
 
 	// InAckSize is the number of bytes after which a client must acknowledge what
 	// it received. With 0 the client decides.

@@ -32,6 +32,8 @@ var Directives = map[string]Proof{
 	"grace_start_wait":          {Test: "graceful.txtar"},
 	"grace_final_wait":          {Test: "graceful.txtar"},
 	"force_grace_quit":          {Test: "graceful.txtar"},
+	"inotify_auto_reload":       {Test: "watch.txtar"},
+	"auto_reload_for_docker":    {Test: "watch.txtar"},
 
 	// HTTP.
 	"http_api.enabled":         {Test: "environment.txtar"},
@@ -39,6 +41,7 @@ var Directives = map[string]Proof{
 	"http_api.crossdomain":     {Test: "static.txtar"},
 	"http_api.auth":            {Test: "ports.txtar"},
 	"http_api.https":           {Test: "image.txtar"},
+	"http_api.raw_api":         {Test: "rawapi.txtar"},
 	"http_server.enabled":      {Test: "environment.txtar"},
 	"http_server.listen":       {Test: "ports.txtar"},
 	"http_server.dir":          {Test: "static.txtar"},

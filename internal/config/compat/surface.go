@@ -144,7 +144,7 @@ var api = Section{
 		{Name: "/api/, /api/v1/ indexes", Test: "TestShapes"},
 		{Name: "/api/v1/rusages, self_proc_stats, system_proc_stats, meminfos", Test: "TestShapes"},
 		{Name: "/api/v1/authors, features", Test: "TestShapes"},
-		{Name: "/api/v1/raw: raw, reload, reload-fetch"},
+		{Name: "/api/v1/raw: raw, reload, reload-fetch", Test: "rawapi.txtar"},
 		{Name: "/api/v1/clusters"},
 		{Name: "/api/v1/tests/...", Test: "TestShapes"},
 		{Name: "/metrics"},
@@ -195,7 +195,7 @@ var running = Section{
 		{Name: "SIGUSR2", Why: "kept for a later upgrade in place; SRS 7.0.18 dies of it"},
 		{Name: "log lines: [time][LEVEL][pid][cid] text", Test: "background.txtar"},
 		{Name: "log texts that tools look for", Test: "TestLogShape"},
-		{Name: "reload of the whole configuration"},
+		{Name: "reload of the whole configuration", Test: "TestReloadDoors"},
 		{Name: "transcode, ingest, exec"},
 	},
 }

@@ -38,6 +38,23 @@ type Settings struct {
 	Raw func() Raw
 	// Listening lists the open doors.
 	Listening func() []service.Listen
+	// Reload reads the configuration again, and Reloaded tells how that went the
+	// last time.
+	Reload   func(context.Context) Reload
+	Reloaded func() Reload
+	// Plan tells, in a form for JSON, what the text of a configuration would
+	// change.
+	Plan func(text []byte) (any, error)
+}
+
+// A Reload tells how a reload of the configuration went.
+type Reload struct {
+	Code  int // SRS's number, 0 if it was taken
+	Text  string
+	State int
+	ID    string
+	// Plan is what it changed, in a form for JSON; nil if it was refused.
+	Plan any
 }
 
 // A Vhost is what the API says of a vhost's configuration.
@@ -216,6 +233,8 @@ func (a *API) v1(w http.ResponseWriter, r *http.Request, path string) {
 		a.facts(w, r, name)
 	case "raw":
 		a.raw(w, r)
+	case "reload", "plan":
+		a.configure(w, r, name)
 	case "tests":
 		a.tests(w, r, rest)
 	default:
@@ -289,6 +308,14 @@ func (a *API) kick(w http.ResponseWriter, r *http.Request, id string) {
 	a.send(w, r, a.ok())
 }
 
+// rawReload is SRS's answer to reload-fetch.
+type rawReload struct {
+	Err   int    `json:"err"`
+	Msg   string `json:"msg"`
+	State int    `json:"state"`
+	RID   string `json:"rid"`
+}
+
 func (a *API) raw(w http.ResponseWriter, r *http.Request) {
 	raw := a.set.Raw()
 	switch rpc := r.URL.Query().Get("rpc"); {
@@ -299,10 +326,26 @@ func (a *API) raw(w http.ResponseWriter, r *http.Request) {
 		}{0, raw})
 	case rpc != "" && !raw.RawAPI.Enabled, rpc == "reload" && !raw.RawAPI.AllowReload:
 		a.send(w, r, onlyCode{codeRawOff})
+	case rpc == "reload":
+		// The code is 0 as in SRS, which answers before it reads the file; the rest
+		// is ours, which has read it.
+		done := a.set.Reload(context.WithoutCancel(r.Context()))
+		a.send(w, r, struct {
+			Code int       `json:"code"`
+			Data rawReload `json:"data"`
+			Plan any       `json:"plan,omitempty"`
+		}{0, fetched(done), done.Plan})
+	case rpc == "reload-fetch":
+		a.send(w, r, struct {
+			Code int       `json:"code"`
+			Data rawReload `json:"data"`
+		}{0, fetched(a.set.Reloaded())})
 	default:
 		a.send(w, r, onlyCode{codeRaw})
 	}
 }
+
+func fetched(r Reload) rawReload { return rawReload{r.Code, r.Text, r.State, r.ID} }
 
 func (a *API) tests(w http.ResponseWriter, r *http.Request, what string) {
 	switch what {

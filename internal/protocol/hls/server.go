@@ -86,6 +86,47 @@ func (s *server) published(p *hub.Publication) {
 	st.republished()
 }
 
+// Prepare implements service.Preparer: HLS that is switched on starts for streams
+// that are live, and starts anew where its files have moved.
+func (s *server) Prepare(_ context.Context, old, next *config.Snapshot) (service.Turn, error) {
+	hls := func(c *config.Snapshot, vhost string) *blocks.HLSConfig {
+		v, _ := c.Vhost(vhost)
+		return blocks.HLS.Of(v)
+	}
+	moved := func(vhost string) bool {
+		a, b := hls(old, vhost), hls(next, vhost)
+		return a.Enabled != b.Enabled || a.Path != b.Path || a.M3U8File != b.M3U8File || a.Files != b.Files
+	}
+	return service.Turn{Commit: func() {
+		s.mu.Lock()
+		for key, st := range s.streams {
+			if moved(key.Vhost) {
+				st.quit(errMoved)
+			}
+		}
+		s.mu.Unlock()
+		for key := range s.env.Hub.All() {
+			if moved(key.Vhost) {
+				s.revive(key)
+			}
+		}
+	}}, nil
+}
+
+// revive starts HLS of a stream that is live and has none.
+func (s *server) revive(key hub.Key) {
+	st := s.env.Hub.Stream(key)
+	if st == nil {
+		return
+	}
+	s.mu.RLock()
+	have := s.streams[key] != nil
+	s.mu.RUnlock()
+	if p := st.Publication(); p != nil && !have {
+		s.published(p)
+	}
+}
+
 func (s *server) conf(vhost string) *blocks.HLSConfig {
 	v, _ := s.env.Conf.Load().Vhost(vhost)
 	return blocks.HLS.Of(v)

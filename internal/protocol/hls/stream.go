@@ -30,6 +30,10 @@ const gather = 200 * time.Millisecond
 // errDispose ends the segmenter of a stream that nobody publishes any more.
 var errDispose = errors.New("stream is idle")
 
+// errMoved ends the segmenter of a stream whose configuration has HLS elsewhere,
+// or not at all.
+var errMoved = errors.New("hls is configured otherwise")
+
 // stream is the HLS side of one stream, over its publications.
 type stream struct {
 	// Immutable.
@@ -39,6 +43,8 @@ type stream struct {
 	sub     *hub.Subscription
 	release func() // of the hold that keeps the time line
 	index   *store.Index
+	ctx     context.Context
+	quit    context.CancelCauseFunc
 
 	mu        sync.Mutex
 	publisher *session.Session // guarded by mu
@@ -52,6 +58,7 @@ type stream struct {
 // newStream subscribes to a stream, for good.
 func (s *server) newStream(key hub.Key) *stream {
 	st := &stream{server: s, key: key, log: s.env.Log.With("stream", key.String())}
+	st.ctx, st.quit = context.WithCancelCause(s.ctx)
 	var hs *hub.Stream
 	hs, st.release = s.env.Hub.Hold(key)
 	st.streamID = hs.ID
@@ -91,9 +98,10 @@ func (st *stream) run() {
 	s := st.server
 	defer st.release()
 	defer st.sub.Close()
+	defer st.quit(nil)
 	seg := &store.Segmenter{Sub: st.sub, Rules: st.rules, First: st.index.Next, Done: st.done}
 	for {
-		ctx, cancel := context.WithCancelCause(s.ctx)
+		ctx, cancel := context.WithCancelCause(st.ctx)
 		timer := st.watch(cancel)
 		err := seg.Run(ctx)
 		timer.stop()
@@ -105,6 +113,11 @@ func (st *stream) run() {
 			if s.dispose(st) {
 				return
 			}
+		case errors.Is(err, errMoved):
+			s.forget(st)
+			st.log.Info("hls ends, it is configured otherwise now")
+			s.revive(st.key)
+			return
 		default:
 			return // the server stops; the files stay, so that the next start goes on
 		}
@@ -164,12 +177,7 @@ func (s *server) dispose(st *stream) bool {
 		s.mu.Unlock()
 		return false
 	}
-	delete(s.streams, st.key)
-	delete(s.playlists, path{st.key.Vhost, st.playlistName})
-	all := st.index.All()
-	for _, g := range all {
-		delete(s.segments, path{st.key.Vhost, g.Name})
-	}
+	all := s.drop(st)
 	s.mu.Unlock()
 	if conf := s.conf(st.key.Vhost); conf.Dispose > 0 && conf.Files {
 		st.remove(all)
@@ -177,6 +185,24 @@ func (s *server) dispose(st *stream) bool {
 	}
 	st.log.Info("hls disposed")
 	return true
+}
+
+// forget takes a stream off the lists. Its files stay.
+func (s *server) forget(st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(st)
+}
+
+// drop is forget. s.mu is held. It returns the stream's segments.
+func (s *server) drop(st *stream) []*store.Segment {
+	delete(s.streams, st.key)
+	delete(s.playlists, path{st.key.Vhost, st.playlistName})
+	all := st.index.All()
+	for _, g := range all {
+		delete(s.segments, path{st.key.Vhost, g.Name})
+	}
+	return all
 }
 
 func (st *stream) rules() store.Rules {

@@ -18,6 +18,7 @@ import (
 	"weir/internal/config"
 	"weir/internal/config/blocks"
 	"weir/internal/hub"
+	"weir/internal/link"
 	"weir/internal/sender"
 	"weir/internal/service"
 	"weir/internal/session"
@@ -31,6 +32,7 @@ type House struct {
 
 	t       testing.TB
 	svc     service.Service
+	doors   *link.Doors
 	addr    string
 	web     *http.Server
 	serving sync.WaitGroup
@@ -123,8 +125,14 @@ func (h *House) open(o Options) {
 			h.t.Fatal(err)
 		}
 	}
-	if l, ok := h.svc.(service.Listener); ok {
-		h.addr = strings.TrimPrefix(l.Listening()[0].URL, "tcp://")
+	h.doors = link.NewDoors(h.Env.Log)
+	if d, ok := h.svc.(service.Door); ok {
+		m, err := h.doors.Prepare(h.t.Context(), d.Doors(h.Env.Conf.Load()))
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		m.Commit()
+		h.addr = strings.TrimPrefix(h.doors.Listening()[0].URL, "tcp://")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel = cancel
@@ -176,6 +184,7 @@ func (h *House) Stop() {
 		return
 	}
 	h.stopped = true
+	h.doors.Close()
 	if b, ok := h.svc.(service.Binder); ok {
 		b.Unbind()
 	}

@@ -28,61 +28,34 @@ var Protocol = service.Protocol{
 	Name:  "rtmp",
 	Phase: service.Doors,
 	Conf:  []config.Spec{blocks.Root, blocks.VhostRoot, blocks.Publish, blocks.Play},
-	New:   func(env service.Env) (service.Service, error) { return &server{env: env}, nil },
+	New: func(env service.Env) (service.Service, error) {
+		return &server{env: env, entrance: link.NewEntrance()}, nil
+	},
 }
 
 type server struct {
-	env service.Env
-	wg  sync.WaitGroup // connections
+	env      service.Env
+	entrance *link.Entrance
+	wg       sync.WaitGroup // connections
 
 	refusing atomic.Int32 // clients that are being turned away
-
-	mu        sync.Mutex
-	listeners []net.Listener // guarded by mu
 }
 
-// Bind implements service.Binder.
-func (s *server) Bind(ctx context.Context) error {
-	ls, err := link.ListenAll(ctx, blocks.Root.In(s.env.Conf.Load()).Listen)
-	s.listeners = ls
-	return err
-}
-
-// Unbind implements service.Binder.
-func (s *server) Unbind() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, l := range s.listeners {
-		l.Close()
-	}
-}
-
-// Listening implements service.Listener.
-func (s *server) Listening() (all []service.Listen) {
-	for _, l := range s.listeners {
-		all = append(all, service.Listen{Name: "RTMP", URL: "tcp://" + l.Addr().String()})
-	}
-	return all
+// Doors implements service.Door.
+func (s *server) Doors(c *config.Snapshot) []link.Want {
+	return []link.Want{{Part: "rtmp", Name: "RTMP", Listen: blocks.Root.In(c).Listen, To: s.entrance}}
 }
 
 // Run implements service.Service.
 func (s *server) Run(ctx context.Context) error {
-	var accepting sync.WaitGroup
-	for _, l := range s.listeners {
-		accepting.Go(func() {
-			p := link.Patient{Listener: l, Log: s.env.Log}
-			for {
-				nc, err := p.Accept()
-				if err != nil {
-					return
-				}
-				s.wg.Go(func() { s.serve(ctx, nc) })
-			}
-		})
+	defer context.AfterFunc(ctx, func() { s.entrance.Close() })()
+	for {
+		nc, err := s.entrance.Accept()
+		if err != nil {
+			break
+		}
+		s.wg.Go(func() { s.serve(ctx, nc) })
 	}
-	<-ctx.Done()
-	s.Unbind()
-	accepting.Wait()
 	s.wg.Wait()
 	return nil
 }

@@ -1,0 +1,98 @@
+package api
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+)
+
+// textLimit bounds the body of a request that carries a configuration.
+const textLimit = 1 << 20
+
+// refusal is the answer of an endpoint of ours that did not do what it was asked:
+// SRS's number, or the status, and why.
+type refusal struct {
+	Code  int    `json:"code"`
+	Error string `json:"error"`
+}
+
+// guarded admits requests to the endpoints that change the server, or show what
+// only its operator may see, and that SRS does not have: from this machine, or
+// where a password is asked for; by the verb itself; and never for a page of
+// another site, whose script could be anybody's. It answers those whom it does
+// not admit, and returns false.
+func (a *API) guarded(w http.ResponseWriter, r *http.Request, method string) bool {
+	h := w.Header()
+	h.Del("Access-Control-Allow-Origin")
+	refuse := func(status int, why string) bool {
+		a.refuse(w, r, status, refusal{status, why})
+		return false
+	}
+	if r.Method != method {
+		h.Set("Allow", method)
+		return refuse(http.StatusMethodNotAllowed, "use "+method)
+	}
+	if o := r.Header.Get("Origin"); o != "" {
+		if u, err := url.Parse(o); err != nil || u.Host != r.Host {
+			return refuse(http.StatusForbidden, "pages of other sites may not ask for this")
+		}
+	}
+	if on, _, _ := a.set.Auth(); !on && !local(r) {
+		return refuse(http.StatusForbidden, "turn http_api.auth on, or ask from the machine itself")
+	}
+	return true
+}
+
+// local reports whether a request comes from this machine, and not through a
+// proxy on it.
+func local(r *http.Request) bool {
+	for _, name := range []string{"X-Forwarded-For", "X-Real-Ip", "Forwarded", "Via"} {
+		if r.Header.Get(name) != "" {
+			return false
+		}
+	}
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && ap.Addr().Unmap().IsLoopback()
+}
+
+// refuse answers with a status and a body, never as script.
+func (a *API) refuse(w http.ResponseWriter, r *http.Request, status int, v refusal) {
+	q := *r
+	q.URL = &url.URL{Path: r.URL.Path}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	a.send(w, &q, v)
+}
+
+// configure takes the configuration anew, or tells what another one would change:
+//
+//	POST /api/v1/reload
+//	POST /api/v1/plan    with the text of the other one
+func (a *API) configure(w http.ResponseWriter, r *http.Request, name string) {
+	if !a.guarded(w, r, http.MethodPost) {
+		return
+	}
+	r.URL.RawQuery = "" // no JSONP
+	if name == "reload" {
+		done := a.set.Reload(context.WithoutCancel(r.Context()))
+		if done.Code != 0 {
+			a.refuse(w, r, http.StatusUnprocessableEntity, refusal{done.Code, done.Text})
+			return
+		}
+		a.data(w, r, done.Plan)
+		return
+	}
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, textLimit))
+	if err != nil {
+		a.refuse(w, r, http.StatusRequestEntityTooLarge, refusal{http.StatusRequestEntityTooLarge, err.Error()})
+		return
+	}
+	plan, err := a.set.Plan(text)
+	if err != nil {
+		a.refuse(w, r, http.StatusUnprocessableEntity, refusal{1023, err.Error()})
+		return
+	}
+	a.data(w, r, plan)
+}

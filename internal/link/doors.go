@@ -1,0 +1,321 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// A Want is what a part of the server asks for: sockets at the addresses of a
+// listen directive, whose connections go to it.
+type Want struct {
+	Part   string // for errors: "rtmp", "http_api"
+	Name   string // for the log and the API: "RTMP", "HTTP-API"
+	Listen []string
+	To     *Entrance
+}
+
+// A Listening is one open door.
+type Listening struct {
+	Name string `json:"name"` // "RTMP", "HTTP-API", "HTTP-Server"
+	URL  string `json:"url"`  // "tcp://0.0.0.0:1935"
+}
+
+// Doors are the listening sockets of a server. A change of configuration opens
+// and closes some of them while the others go on: a socket whose address stays
+// is never closed, also if another part gets it, so no client is refused that
+// had not to be.
+type Doors struct {
+	log *slog.Logger
+
+	mu     sync.Mutex
+	open   []*door       // guarded by mu
+	closed chan struct{} // closed, under mu, when all doors are, for good
+	wg     sync.WaitGroup
+}
+
+// door is one socket.
+type door struct {
+	at string // network and address as asked for
+	l  net.Listener
+
+	want atomic.Pointer[Want] // whom its connections go to
+}
+
+// NewDoors returns doors of which none is open.
+func NewDoors(log *slog.Logger) *Doors { return &Doors{log: log, closed: make(chan struct{})} }
+
+// A Move is a change of doors that is prepared: all that is new is bound, and
+// nobody is let in by it yet. Either Commit or Rollback follows.
+type Move struct {
+	doors  *Doors
+	next   []*door
+	wants  []*Want // of next, one for each
+	bound  []*door // new ones
+	gone   []*door // those that close
+	closed []*door // of gone, closed already, to make room for bound
+}
+
+// place is an address that somebody wants.
+type place struct {
+	at, network, address string
+	want                 *Want
+}
+
+func places(wants []Want) ([]place, error) {
+	var all []place
+	for _, w := range wants {
+		for _, s := range w.Listen {
+			network, address, err := Address(s)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", w.Part, err)
+			}
+			p := place{network + " " + address, network, address, &w}
+			for _, o := range all {
+				if o.at == p.at {
+					return nil, fmt.Errorf("%s: %w", w.Part, &ListenError{Text: "listen at " + address + ": " + o.want.Part + " listens there too; configure another port", Err: syscall.EADDRINUSE})
+				}
+			}
+			all = append(all, p)
+		}
+	}
+	return all, nil
+}
+
+// Compare tells what a move from one list of wants to another opens and closes.
+func Compare(before, after []Want) (opens, closes []Listening, err error) {
+	old, err := places(before)
+	if err != nil {
+		return nil, nil, err
+	}
+	next, err := places(after)
+	if err != nil {
+		return nil, nil, err
+	}
+	missing := func(ps, in []place) (all []Listening) {
+		for _, p := range ps {
+			if !slices.ContainsFunc(in, func(o place) bool { return o.at == p.at && o.want.Name == p.want.Name }) {
+				all = append(all, Listening{p.want.Name, "tcp://" + p.address})
+			}
+		}
+		return all
+	}
+	return missing(next, old), missing(old, next), nil
+}
+
+// Prepare binds what wants need beyond what is open. If that fails, all is as
+// before.
+func (d *Doors) Prepare(ctx context.Context, wants []Want) (*Move, error) {
+	ps, err := places(wants)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	m := &Move{doors: d}
+	for _, o := range d.open {
+		if !slices.ContainsFunc(ps, func(p place) bool { return p.at == o.at }) {
+			m.gone = append(m.gone, o)
+		}
+	}
+	for _, p := range ps {
+		o := d.find(p.at)
+		if o == nil {
+			if o, err = m.bind(ctx, p); err != nil {
+				m.rollback(ctx)
+				return nil, fmt.Errorf("%s: %w", p.want.Part, err)
+			}
+			m.bound = append(m.bound, o)
+		}
+		m.next, m.wants = append(m.next, o), append(m.wants, p.want)
+	}
+	return m, nil
+}
+
+func (d *Doors) find(at string) *door {
+	if i := slices.IndexFunc(d.open, func(o *door) bool { return o.at == at }); i >= 0 {
+		return d.open[i]
+	}
+	return nil
+}
+
+// bind opens a socket. Where one of ours that is to close is in the way, as
+// 0.0.0.0:1935 is of 127.0.0.1:1935, that is closed first.
+func (m *Move) bind(ctx context.Context, p place) (*door, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, p.network, p.address)
+	if errors.Is(err, syscall.EADDRINUSE) && m.makeRoom(p) {
+		l, err = lc.Listen(ctx, p.network, p.address)
+	}
+	if err != nil {
+		return nil, explain(p.address, err)
+	}
+	return &door{at: p.at, l: l}, nil
+}
+
+func (m *Move) makeRoom(p place) bool {
+	_, port, _ := net.SplitHostPort(p.address)
+	made := false
+	for _, o := range m.gone {
+		if _, theirs, _ := net.SplitHostPort(o.l.Addr().String()); theirs == port && !slices.Contains(m.closed, o) {
+			o.l.Close()
+			m.closed = append(m.closed, o)
+			made = true
+		}
+	}
+	return made
+}
+
+// Commit lets in by the new doors and closes those that nobody wants any more.
+func (m *Move) Commit() {
+	d := m.doors
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.isClosed() { // the server stops meanwhile
+		for _, o := range m.bound {
+			o.l.Close()
+		}
+		return
+	}
+	d.open = m.next
+	for i, o := range m.next {
+		o.want.Store(m.wants[i])
+	}
+	for _, o := range m.bound {
+		d.serve(o)
+	}
+	for _, o := range m.gone {
+		o.l.Close()
+	}
+}
+
+// Rollback gives back what was bound.
+func (m *Move) Rollback() {
+	m.doors.mu.Lock()
+	defer m.doors.mu.Unlock()
+	m.rollback(context.Background())
+}
+
+// rollback is Rollback. The doors' mutex is held.
+func (m *Move) rollback(ctx context.Context) {
+	for _, o := range m.bound {
+		o.l.Close()
+	}
+	for _, o := range m.closed {
+		if m.doors.isClosed() {
+			return
+		}
+		l, err := new(net.ListenConfig).Listen(context.WithoutCancel(ctx), o.l.Addr().Network(), o.l.Addr().String())
+		if err != nil {
+			m.doors.log.Error("a door that was closed for a moment cannot be opened again", "listen", o.l.Addr().String(), "err", err)
+			m.doors.open = slices.DeleteFunc(m.doors.open, func(x *door) bool { return x == o })
+			continue
+		}
+		n := &door{at: o.at, l: l}
+		n.want.Store(o.want.Load())
+		m.doors.open[slices.Index(m.doors.open, o)] = n
+		m.doors.serve(n)
+	}
+}
+
+// serve lets in by a door until it is closed. d.mu is held.
+func (d *Doors) serve(o *door) {
+	d.wg.Go(func() {
+		p := Patient{Listener: o.l, Log: d.log}
+		for {
+			nc, err := p.Accept()
+			if err != nil {
+				return
+			}
+			o.want.Load().To.pass(nc, d.closed)
+		}
+	})
+}
+
+// Listening lists the open doors.
+func (d *Doors) Listening() []Listening {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := make([]Listening, len(d.open))
+	for i, o := range d.open {
+		all[i] = o.listen()
+	}
+	return all
+}
+
+func (o *door) listen() Listening {
+	return Listening{o.want.Load().Name, "tcp://" + o.l.Addr().String()}
+}
+
+// Close closes all doors for good, and returns when nobody comes in any more.
+func (d *Doors) Close() {
+	d.mu.Lock()
+	if !d.isClosed() {
+		close(d.closed)
+	}
+	for _, o := range d.open {
+		o.l.Close()
+	}
+	d.open = nil
+	d.mu.Unlock()
+	d.wg.Wait()
+}
+
+// isClosed tells whether Close was called. d.mu is held.
+func (d *Doors) isClosed() bool {
+	select {
+	case <-d.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// An Entrance is where a part accepts whom its doors let in. It is a
+// net.Listener without an address of its own. Make one with NewEntrance.
+type Entrance struct {
+	conns  chan net.Conn // unbuffered; never closed
+	closed chan struct{}
+	once   sync.Once
+}
+
+// NewEntrance returns an open entrance.
+func NewEntrance() *Entrance {
+	return &Entrance{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+// pass hands a connection to who accepts, or closes it.
+func (e *Entrance) pass(nc net.Conn, closed <-chan struct{}) {
+	select {
+	case e.conns <- nc:
+	case <-e.closed:
+		nc.Close()
+	case <-closed:
+		nc.Close()
+	}
+}
+
+// Accept implements net.Listener; the only error is net.ErrClosed.
+func (e *Entrance) Accept() (net.Conn, error) {
+	select {
+	case nc := <-e.conns:
+		return nc, nil
+	case <-e.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (e *Entrance) Close() error {
+	e.once.Do(func() { close(e.closed) })
+	return nil
+}
+
+// Addr implements net.Listener; it has none.
+func (e *Entrance) Addr() net.Addr { return &net.TCPAddr{} }
