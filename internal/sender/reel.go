@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// blockSize is the memory that a reel takes at a time.
-	blockSize = 256 << 10
+	// A reel takes memory in blocks of a quarter of what it holds, so that one of a
+	// small stream is small, within these bounds.
+	minBlock, maxBlock = 16 << 10, 256 << 10
 	// reelBytes bounds what a reel holds for viewers that are behind.
 	reelBytes = 64 << 20
 	// nowhere is a position that does not hold anything back.
@@ -176,7 +177,12 @@ func (r *reel) room(n int) *block {
 			return b
 		}
 	}
-	r.blocks = append(r.blocks, block{r.head, make([]byte, 0, max(blockSize, n))})
+	size := minBlock
+	if len(r.entries) > 0 {
+		held := int(r.head - r.entries[0].off)
+		size = min(max(held/4, minBlock), maxBlock)
+	}
+	r.blocks = append(r.blocks, block{r.head, make([]byte, 0, max(size, n))})
 	return &r.blocks[len(r.blocks)-1]
 }
 

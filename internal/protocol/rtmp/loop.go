@@ -74,7 +74,7 @@ func (c *conn) back(peer *link.Peer, nc net.Conn, err error) {
 		return
 	}
 	c.session.Leave(nil)
-	c.nc = sockets.Quiet(nc)
+	c.nc = sockets.Quiet(nc, &c.server.beat)
 	defer nc.Close()
 	c.link = peer.Attach(c.session.Context(), c.session.Conn(c.nc), link.Options{})
 	defer c.link.Close()

@@ -53,10 +53,12 @@ func (c *conn) publish(ctx context.Context, w rtmp.Wish, ask session.Ask) (err e
 
 const (
 	// beat is the pace at which publishers are read where it serves many at once,
-	// and its half what it costs of delay.
-	beat = 20 * time.Millisecond
-	// crowd is the number of publishers from which that is so.
-	crowd = 4
+	// and its half what it costs of delay. slowBeat is that of a throng: one frame
+	// of most streams.
+	beat, slowBeat = 20 * time.Millisecond, 40 * time.Millisecond
+	// crowd is the number of publishers from which there is a beat, and throng that
+	// from which it is slow.
+	crowd, throng = 4, 16
 )
 
 // pace returns at which pace a publisher is read: at once where there are few
@@ -71,7 +73,12 @@ func (c *conn) pace(key hub.Key) func() time.Duration {
 			return 0
 		case conf.MR:
 			return conf.MRLatency
-		case c.env.Desk.Publishers() >= crowd || c.env.Loops.Gathering() >= beat:
+		}
+		n := c.env.Desk.Publishers()
+		switch {
+		case n >= throng:
+			return slowBeat
+		case n >= crowd || c.env.Loops.Gathering() >= beat:
 			return beat
 		}
 		return 0

@@ -37,6 +37,8 @@ type server struct {
 	env      service.Env
 	entrance *link.Entrance
 	wg       sync.WaitGroup // connections
+	// beat reads for the publishers, where there are many.
+	beat link.Beat
 
 	refusing atomic.Int32 // clients that are being turned away
 }
@@ -72,7 +74,7 @@ func (s *server) serve(ctx context.Context, nc net.Conn) {
 	}
 	log := s.env.Log.With(slog.String("cid", sess.ID))
 	log.Info("RTMP client", "ip", v.Remote.String())
-	c := &conn{server: s, env: s.env, nc: link.Quiet(nc), session: sess, log: log}
+	c := &conn{server: s, env: s.env, nc: link.Quiet(nc, &s.beat), session: sess, log: log}
 	c.end(service.Guard(log, c.run))
 }
 

@@ -1,0 +1,109 @@
+package link
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Beat reads for many connections at one time: those that [Quiet] made and
+// [SetPace] gave a pace. One goroutine wakes up for all of them, reads what each
+// has, and then has their readers go on, so that a server of many streams wakes a
+// few times a second and not for every packet. The zero value is ready; the
+// goroutine is there while somebody waits.
+type Beat struct {
+	mu      sync.Mutex
+	began   time.Time // guarded by mu; beats are counted from here, by the monotonic clock
+	waiting []*quiet  // guarded by mu
+	running bool      // guarded by mu
+
+	// Owned by the goroutine.
+	answered []*quiet
+}
+
+// await blocks the reader of q until the Beat has read something for it, or has
+// found a reason not to.
+func (b *Beat) await(q *quiet) {
+	now := time.Now()
+	b.mu.Lock()
+	q.due = b.next(now, q.every)
+	q.waiting = true
+	b.waiting = append(b.waiting, q)
+	if !b.running {
+		b.running = true
+		go b.run()
+	}
+	b.mu.Unlock()
+	// What came to pass before it stood in the list told nobody.
+	if q.over(now) {
+		b.interrupt(q)
+	}
+	<-q.woken
+}
+
+// next returns the next multiple of every. mu is held.
+func (b *Beat) next(now time.Time, every time.Duration) time.Time {
+	if b.began.IsZero() {
+		b.began = now
+	}
+	return now.Add(every - now.Sub(b.began)%every)
+}
+
+// interrupt has q's reader look at once why it is to stop waiting.
+func (b *Beat) interrupt(q *quiet) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !q.waiting || !q.attempt(time.Now()) {
+		return
+	}
+	b.waiting = slices.DeleteFunc(b.waiting, func(o *quiet) bool { return o == q })
+	q.waiting = false
+	q.woken <- struct{}{}
+}
+
+// rest is the longest that the goroutine sleeps while nobody waits, before it
+// ends.
+const rest = 100 * time.Millisecond
+
+func (b *Beat) run() {
+	idle := 0
+	for {
+		now := time.Now()
+		next := now.Add(rest)
+		b.mu.Lock()
+		if len(b.waiting) == 0 {
+			if idle++; idle > 1 {
+				b.running = false
+				b.mu.Unlock()
+				return
+			}
+		} else {
+			idle = 0
+		}
+		b.waiting = slices.DeleteFunc(b.waiting, func(q *quiet) bool {
+			if !now.Before(q.due) {
+				if q.attempt(now) {
+					q.waiting, q.due = false, b.next(now, q.every)
+					b.answered = append(b.answered, q)
+					return true
+				}
+				q.due = b.next(now, q.every)
+			}
+			if q.due.Before(next) {
+				next = q.due
+			}
+			return false
+		})
+		b.mu.Unlock()
+		// Only now, so that none of them comes back while the lock is held.
+		for _, q := range b.answered {
+			if q.due.Before(next) { // it will be back for that
+				next = q.due
+			}
+			q.woken <- struct{}{}
+		}
+		clear(b.answered)
+		b.answered = b.answered[:0]
+		time.Sleep(time.Until(next))
+	}
+}
