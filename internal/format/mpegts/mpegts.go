@@ -77,6 +77,8 @@ func Supported(t *media.Track) bool { return streamType(t) != 0 }
 type Muxer struct {
 	video, audio *media.Track
 	tables       [2 * PacketSize]byte
+	mapped       []byte // the PMT as if its version were 0
+	version      byte   // of the PMT
 	// Continuity counters: the next value of each PID.
 	tablesCC, videoCC, audioCC byte
 
@@ -158,6 +160,65 @@ func (m *Muxer) AppendTables(dst []byte) []byte {
 	m.tables[PacketSize+3] = 0x10 | m.tablesCC
 	m.tablesCC = (m.tablesCC + 1) & 15
 	return append(dst, m.tables[:]...)
+}
+
+// TablesCounter returns the continuity counter of the next tables.
+func (m *Muxer) TablesCounter() byte { return m.tablesCC }
+
+// AppendTablesAt appends the tables with a counter, and counts nothing: for
+// somebody who joins a stream whose next tables have the counter after it.
+func (m *Muxer) AppendTablesAt(dst []byte, cc byte) []byte {
+	at := len(dst)
+	dst = append(dst, m.tables[:]...)
+	dst[at+3] = 0x10 | cc&15
+	dst[at+PacketSize+3] = 0x10 | cc&15
+	return dst
+}
+
+// AppendAlone is [Muxer.AppendFrame] with counters that begin at zero, so that
+// muxers of the same layout make the same of a frame, wherever they stand. What
+// it made is put into a stream by [Muxer.AppendPackets].
+func (m *Muxer) AppendAlone(dst []byte, f *media.Frame, dts time.Duration) ([]byte, error) {
+	video, audio := m.videoCC, m.audioCC
+	m.videoCC, m.audioCC = 0, 0
+	dst, err := m.AppendFrame(dst, f, dts)
+	m.videoCC, m.audioCC = video, audio
+	return dst, err
+}
+
+// AppendPackets appends what [Muxer.AppendAlone] made, with counters that go on
+// from what the muxer appended before.
+func (m *Muxer) AppendPackets(dst, packets []byte) []byte {
+	for len(packets) >= PacketSize {
+		at := len(dst)
+		dst = append(dst, packets[:PacketSize]...)
+		packets = packets[PacketSize:]
+		cc := &m.audioCC
+		if dst[at+1]&0x1f == PIDVideo>>8 && dst[at+2] == PIDVideo&0xff {
+			cc = &m.videoCC
+		}
+		dst[at+3] = dst[at+3]&0xf0 | *cc
+		*cc = (*cc + 1) & 15
+	}
+	return dst
+}
+
+// FrameSize returns how many bytes [Muxer.AppendFrame] appends for f at most, 0
+// if it is not carried.
+func (m *Muxer) FrameSize(f *media.Frame) int {
+	if !m.Carries(f) {
+		return 0
+	}
+	// A unit's length may have one byte where a start code has four.
+	pes := len(f.Payload) + 64
+	if f.Track.Kind == media.Video {
+		pes += len(m.parameters) + 3*len(f.Payload)/max(1, m.length)
+		if m.length == 4 {
+			pes = len(f.Payload) + len(m.parameters) + 64
+		}
+	}
+	const room = PacketSize - 4
+	return (pes/room + 2) * PacketSize
 }
 
 // AppendFrame appends f, decoded at dts and presented f.CTO later. Frames of

@@ -234,6 +234,54 @@ func TestEverySize(t *testing.T) {
 	}
 }
 
+// The map has another version where it says something else, and only there.
+func TestMapVersion(t *testing.T) {
+	l := layout(t)
+	m := NewMuxer(l)
+	version := func() byte { return m.AppendTables(nil)[PacketSize+10] >> 1 & 31 }
+	sound := (&media.Layout{}).With(l.Tracks[1])
+	for i, c := range []struct {
+		l    *media.Layout
+		want byte
+	}{{l, 0}, {l, 0}, {sound, 1}, {sound, 1}, {l, 2}} {
+		if m.SetLayout(c.l); version() != c.want {
+			t.Errorf("layout %d: version %d, want %d", i, version(), c.want)
+		}
+		if b := m.AppendTables(nil)[PacketSize:]; checksum(b[5:8+int(b[7])]) != 0 {
+			t.Errorf("layout %d: the checksum is wrong", i)
+		}
+	}
+}
+
+// What one muxer makes of a frame alone is what another would have made in its
+// stream, but for the counters.
+func TestAlone(t *testing.T) {
+	l := layout(t)
+	other, mine, want := NewMuxer(l), NewMuxer(l), NewMuxer(l)
+	other.AppendFrame(nil, &media.Frame{Track: l.Tracks[0], Payload: unhex(t, "0000000141")}, 0)
+	var got, all []byte
+	for i := range 40 {
+		f := &media.Frame{Track: l.Tracks[i%2], Key: i%8 == 0, Payload: append([]byte{0, 0, byte(i * 200 >> 8), byte(i * 200)}, make([]byte, i*200)...)}
+		at := time.Duration(i) * time.Second
+		alone, err := other.AppendAlone(nil, f, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := other.FrameSize(f); n < len(alone) || n > len(alone)+2*PacketSize {
+			t.Errorf("frame %d: %d bytes, said %d", i, len(alone), n)
+		}
+		got = mine.AppendPackets(got, alone)
+		all, _ = want.AppendFrame(all, f, at)
+	}
+	if !bytes.Equal(got, all) {
+		t.Error("the streams differ")
+	}
+	demux(t, got, map[uint16]byte{})
+	if a, b := want.AppendTablesAt(nil, want.TablesCounter()), want.AppendTables(nil); !bytes.Equal(a, b) {
+		t.Error("the tables differ")
+	}
+}
+
 func TestAllocations(t *testing.T) {
 	l := layout(t)
 	m := NewMuxer(l)
@@ -263,6 +311,9 @@ func FuzzMuxer(f *testing.F) {
 		for _, tr := range l.Tracks {
 			fr := &media.Frame{Track: tr, Key: key, Payload: payload}
 			b, err := m.AppendFrame(nil, fr, time.Duration(at))
+			if n := m.FrameSize(fr); len(b) > n {
+				t.Fatalf("%d bytes, said %d", len(b), n)
+			}
 			if err != nil {
 				if len(b) != 0 {
 					t.Fatal("an error and bytes")

@@ -1,6 +1,7 @@
 package mpegts
 
 import (
+	"bytes"
 	"time"
 
 	"weir/internal/media"
@@ -104,6 +105,12 @@ func (m *Muxer) makeTables() {
 		pmt = appendStream(pmt, m.audio, PIDAudio)
 	}
 	pmt[2] = byte(len(pmt) - 3 + 4)
+	// Who has read a map reads it again only if its version is another.
+	if m.mapped != nil && !bytes.Equal(m.mapped, pmt) {
+		m.version = (m.version + 1) & 31
+	}
+	m.mapped = bytes.Clone(pmt)
+	pmt[5] |= m.version << 1
 	putTable(m.tables[:PacketSize], PIDTables, pat)
 	putTable(m.tables[PacketSize:], PIDMap, pmt)
 }
