@@ -215,8 +215,9 @@ func (c *checker) vhost(v *Directive) {
 	hls, _ := c.onIn(v, "hls.enabled")
 	remux, _ := c.onIn(v, "http_remux.enabled")
 	mount, at := c.valueIn(v, "http_remux.mount", "vhost.http_remux.mount")
-	if hls && remux && strings.HasSuffix(mount, ".ts") {
-		c.prob.fail(at, "HLS has segments of that name; mount another format, or in another vhost",
+	// Several mounts are ours, and then streams and segments are told apart.
+	if hls && remux && strings.HasSuffix(mount, ".ts") && !several(v.Get("http_remux").Get("mount"), mount) {
+		c.prob.fail(at, "HLS has segments of that name; mount another format too, or in another vhost",
 			"vhost.hls conflict with vhost.http-ts of %s", name)
 	}
 	forward, at := c.onIn(v, "forward.enabled")
@@ -232,6 +233,12 @@ func (c *checker) vhost(v *Directive) {
 		}
 		ids[id] = d
 	}
+}
+
+// several reports whether a directive, or its value in the environment, has more
+// than one word.
+func several(d *Directive, value string) bool {
+	return strings.Contains(value, " ") || d != nil && len(d.Args) > 1
 }
 
 // JoinListen puts a host and a port together as net.Listen wants them.

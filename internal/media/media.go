@@ -259,7 +259,10 @@ const (
 	FormRTMP                   // RTMP chunks with time as deltas
 	FormRTMPSource             // RTMP chunks with the publisher's time
 	FormMP4                    // one movie fragment
+	FormTS                     // packets of a transport stream, counted from zero
+	FormADTS                   // AAC with its ADTS header
 	forms
+	FormMP3 = forms // the payload as it is: nothing to make, nothing to keep
 )
 
 // Encoded returns the bytes of f in a form, calling encode the first time.

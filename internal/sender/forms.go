@@ -195,13 +195,24 @@ func (e *RTMP) headers(f *media.Frame) []byte {
 	return dst
 }
 
+// Promise is what the header of FLV says is there: what really is, unless it is
+// Set.
+type Promise struct{ Set, Audio, Video bool }
+
+func (p Promise) append(dst []byte, l *media.Layout) []byte {
+	if !p.Set {
+		p.Audio, p.Video = l.Main(media.Audio) != nil, l.Main(media.Video) != nil
+	}
+	return flv.AppendFileHeader(dst, p.Audio, p.Video)
+}
+
 // FLV encodes for a viewer of HTTP-FLV: the stream's bytes, with the time of
 // the stream, are the same for all.
 type FLV struct {
 	Only  Only
 	Times Times
-	// Flags says what the file's header promises; nil means what is there.
-	Flags func(l *media.Layout) (audio, video bool)
+	// Promise is what the file's header says is there.
+	Promise Promise
 
 	headed bool
 	layout *media.Layout
@@ -220,11 +231,7 @@ func (e *FLV) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
 		var dst []byte
 		if !e.headed {
 			e.headed = true
-			audio, video := f.Layout.Main(media.Audio) != nil, f.Layout.Main(media.Video) != nil
-			if e.Flags != nil {
-				audio, video = e.Flags(f.Layout)
-			}
-			dst = flv.AppendFileHeader(dst, audio, video)
+			dst = e.Promise.append(dst, f.Layout)
 		}
 		bufs = append(bufs, flv.AppendLayout(dst, e.Only.layout(f.Layout), flv.Timestamp(e.Times.of(f))))
 	}

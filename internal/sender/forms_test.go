@@ -297,9 +297,6 @@ func TestFLVHeaderAndTracks(t *testing.T) {
 		}
 	}
 	onlyPicture := published(t, strip(video), nil)
-	promise := func(audio, video bool) func(*media.Layout) (bool, bool) {
-		return func(*media.Layout) (bool, bool) { return audio, video }
-	}
 	for _, c := range []struct {
 		name         string
 		e            FLV
@@ -309,9 +306,9 @@ func TestFLVHeaderAndTracks(t *testing.T) {
 	}{
 		{"guess, both", FLV{}, both, true, true, true, true},
 		{"guess, picture alone", FLV{}, onlyPicture, false, true, false, true},
-		{"has_audio off, drop_if_not_match", FLV{Flags: promise(false, true), Only: Only{NoAudio: true}}, both, false, true, false, true},
-		{"has_video off, drop_if_not_match", FLV{Flags: promise(true, false), Only: Only{NoVideo: true}}, both, true, false, true, false},
-		{"has_video off, drop_if_not_match off", FLV{Flags: promise(true, false)}, both, true, false, true, true},
+		{"has_audio off, drop_if_not_match", FLV{Promise: Promise{true, false, true}, Only: Only{NoAudio: true}}, both, false, true, false, true},
+		{"has_video off, drop_if_not_match", FLV{Promise: Promise{true, true, false}, Only: Only{NoVideo: true}}, both, true, false, true, false},
+		{"has_video off, drop_if_not_match off", FLV{Promise: Promise{true, true, false}}, both, true, false, true, true},
 	} {
 		audio, video, all := tags(t, encode(&c.e, c.frames))
 		if audio != c.audio || video != c.video {

@@ -89,7 +89,7 @@ func (g *grandstand) seat(t *testing.T, gather time.Duration) net.Conn {
 		t.Fatal(err)
 	}
 	done := func(_ net.Conn, err error) { s.Close(err); g.gone <- err }
-	if !g.loops.HandOver(Handoff{Session: s, Conn: theirs, Sub: sub, Form: media.FormFLV, Gather: gather, Ends: true, Done: done}) {
+	if !g.loops.HandOver(Handoff{Session: s, Conn: theirs, Sub: sub, Spec: Spec{Form: media.FormFLV}, Gather: gather, Ends: true, Done: done}) {
 		t.Fatal("not handed over")
 	}
 	return mine
@@ -276,7 +276,7 @@ func TestLoopsEndWhoIsKickedEarly(t *testing.T) {
 		}
 		sub := g.hub.Subscribe(key, hub.Options{})
 		s.Kick(session.ErrKicked)
-		g.loops.HandOver(Handoff{Session: s, Conn: theirs, Sub: sub, Form: media.FormFLV, Ends: true, Done: func(_ net.Conn, err error) { s.Close(err); g.gone <- err }})
+		g.loops.HandOver(Handoff{Session: s, Conn: theirs, Sub: sub, Spec: Spec{Form: media.FormFLV}, Ends: true, Done: func(_ net.Conn, err error) { s.Close(err); g.gone <- err }})
 	}
 	for i := range viewers {
 		select {

@@ -42,3 +42,6 @@ func (*loop) grown(bool)             {}
 
 // Pause does nothing: there are no loops.
 func (*Control) Pause(bool) {}
+
+// Finish does nothing: there are no loops.
+func (*Control) Finish(error) {}

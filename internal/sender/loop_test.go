@@ -103,7 +103,7 @@ func (st *stage) viewer(form media.Form, gather time.Duration, ends bool) (net.C
 		st.t.Fatal(err)
 	}
 	st.ended.Add(1)
-	h := Handoff{Session: s, Conn: server, Sub: sub, Form: form, ChunkSize: 4096, Gather: gather, Head: []byte("HEAD"), Ends: ends, Done: func(_ net.Conn, err error) {
+	h := Handoff{Session: s, Conn: server, Sub: sub, Spec: Spec{Form: form, ChunkSize: 4096}, Gather: gather, Head: []byte("HEAD"), Ends: ends, Done: func(_ net.Conn, err error) {
 		s.Close(err)
 		st.mu.Lock()
 		st.causes = append(st.causes, err)

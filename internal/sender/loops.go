@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"strconv"
 	"sync"
 	"time"
 
@@ -21,10 +20,11 @@ type Handoff struct {
 	// Conn is the viewer's TCP connection, which the loop owns if it takes it.
 	Conn net.Conn
 	Sub  *hub.Subscription
-	// Form is how the stream is sent: FormRTMP with ChunkSize, FormFLV or FormMP4
-	// (both in the chunks of an HTTP answer).
-	Form      media.Form
-	ChunkSize int
+	// Spec is how the stream is sent.
+	Spec
+	// Before returns frames from before the one with that sequence number, which a
+	// newcomer is sent first; nil is none. It is heeded for sound alone.
+	Before func(seq uint64) []*media.Frame
 	// Gather is how long the viewer may wait for more to come, at most; 0 sends
 	// every frame at once.
 	Gather time.Duration
@@ -39,6 +39,39 @@ type Handoff struct {
 	// viewer. The connection is closed, unless err is ErrBack: then it is back,
 	// open, in conn.
 	Done func(conn net.Conn, err error)
+}
+
+// A Spec is what the bytes of a stream depend on: viewers with equal ones share
+// them.
+type Spec struct {
+	// Form is one of FormRTMP, FormFLV, FormMP4, FormTS, FormADTS and FormMP3.
+	Form media.Form
+	// ChunkSize is for RTMP.
+	ChunkSize int
+	// Framing is what the others stand in.
+	Framing Framing
+	// Only and Promise are for FLV and TS, and for FLV.
+	Only    Only
+	Promise Promise
+}
+
+func (s Spec) form(before func(seq uint64) []*media.Frame) form {
+	var b body
+	switch s.Form {
+	case media.FormRTMP:
+		return &rtmpForm{chunk: s.ChunkSize}
+	case media.FormFLV:
+		b = flvBody{s.Only, s.Promise}
+	case media.FormMP4:
+		b = mp4Body{}
+	case media.FormTS:
+		b = &tsBody{only: s.Only}
+	case media.FormADTS:
+		b = &adtsBody{before: before}
+	case media.FormMP3:
+		b = mp3Body{before: before}
+	}
+	return framed{b, s.Framing}
 }
 
 // Control is what Peer may do to its viewer. It is valid while Peer runs.
@@ -184,23 +217,12 @@ func (l *Loops) HandOver(h Handoff) bool {
 // the first; and the newest mark, which is none of the viewer's.
 func (l *Loops) reel(h Handoff, lp *loop) (lr *loopReel, mark uint64) {
 	st := h.Sub.Stream()
-	key, f := reelKey{stream: st}, form(nil)
-	switch h.Form {
-	case media.FormRTMP:
-		key.form, f = "rtmp "+strconv.Itoa(h.ChunkSize), &rtmpForm{chunk: h.ChunkSize}
-	case media.FormFLV:
-		key.form, f = "flv", flvForm{}
-	case media.FormMP4:
-		key.form, f = "mp4", mp4Form{}
-	}
-	if h.Gather == 0 {
-		key.form += " now"
-	}
+	key := reelKey{st, h.Spec, h.Gather == 0}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := l.reels[key]
 	if r == nil {
-		r = newReel(st, key, f, h.Gather, len(l.loops))
+		r = newReel(st, key, h.Spec.form(h.Before), h.Gather, len(l.loops))
 		l.reels[key] = r
 		st.Attach(r)
 	}

@@ -101,6 +101,9 @@ func (l *loop) feed(o *outlet, b []byte) {
 		o.private = append(o.private, answer...)
 		l.push(o)
 	}
+	if o.closing {
+		l.push(o)
+	}
 	l.answer = answer[:0]
 	if err != nil {
 		l.end(o, err)
@@ -110,6 +113,9 @@ func (l *loop) feed(o *outlet, b []byte) {
 // Pause stops sending, or goes on where it stopped, as [Viewer.Pause] does. What
 // Peer answers has the viewer looked at again.
 func (c *Control) Pause(on bool) { c.o.paused = on }
+
+// Finish ends the viewer with a cause as soon as what Peer answers is sent.
+func (c *Control) Finish(cause error) { c.o.closing, c.o.cause = true, cause }
 
 // prepare puts what o is to be sent next into the batch.
 func (l *loop) prepare(o *outlet) {

@@ -51,11 +51,13 @@ type reel struct {
 	layout  *media.Layout
 	limits  hub.Settings
 	viewers int
+	owed    bool // a frame where viewers may start had no place here: the next entry has it
 }
 
 type reelKey struct {
 	stream *hub.Stream
-	form   string
+	spec   Spec
+	urgent bool // every frame is sent at once
 }
 
 type block struct {
@@ -78,7 +80,9 @@ type entry struct {
 type start struct {
 	layout *media.Layout
 	dts    time.Duration
+	seq    uint64 // of the frame
 	bases  []base // RTMP: where the clock of each chunk stream stands
+	tables []byte // TS: what the entry has not itself
 }
 
 type base struct {
@@ -92,11 +96,11 @@ type form interface {
 	// size bounds what appendFrame appends.
 	size(f *media.Frame) int
 	appendFrame(dst []byte, f *media.Frame) []byte
-	// bases returns where the clocks stand before f; fresh says that f is the
-	// first of its layout.
-	bases(f *media.Frame, fresh bool) []base
-	// prologue appends what a viewer needs that starts, or starts again. It may
-	// change only v.
+	// note keeps in s what a newcomer will need to know of how things stand before
+	// f; fresh says that f is the first of its layout.
+	note(s *start, f *media.Frame, fresh bool)
+	// prologue appends what a viewer needs that starts, starts again, or comes to a
+	// new layout. It may change only v.
 	prologue(dst []byte, v *progress, s *start) []byte
 	// epilogue appends what ends an answer well.
 	epilogue(dst []byte) []byte
@@ -121,12 +125,15 @@ func (r *reel) take(f *media.Frame, access bool) []*loopReel {
 	defer r.mu.Unlock()
 	n := r.form.size(f)
 	if n == 0 {
+		r.owed = r.owed || access
 		return nil
 	}
+	access, r.owed = access || r.owed, false
 	r.seq++
 	e := entry{seq: r.seq, off: r.head, dts: f.DTS, access: access, fresh: f.Layout != r.layout}
 	if e.fresh || access {
-		e.start = &start{layout: f.Layout, dts: f.DTS, bases: r.form.bases(f, e.fresh)}
+		e.start = &start{layout: f.Layout, dts: f.DTS, seq: f.Seq}
+		r.form.note(e.start, f, e.fresh)
 	}
 	if e.fresh {
 		r.layout = f.Layout
@@ -154,7 +161,7 @@ func (r *reel) End(error) {
 	r.seq++
 	e := entry{seq: r.seq, off: r.head, dts: r.last, end: true}
 	r.entries, r.marks = append(r.entries, e), append(r.marks, e)
-	r.group, r.layout = nowhere, nil
+	r.group, r.layout, r.owed = nowhere, nil, false
 	loops := r.loops
 	r.mu.Unlock()
 	r.tell(loops)

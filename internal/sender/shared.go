@@ -1,20 +1,13 @@
 package sender
 
 import (
-	"strconv"
-
 	"weir/internal/format/amf"
 	"weir/internal/format/flv"
-	"weir/internal/format/mp4"
 	"weir/internal/media"
 	"weir/internal/wire/rtmp"
 )
 
-// The forms of reels: what [RTMP], [FLV] and [MP4] do for a viewer of its own,
-// for all viewers at once.
-
-// rtmpForm makes chunks whose time is a distance (see [RTMP]). A viewer's clock
-// is set by the headers that it gets first: one message with an absolute time on
+// rtmpForm does for all viewers of a reel what [RTMP] does for one. It makes chunks whose time is a distance. A viewer's clock is set by the headers that it gets first: one message with an absolute time on
 // each chunk stream, after which the distances count.
 type rtmpForm struct {
 	chunk int
@@ -59,7 +52,7 @@ func (f *rtmpForm) csid(t *media.Track) uint32 {
 	return csid(t)
 }
 
-func (f *rtmpForm) bases(fr *media.Frame, fresh bool) []base {
+func (f *rtmpForm) note(s *start, fr *media.Frame, fresh bool) {
 	if fresh {
 		for _, t := range fr.Layout.Tracks {
 			if f.at(t) == nil {
@@ -67,11 +60,9 @@ func (f *rtmpForm) bases(fr *media.Frame, fresh bool) []base {
 			}
 		}
 	}
-	var out []base
 	for _, t := range fr.Layout.Tracks {
-		out = append(out, base{t, f.at(t).ms})
+		s.bases = append(s.bases, base{t, f.at(t).ms})
 	}
-	return out
 }
 
 func (f *rtmpForm) prologue(dst []byte, v *progress, s *start) []byte {
@@ -118,82 +109,3 @@ func clockBody(t *media.Track) []byte {
 	}
 	return flv.AppendBodyHeader(nil, &media.Frame{Track: t})
 }
-
-// httpChunk makes one chunk of HTTP/1.1's chunked coding of what fill appends at
-// most n bytes of.
-func httpChunk(dst []byte, n int, fill func(dst []byte) []byte) []byte {
-	// The size stands before what it counts: room for it is left and filled in,
-	// with leading zeros, which the grammar allows (RFC 9112 7.1).
-	digits := len(strconv.FormatInt(int64(n), 16))
-	at := len(dst)
-	for range digits {
-		dst = append(dst, '0')
-	}
-	dst = append(dst, '\r', '\n')
-	body := len(dst)
-	dst = fill(dst)
-	size := len(dst) - body
-	if size == 0 {
-		return dst[:at] // an empty chunk would end the answer
-	}
-	const hex = "0123456789abcdef"
-	for i := digits - 1; i >= 0; i-- {
-		dst[at+i] = hex[size&15]
-		size >>= 4
-	}
-	return append(dst, '\r', '\n')
-}
-
-// chunkOverhead is the most that httpChunk adds.
-const chunkOverhead = 8 + 4
-
-// flvForm makes FLV tags in HTTP chunks.
-type flvForm struct{}
-
-func (flvForm) size(f *media.Frame) int { return flv.TagSize(f) + chunkOverhead }
-
-func (flvForm) appendFrame(dst []byte, f *media.Frame) []byte {
-	return httpChunk(dst, flv.TagSize(f), func(dst []byte) []byte { return flv.AppendFrameTag(dst, f, flv.Timestamp(f.DTS)) })
-}
-
-func (flvForm) bases(*media.Frame, bool) []base { return nil }
-
-func (flvForm) prologue(dst []byte, v *progress, s *start) []byte {
-	return httpChunk(dst, 1<<20, func(dst []byte) []byte {
-		if !v.headed {
-			v.headed = true
-			dst = flv.AppendFileHeader(dst, s.layout.Main(media.Audio) != nil, s.layout.Main(media.Video) != nil)
-		}
-		return flv.AppendLayout(dst, s.layout, flv.Timestamp(s.dts))
-	})
-}
-
-func (flvForm) epilogue(dst []byte) []byte { return append(dst, "0\r\n\r\n"...) }
-
-// mp4Form makes movie fragments in HTTP chunks.
-type mp4Form struct{}
-
-func (mp4Form) size(f *media.Frame) int {
-	if !mp4.Supported(f.Track) {
-		return 0
-	}
-	return mp4.FrameFragmentSize(f) + chunkOverhead
-}
-
-func (mp4Form) appendFrame(dst []byte, f *media.Frame) []byte {
-	return httpChunk(dst, mp4.FrameFragmentSize(f), func(dst []byte) []byte { return mp4.AppendFrameFragment(dst, f) })
-}
-
-func (mp4Form) bases(*media.Frame, bool) []base { return nil }
-
-func (mp4Form) prologue(dst []byte, v *progress, s *start) []byte {
-	return httpChunk(dst, 1<<20, func(dst []byte) []byte {
-		head, err := mp4.AppendInit(dst, s.layout)
-		if err != nil {
-			return dst
-		}
-		return head
-	})
-}
-
-func (mp4Form) epilogue(dst []byte) []byte { return append(dst, "0\r\n\r\n"...) }

@@ -76,6 +76,7 @@ func TestWhatSRSRefuses(t *testing.T) {
 		{"just not too many", "listen 1935; max_connections 19871;", "", 0},
 		{"chunks out of range", head + "chunk_size 10; vhost a { chunk_size 99999999; }", "", 0},
 		{"ts and hls", head + "vhost a { hls { enabled on; } http_remux { enabled on; mount [vhost]/[app]/[stream].ts; } }", "vhost.hls conflict with vhost.http-ts of a", 255},
+		{"ts, flv and hls", head + "vhost a { hls { enabled on; } http_remux { enabled on; mount [vhost]/[app]/[stream].ts [vhost]/[app]/[stream].flv; } }", "", 0},
 		{"ts and no hls", head + "vhost a { http_remux { enabled on; mount [vhost]/[app]/[stream].ts; } }", "", 0},
 		{"two mounts", head + "vhost a { http_remux { enabled on; } http_remux { enabled on; } }", "vhost.http_remux only one but count=2 of a", 255},
 		{"two vhosts of a name", head + "vhost a { } vhost a { }", "", 0},
@@ -221,7 +222,7 @@ func TestDefaultsOfSRS(t *testing.T) {
 		!h.Ctx || !h.TSCtx || !h.Cleanup || h.Dispose != 2*time.Minute || h.KeyDir() != "./objs/nginx/html" || h.KeyPrefix() != "./objs/nginx/html" {
 		t.Errorf("hls is %+v", h)
 	}
-	if x := HTTPRemux.Of(v); x.Enabled || x.Mount != "[vhost]/[app]/[stream].flv" || !x.GuessHasAV || x.OnMissing != "wait" || x.WaitTimeout != 0 {
+	if x := HTTPRemux.Of(v); x.Enabled || x.Mount[0] != "[vhost]/[app]/[stream].flv" || !x.GuessHasAV || x.OnMissing != "wait" || x.WaitTimeout != 0 {
 		t.Errorf("http_remux is %+v", x)
 	}
 	if x := VhostRoot.Of(v); !x.Enabled || x.InAckSize != 0 || x.OutAckSize != 2500000 || x.MinLatency {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"weir/internal/config"
@@ -140,13 +141,15 @@ type HTTPRemuxConfig struct {
 	Enabled bool `conf:"enabled" default:"off" reload:"session"`
 
 	// Mount is the path of a stream, with [vhost], [app] and [stream]. Its ending is
-	// the format: .flv or .mp4; SRS has .ts, .mp3 and .aac too, which are not served
-	// yet. Where .flv is mounted, the same path with .mp4 is the stream as MP4.
-	Mount string `conf:"mount" default:"[vhost]/[app]/[stream].flv" reload:"session"`
+	// the format: .flv, .ts, .aac, .mp3 or .mp4. Where .flv is mounted, the same path
+	// with .mp4 is the stream as MP4, while it is live. Each path is served to
+	// WebSocket too. Several mounts in one vhost, as words one after the other, are
+	// weir's own; SRS has one.
+	Mount []string `conf:"mount" default:"[vhost]/[app]/[stream].flv" reload:"session"`
 
 	// FastCache is how much sound is kept and sent at once to a new player of .mp3
 	// and .aac.
-	FastCache time.Duration `conf:"fast_cache" default:"0" unit:"s" reload:"session" pending:"ignored"`
+	FastCache time.Duration `conf:"fast_cache" default:"0" unit:"s" reload:"session"`
 
 	// DropIfNotMatch drops what the header of the stream says is not there.
 	DropIfNotMatch bool `conf:"drop_if_not_match" default:"on" reload:"session" since:"5.0.109"`
@@ -171,10 +174,15 @@ type HTTPRemuxConfig struct {
 	WaitTimeout time.Duration `conf:"wait_timeout" default:"0" unit:"s" reload:"session" since:"weir"`
 }
 
-// Warnings tells of mounts in formats that are not served yet.
-func (c *HTTPRemuxConfig) Warnings() []string {
-	if ext := path.Ext(c.Mount); c.Enabled && ext != ".flv" && ext != ".mp4" {
-		return []string{fmt.Sprintf("mount %s: the format %q is not implemented yet, and nothing is served there; .flv and .mp4 are", c.Mount, ext)}
+// LiveFormats are the endings of mounts.
+var LiveFormats = []string{".flv", ".ts", ".aac", ".mp3", ".mp4"}
+
+// Warnings tells of mounts that serve nothing.
+func (c *HTTPRemuxConfig) Warnings() (all []string) {
+	for _, m := range c.Mount {
+		if ext := path.Ext(m); c.Enabled && !slices.Contains(LiveFormats, ext) {
+			all = append(all, fmt.Sprintf("mount %s: nothing is served there, since %q is no format; end it with %s", m, ext, strings.Join(LiveFormats, ", ")))
+		}
 	}
-	return nil
+	return all
 }

@@ -106,6 +106,7 @@ var Directives = map[string]Proof{
 	"vhost.http_remux.has_audio":         {Test: "TestFLVHeader"},
 	"vhost.http_remux.has_video":         {Test: "TestFLVHeader"},
 	"vhost.http_remux.guess_has_av":      {Test: "TestFLVHeader"},
+	"vhost.http_remux.fast_cache":        {Test: "TestFastCache"},
 	"vhost.hls.hls_td_ratio":             {Test: "TestCutsAtKeyFrames"},
 	"vhost.hls.hls_aof_ratio":            {Test: "TestSoundEndsWhatNoKeyFrameDoes"},
 	"vhost.hls.hls_ts_floor":             {Test: "TestFloorFollowsTheClock"},

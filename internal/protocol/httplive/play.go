@@ -21,6 +21,7 @@ import (
 	"weir/internal/sender"
 	"weir/internal/service"
 	"weir/internal/session"
+	"weir/internal/wire/websocket"
 )
 
 // writeTime is how long one write to a viewer may block.
@@ -29,10 +30,7 @@ const writeTime = 30 * time.Second
 // errMissing ends a viewer whose stream did not come in time.
 var errMissing = errors.New("stream is not live")
 
-// errCodecs refuses a viewer who asks for MP4 of a stream that has nothing for it.
-var errCodecs = errors.New("stream has no track that MP4 can carry; ask for .flv")
-
-// codecsBy is how much of a stream may pass before it has a track for MP4.
+// codecsBy is how much of a stream may pass before it has a track for a format.
 const codecsBy = 3 * time.Second
 
 // play signs a viewer in and sends it the stream until it goes.
@@ -51,6 +49,12 @@ func (s *server) play(w http.ResponseWriter, r *http.Request, f format, vhost *c
 	log := s.env.Log.With(slog.String("cid", sess.ID))
 	log.Info("HTTP live client", "ip", sess.IP, "url", r.URL.RequestURI(), "host", r.Host)
 	v := &viewer{server: s, w: w, r: r, format: f, session: sess, log: log}
+	switch {
+	case asksWebSocket(r):
+		v.framing = sender.WebSocket
+	case !r.ProtoAtLeast(1, 1) || r.ProtoMajor > 1:
+		v.framing = sender.Bare
+	}
 	v.stopWatching = context.AfterFunc(r.Context(), func() { sess.Kick(errGone) })
 	err = service.Guard(log, func() error { return v.run(key, conf, play, root) })
 	if errors.Is(err, errHandedOver) {
@@ -64,6 +68,9 @@ func (s *server) play(w http.ResponseWriter, r *http.Request, f format, vhost *c
 		s.refuse(w, r, err)
 	}
 	v.end(err)
+	if err != nil && v.answered && v.nc == nil {
+		panic(http.ErrAbortHandler) // the way to end a stream of HTTP/2 that is not whole
+	}
 }
 
 // end signs the viewer out.
@@ -101,8 +108,9 @@ func (s *server) cors(h http.Header, r *http.Request) (on bool) {
 func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	s.cors(w.Header(), r)
 	status := http.StatusForbidden
+	_, nothing := errors.AsType[nothingError](err)
 	switch {
-	case errors.Is(err, errMissing), errors.Is(err, errCodecs):
+	case errors.Is(err, errMissing), nothing:
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
 	case errors.Is(err, service.ErrFault):
@@ -129,12 +137,16 @@ type viewer struct {
 	log     *slog.Logger
 	// stopWatching ends the notice of the request's end.
 	stopWatching func() bool
+	// unblock ends the notice of the session's end; set when the answer begins.
+	unblock func()
 
+	framing  sender.Framing
 	answered bool
-	nc       net.Conn // taken over from the HTTP server
+	nc       net.Conn // taken over from the HTTP server; nil over HTTP/2
+	early    []byte   // what the viewer sent before that
 	conn     buffersWriter
-	chunked  bool
-	size     []byte
+	writing  sync.Mutex // held while something is written to conn
+	head     []byte
 	joined   []byte
 	cancel   context.CancelCauseFunc
 	watching sync.WaitGroup
@@ -169,9 +181,12 @@ func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.Pla
 		late = time.AfterFunc(conf.WaitTimeout, func() { cancel(errMissing) })
 		defer late.Stop()
 	}
-	encoder := v.encoder(conf, play)
-	loop := plain(encoder) && !play.ATCAuto && play.SendMinInterval == 0 && v.fitsLoop()
-	if loop || v.format.ext == ".mp4" {
+	spec, times := v.spec(conf), sender.Line
+	if play.ATC || play.TimeJitter == "off" {
+		times = sender.Source
+	}
+	loop := (times == sender.Line || v.format.sound) && !play.ATCAuto && play.SendMinInterval == 0 && v.fitsLoop()
+	if loop || v.format.carries != nil {
 		if err := v.await(ctx, sub); err != nil {
 			return err
 		}
@@ -179,15 +194,21 @@ func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.Pla
 			return errMissing
 		}
 		late = nil
-		if loop {
-			if err := v.handOver(sub, gather); err != nil {
-				return err
-			}
+	}
+	var before func(seq uint64) []*media.Frame
+	if v.format.sound {
+		before = v.server.before(v.stream)
+	}
+	if loop {
+		if err := v.handOver(sub, spec, gather, before); err != nil {
+			return err
 		}
+	}
+	if loop || v.format.carries != nil {
 		sub.SkipToLive()
 	}
 	sv := &sender.Viewer{
-		Sub: sub, Encoder: encoder, MinInterval: play.SendMinInterval, Log: v.log,
+		Sub: sub, Encoder: v.encoder(spec, times, before), MinInterval: play.SendMinInterval, Log: v.log,
 		// As in SRS an answer ends with the publication.
 		End: func(*hub.EndError) error {
 			if !v.answered {
@@ -228,77 +249,141 @@ func (v *viewer) await(ctx context.Context, sub *hub.Subscription) error {
 			return err
 		}
 		f := read[0]
-		if v.format.ext != ".mp4" || slices.ContainsFunc(f.Layout.Tracks, mp4.Supported) {
+		if v.format.carries == nil || v.format.carries(f.Layout) {
 			return nil
 		}
 		if first == nil {
 			first = f
 		}
 		if f.DTS-first.DTS > codecsBy {
-			return errCodecs
+			return nothingError{v.format.name}
 		}
 	}
 }
 
 // answer sends the header and takes the connection over.
 func (v *viewer) answer() error {
+	if v.r.ProtoMajor > 1 {
+		v.answered = true
+		v.setHeaders()
+		v.w.WriteHeader(http.StatusOK)
+		v.unblock = v.notice(http.NewResponseController(v.w).SetWriteDeadline)
+		return nil
+	}
 	head, err := v.takeOver()
 	if err != nil {
 		return err
 	}
+	return v.begin(head)
+}
+
+func (v *viewer) setHeaders() {
+	h := v.w.Header()
+	v.server.headers(h, v.r, v.format)
+	if v.format.ext == ".mp4" {
+		h.Set("Content-Type", "video/mp4; codecs=\""+mp4.Codecs(v.stream.Layout())+"\"")
+	}
+}
+
+// begin sends the header on a connection that was taken over, to which this
+// goroutine goes on to write.
+func (v *viewer) begin(head []byte) error {
 	v.conn = v.session.Conn(v.nc).(buffersWriter)
+	v.unblock = v.notice(v.nc.SetWriteDeadline)
 	v.watching.Go(v.watch)
 	v.nc.SetWriteDeadline(time.Now().Add(writeTime))
-	_, err = v.conn.Write(head)
+	_, err := v.conn.Write(head)
 	return err
+}
+
+// notice has a write that is blocked notice the session's end, until it is told
+// to stop.
+func (v *viewer) notice(deadline func(time.Time) error) (stop func()) {
+	var mu sync.Mutex
+	over := false
+	context.AfterFunc(v.session.Context(), func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !over { // an answer that has ended has no deadline to be set
+			deadline(time.Unix(1, 0))
+		}
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+	}
 }
 
 // takeOver takes the connection from the HTTP server and returns the header of
 // the answer, which is to be sent first.
 func (v *viewer) takeOver() (head []byte, err error) {
 	v.answered = true
-	h := v.w.Header()
-	v.server.headers(h, v.r, v.format)
-	if v.format.ext == ".mp4" {
-		h.Set("Content-Type", "video/mp4; codecs=\""+mp4.Codecs(v.stream.Layout())+"\"")
-	}
+	v.setHeaders()
 	v.stopWatching()
-	nc, _, err := http.NewResponseController(v.w).Hijack()
+	nc, rw, err := http.NewResponseController(v.w).Hijack()
 	if err != nil {
 		return nil, fmt.Errorf("take connection over: %w", err)
 	}
 	nc.SetDeadline(time.Time{})
 	v.nc = nc
-	v.chunked = v.r.ProtoAtLeast(1, 1)
-	head = []byte("HTTP/1.1 200 OK\r\nConnection: Close\r\n")
-	if v.chunked {
+	if v.framing == sender.WebSocket {
+		early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+		v.early = slices.Clone(early)
+		head = switching(v.r, v.w.Header())
+	} else {
+		head = v.plainHead()
+	}
+	// They hold the buffers of the HTTP server, which nobody needs any more.
+	v.w, v.r = nil, nil
+	return head, nil
+}
+
+func (v *viewer) plainHead() []byte {
+	h := v.w.Header()
+	if v.framing == sender.Chunked {
 		h.Set("Transfer-Encoding", "chunked")
 	}
+	head := []byte("HTTP/1.1 200 OK\r\nConnection: Close\r\n")
 	for name, values := range h {
 		for _, value := range values {
 			head = fmt.Appendf(head, "%s: %s\r\n", name, value)
 		}
 	}
-	// They hold the buffers of the HTTP server, which nobody needs any more.
-	v.w, v.r = nil, nil
-	return append(head, "\r\n"...), nil
+	return append(head, "\r\n"...)
 }
 
-// watch notices that the viewer has gone. It ends when the connection is
-// closed, which run does.
+// watch notices that the viewer has gone, and answers what it says over WebSocket.
+// It ends when the connection is closed, which run does.
 func (v *viewer) watch() {
-	var b [512]byte
+	var ws websocket.Reader
+	b := make([]byte, 512)
 	v.nc.SetReadDeadline(time.Time{})
+	said, err := v.early, error(nil)
 	for {
-		n, err := v.nc.Read(b[:])
-		v.session.Count(n, 0)
+		if v.framing == sender.WebSocket && err == nil {
+			var answer []byte
+			if answer, err = ws.Read(nil, said); len(answer) > 0 {
+				v.reply(answer)
+			}
+		}
 		if err != nil {
 			v.cancel(errGone)
-			// A write that is blocked would not notice.
 			v.nc.SetWriteDeadline(time.Unix(1, 0))
 			return
 		}
+		var n int
+		n, err = v.nc.Read(b)
+		v.session.Count(n, 0)
+		said = b[:n]
 	}
+}
+
+func (v *viewer) reply(answer []byte) {
+	v.writing.Lock()
+	defer v.writing.Unlock()
+	v.nc.SetWriteDeadline(time.Now().Add(writeTime))
+	v.conn.Write(answer)
 }
 
 // Why a viewer's answer ends.
@@ -307,17 +392,29 @@ var (
 	errEnded = errors.New("publication ended")
 )
 
-// write sends one batch, as one chunk.
+// write sends one batch, as one chunk or message.
 func (v *viewer) write(b net.Buffers) error {
-	if v.chunked {
-		n := 0
-		for _, p := range b {
-			n += len(p)
-		}
-		v.size = append(strconv.AppendInt(v.size[:0], int64(n), 16), "\r\n"...)
-		b = append(slices.Insert(b, 0, v.size), crlf)
+	if v.nc == nil {
+		return v.writeStream(b)
 	}
+	n := 0
+	for _, p := range b {
+		n += len(p)
+	}
+	switch v.framing {
+	case sender.Chunked:
+		v.head = append(strconv.AppendInt(v.head[:0], int64(n), 16), "\r\n"...)
+		b = append(slices.Insert(b, 0, v.head), crlf)
+	case sender.WebSocket:
+		v.head = websocket.AppendHead(v.head[:0], websocket.Binary, n)
+		b = slices.Insert(b, 0, v.head)
+	}
+	v.writing.Lock()
+	defer v.writing.Unlock()
 	v.nc.SetWriteDeadline(time.Now().Add(writeTime))
+	if v.session.Context().Err() != nil {
+		return context.Cause(v.session.Context()) // the deadline that says so has just been moved
+	}
 	if _, secure := v.nc.(*tls.Conn); secure {
 		// A TLS connection makes a record of each Write: one is enough.
 		v.joined = v.joined[:0]
@@ -331,34 +428,36 @@ func (v *viewer) write(b net.Buffers) error {
 	return err
 }
 
+// writeStream sends one batch over HTTP/2.
+func (v *viewer) writeStream(b net.Buffers) error {
+	c := http.NewResponseController(v.w)
+	c.SetWriteDeadline(time.Now().Add(writeTime))
+	for _, p := range b {
+		n, err := v.w.Write(p)
+		v.session.Count(0, n)
+		if err != nil {
+			return err
+		}
+	}
+	return c.Flush()
+}
+
 var crlf = []byte("\r\n")
 
 // finish ends the answer, well if the stream ended, and closes the connection.
 func (v *viewer) finish(err error) {
+	if v.unblock != nil {
+		v.unblock()
+	}
 	if v.nc == nil {
 		return
 	}
-	if v.chunked && errors.Is(err, errEnded) {
+	if errors.Is(err, errEnded) {
+		v.writing.Lock()
 		v.nc.SetWriteDeadline(time.Now().Add(time.Second))
-		v.nc.Write([]byte("0\r\n\r\n"))
+		v.nc.Write(v.framing.Close(nil))
+		v.writing.Unlock()
 	}
 	v.nc.Close()
 	v.watching.Wait()
-}
-
-func (v *viewer) encoder(conf *blocks.HTTPRemuxConfig, play *blocks.PlayConfig) sender.Encoder {
-	if v.format.ext == ".mp4" {
-		return &sender.MP4{}
-	}
-	e := &sender.FLV{}
-	if play.ATC || play.TimeJitter == "off" {
-		e.Times = sender.Source
-	}
-	if conf.DropIfNotMatch && !conf.GuessHasAV {
-		e.Only = sender.Only{NoAudio: !conf.HasAudio, NoVideo: !conf.HasVideo}
-	}
-	if !conf.GuessHasAV {
-		e.Flags = func(*media.Layout) (bool, bool) { return conf.HasAudio, conf.HasVideo }
-	}
-	return e
 }

@@ -1,10 +1,12 @@
-// Package httplive sends live streams as one endless HTTP answer: FLV, and
-// fragmented MP4 for Media Source Extensions.
+// Package httplive sends live streams as one endless HTTP answer: FLV, MPEG-TS,
+// fragmented MP4 for Media Source Extensions, and sound alone as AAC or MP3. The
+// same paths answer WebSocket, a message for each frame or several.
 //
-// Which paths are streams is told by a template, http_remux.mount of each
-// vhost: "[vhost]/[app]/[stream].flv". The same path with .mp4 is the same
-// stream as MP4. A viewer of a plain TCP connection takes the connection over,
-// so that what all viewers share goes from memory to the socket by writev.
+// Which paths are streams is told by templates, http_remux.mount of each vhost:
+// "[vhost]/[app]/[stream].flv". Where .flv is mounted, the same path with .mp4 is
+// the same stream as MP4. A viewer of a plain TCP connection takes the connection
+// over, so that what all viewers share goes from memory to the socket at once; over
+// HTTP/2 it is one of the connection's streams.
 package httplive
 
 import (
@@ -24,30 +26,24 @@ import (
 var Protocol = service.Protocol{
 	Name:  "httplive",
 	Phase: service.Sinks,
-	Conf:  []config.Spec{blocks.HTTPServer, blocks.HTTPRemux, blocks.Play},
+	Conf:  []config.Spec{blocks.HTTPServer, blocks.HTTPRemux, blocks.Play, blocks.HLS},
 	New: func(env service.Env) (service.Service, error) {
 		s := &server{env: env}
+		env.Hub.OnPublish(s.keepSound)
 		env.Media.Handle(service.OrderLive, s.handle)
 		return s, nil
 	},
 }
 
-type server struct{ env service.Env }
+type server struct {
+	env    service.Env
+	sounds sounds
+}
 
 // Run implements service.Service; viewers run in the HTTP server's goroutines.
 func (s *server) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return nil
-}
-
-// format is how a stream is sent.
-type format struct {
-	ext, mime string
-}
-
-var formats = []format{
-	{".flv", "video/x-flv"},
-	{".mp4", "video/mp4"},
 }
 
 // mount is what a vhost's template says.
@@ -117,53 +113,60 @@ func (m mount) fill(parts []string) (app, stream string, ok bool) {
 
 // handle answers requests for streams.
 func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
-	ext := path.Ext(r.URL.Path)
-	var f format
-	for _, c := range formats {
-		if c.ext == ext {
-			f = c
-		}
-	}
-	if f.ext == "" {
-		return false
-	}
-	snap := s.env.Conf.Load()
-	vhost, ok := snap.Vhost(service.VhostName(r))
+	f, ok := formats[path.Ext(r.URL.Path)]
 	if !ok {
 		return false
 	}
-	conf := blocks.HTTPRemux.Of(vhost)
-	if !conf.Enabled {
-		return false
-	}
-	m := parseMount(conf.Mount)
-	if ext != m.ext && !(ext == ".mp4" && m.ext == ".flv") || !m.serves(service.VhostName(r)) {
-		return false
-	}
-	app, stream, ok := m.match(strings.TrimSuffix(r.URL.Path, ext))
-	mustLive := ext == ".mp4" && ext != m.ext
-	if !ok {
-		app, stream, ok = m.matchDeep(strings.TrimSuffix(r.URL.Path, ext))
-		mustLive = true
-	}
+	vhost, ok := s.env.Conf.Load().Vhost(service.VhostName(r))
 	if !ok {
 		return false
 	}
-	key := hub.Key{Vhost: vhost.Name, App: app, Stream: stream}
-	if mustLive && !s.live(key) {
-		return false // a file of that name, perhaps
+	key, ok := s.find(r, f, vhost)
+	if !ok {
+		return false
 	}
-	if r.Method == http.MethodOptions {
+	switch {
+	case r.Method == http.MethodOptions:
 		if !s.cors(w.Header(), r) {
 			w.WriteHeader(http.StatusMethodNotAllowed)
 		}
-		return true
-	}
-	if r.Method == http.MethodHead {
+	case r.Method == http.MethodHead:
 		s.headers(w.Header(), r, f)
 		w.WriteHeader(http.StatusOK)
-		return true
+	case asksWebSocket(r) && !s.mayUpgrade(w, r):
+	default:
+		s.play(w, r, f, vhost, key)
 	}
-	s.play(w, r, f, vhost, key)
 	return true
+}
+
+// find returns the stream that a request is for, if one of the vhost's mounts has
+// it.
+func (s *server) find(r *http.Request, f format, vhost *config.Vhost) (key hub.Key, ok bool) {
+	conf := blocks.HTTPRemux.Of(vhost)
+	if !conf.Enabled {
+		return key, false
+	}
+	host, p := service.VhostName(r), strings.TrimSuffix(r.URL.Path, f.ext)
+	for _, template := range conf.Mount {
+		m := parseMount(template)
+		// The same path as MP4 may be a file's, and where HLS is on, that of a
+		// segment ends in .ts.
+		mustLive := f.ext != m.ext || f.ext == ".ts" && blocks.HLS.Of(vhost).Enabled
+		if f.ext != m.ext && !(f.ext == ".mp4" && m.ext == ".flv") || !m.serves(host) {
+			continue
+		}
+		app, stream, ok := m.match(p)
+		if !ok {
+			app, stream, ok = m.matchDeep(p)
+			mustLive = true
+		}
+		if !ok {
+			continue
+		}
+		if key = (hub.Key{Vhost: vhost.Name, App: app, Stream: stream}); !mustLive || s.live(key) {
+			return key, true
+		}
+	}
+	return key, false
 }

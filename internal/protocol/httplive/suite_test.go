@@ -20,15 +20,49 @@ import (
 
 const remux = "http_remux { enabled on; }"
 
+// way is one of the ways in which a stream goes to a viewer.
+type way struct {
+	senders []string
+	tls     bool
+	play    func(addr string, n protocoltest.Name) (protocoltest.Player, error)
+}
+
+var ways = map[string]way{
+	"FLV over HTTP/1.1": {play: func(addr string, n protocoltest.Name) (protocoltest.Player, error) {
+		return get(addr, "GET /"+n.App+"/"+n.Stream+".flv HTTP/1.1", "Host: "+n.Vhost)
+	}},
+	"FLV over HTTP/1.0": {play: func(addr string, n protocoltest.Name) (protocoltest.Player, error) {
+		return get(addr, "GET /"+n.App+"/"+n.Stream+".flv HTTP/1.0", "Host: "+n.Vhost)
+	}},
+	"FLV over HTTP/2": {senders: []string{"goroutine"}, tls: true, play: func(addr string, n protocoltest.Name) (protocoltest.Player, error) {
+		return getHTTP2("https://" + addr + "/" + n.App + "/" + n.Stream + ".flv?vhost=" + n.Vhost)
+	}},
+	"FLV over WebSocket": {play: func(addr string, n protocoltest.Name) (protocoltest.Player, error) {
+		c, err := get(addr, upgrade("/"+n.App+"/"+n.Stream+".flv", n.Vhost)...)
+		return c, err
+	}},
+	"FLV over WebSocket with TLS": {senders: []string{"goroutine"}, tls: true, play: func(addr string, n protocoltest.Name) (protocoltest.Player, error) {
+		return getTLS(addr, upgrade("/"+n.App+"/"+n.Stream+".flv", n.Vhost)...)
+	}},
+	"TS over HTTP/1.1": {play: func(addr string, n protocoltest.Name) (protocoltest.Player, error) {
+		c, err := get(addr, "GET /"+n.App+"/"+n.Stream+".ts HTTP/1.1", "Host: "+n.Vhost)
+		return &tsClient{client: c}, err
+	}},
+	"TS over WebSocket": {play: func(addr string, n protocoltest.Name) (protocoltest.Player, error) {
+		c, err := get(addr, upgrade("/"+n.App+"/"+n.Stream+".ts", n.Vhost)...)
+		return &tsClient{client: c}, err
+	}},
+}
+
 func TestConformance(t *testing.T) {
 	codes := protocoltest.Codes{Denied: "403", NoVhost: "404", EmptyName: "404", BadName: "400", Full: "503", Shutdown: "503"}
-	// HTTP/1.0 has no chunks, and so no loops.
-	for version, senders := range map[string][]string{"HTTP/1.1": nil, "HTTP/1.0": {"goroutine"}} {
-		t.Run(version, func(t *testing.T) {
+	for name, w := range ways {
+		t.Run(name, func(t *testing.T) {
 			protocoltest.Run(t, protocoltest.Door{
-				Protocol: Protocol, Web: true, Vhost: remux, EndsWithPublisher: true, Senders: senders,
-				Play: func(ctx context.Context, h *protocoltest.House, n protocoltest.Name) (protocoltest.Player, error) {
-					return get(h.Addr(), "GET /"+n.App+"/"+n.Stream+".flv "+version, "Host: "+n.Vhost)
+				Protocol: Protocol, Web: true, TLS: w.tls, EndsWithPublisher: true, Senders: w.senders,
+				Vhost: "http_remux { enabled on; mount [vhost]/[app]/[stream].flv [vhost]/[app]/[stream].ts; }",
+				Play: func(_ context.Context, h *protocoltest.House, n protocoltest.Name) (protocoltest.Player, error) {
+					return w.play(h.Addr(), n)
 				},
 				Code: func(err error) string {
 					if s, ok := errors.AsType[status](err); ok {
@@ -47,14 +81,17 @@ type status int
 
 func (s status) Error() string { return "answered with status " + strconv.Itoa(int(s)) }
 
-// viewer is a client that asked for something.
+// client is one that asked for something.
 type client struct {
 	nc    net.Conn
 	br    *bufio.Reader
 	res   *http.Response
-	flv   *flv.Reader
-	in    flv.Ingest
+	body  io.Reader
 	ready []*media.Frame
+
+	headed bool
+	flv    *flv.Reader
+	in     flv.Ingest
 }
 
 // get sends a request of the given lines. Its answer is read later.
@@ -75,15 +112,11 @@ func getTLS(addr string, lines ...string) (*client, error) {
 }
 
 func send(nc net.Conn, lines ...string) (*client, error) {
-	for _, l := range lines {
+	for _, l := range append(lines, "") {
 		if _, err := fmt.Fprintf(nc, "%s\r\n", l); err != nil {
 			nc.Close()
 			return nil, err
 		}
-	}
-	if _, err := io.WriteString(nc, "\r\n"); err != nil {
-		nc.Close()
-		return nil, err
 	}
 	return &client{nc: nc, br: bufio.NewReader(nc)}, nil
 }
@@ -96,22 +129,35 @@ func (c *client) answer() (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.res = res
-		c.flv = flv.NewReader(res.Body)
+		c.res, c.body = res, res.Body
+		if res.StatusCode == http.StatusSwitchingProtocols {
+			c.body = &messages{r: c.br}
+		}
+		c.flv = flv.NewReader(c.body)
 	}
 	return c.res, nil
 }
 
-func (c *client) Read() (*media.Frame, error) {
-	first := c.res == nil
+// stream waits for an answer that is a stream.
+func (c *client) stream() error {
 	res, err := c.answer()
-	if err != nil {
+	if err == nil && res.StatusCode != http.StatusOK && res.StatusCode != http.StatusSwitchingProtocols {
+		err = status(res.StatusCode)
+	}
+	return err
+}
+
+func (c *client) Read() (*media.Frame, error) {
+	if err := c.stream(); err != nil {
 		return nil, err
 	}
-	if res.StatusCode != http.StatusOK {
-		return nil, status(res.StatusCode)
-	}
-	if first {
+	return c.frame()
+}
+
+// frame reads the next frame of an answer in FLV.
+func (c *client) frame() (*media.Frame, error) {
+	if !c.headed {
+		c.headed = true
 		if _, _, err := c.flv.ReadHeader(); err != nil {
 			return nil, err
 		}

@@ -2,11 +2,13 @@ package protocoltest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"runtime"
 	"slices"
@@ -55,6 +57,8 @@ type Options struct {
 	// Root and Vhost are directives, Vhosts whole further vhosts.
 	Root, Vhost, Vhosts string
 	Web                 bool
+	// TLS has the web served over TLS, with HTTP/2 for those who ask.
+	TLS bool
 	// Authorize, if not nil, makes one that is asked after the diary.
 	Authorize func(conf *config.Store) session.Authorizer
 }
@@ -152,6 +156,9 @@ func (h *House) open(o Options) {
 		h.t.Fatal(err)
 	}
 	h.addr = l.Addr().String()
+	if o.TLS {
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate()}, NextProtos: []string{"h2", "http/1.1"}})
+	}
 	h.web = &http.Server{BaseContext: func(net.Listener) context.Context { return ctx },
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			h.serving.Add(1)
@@ -160,6 +167,13 @@ func (h *House) open(o Options) {
 		})}
 	h.serving.Go(func() { h.web.Serve(l) })
 }
+
+// certificate returns one that nobody trusts.
+var certificate = sync.OnceValue(func() tls.Certificate {
+	s := httptest.NewTLSServer(nil)
+	defer s.Close()
+	return s.TLS.Certificates[0]
+})
 
 // FreeAddr returns an address at which nobody listens: a configuration cannot
 // ask for any free port. That somebody else takes it in between is possible, and

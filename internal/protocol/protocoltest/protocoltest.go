@@ -66,6 +66,8 @@ type Door struct {
 	Vhost, Root string
 	// Web says that the protocol is served by the shared HTTP server.
 	Web bool
+	// TLS says that it is over TLS.
+	TLS bool
 
 	// Publish and Play come in. Play may put a refusal off until the first Read.
 	Publish func(ctx context.Context, h *House, n Name) (Publisher, error)

@@ -20,7 +20,7 @@ type stage struct {
 
 func newStage(t *testing.T, d Door, vhost string) *stage {
 	t.Helper()
-	h := Open(t, Options{Protocol: d.Protocol, Root: d.Root, Vhost: d.Vhost + "\n" + vhost, Web: d.Web})
+	h := Open(t, Options{Protocol: d.Protocol, Root: d.Root, Vhost: d.Vhost + "\n" + vhost, Web: d.Web, TLS: d.TLS})
 	// Ends after the clients, which are closed by cleanups that follow.
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)

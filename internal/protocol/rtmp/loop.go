@@ -33,7 +33,7 @@ func (c *conn) handOver(sub *hub.Subscription, gather time.Duration) error {
 		return err
 	}
 	given := loops.HandOver(sender.Handoff{
-		Session: c.session, Conn: tcp, Sub: sub, Form: media.FormRTMP, ChunkSize: chunk, Gather: gather,
+		Session: c.session, Conn: tcp, Sub: sub, Spec: sender.Spec{Form: media.FormRTMP, ChunkSize: chunk}, Gather: gather,
 		Peer: func(o *sender.Control, dst, b []byte) ([]byte, error) { return listen(peer, o, dst, b) },
 		Done: func(nc net.Conn, err error) { c.back(peer, nc, err) },
 	})
