@@ -44,8 +44,10 @@ type Playlist struct {
 	// It is written only if it is not 0.
 	Discontinuities uint64
 	// Target is the target duration in seconds; see [Target].
-	Target   int
-	Segments []Segment
+	Target int
+	// Independent says that decoding can start at each segment.
+	Independent bool
+	Segments    []Segment
 	// End says that no segments will follow.
 	End bool
 }
@@ -107,7 +109,11 @@ func AppendHead(dst []byte, p *Playlist) []byte {
 	if p.Discontinuities > 0 {
 		dst = appendNumber(dst, "#EXT-X-DISCONTINUITY-SEQUENCE:", p.Discontinuities)
 	}
-	return appendNumber(dst, "#EXT-X-TARGETDURATION:", uint64(max(p.Target, 0)))
+	dst = appendNumber(dst, "#EXT-X-TARGETDURATION:", uint64(max(p.Target, 0)))
+	if p.Independent {
+		dst = append(dst, "#EXT-X-INDEPENDENT-SEGMENTS\n"...)
+	}
+	return dst
 }
 
 func appendNumber(dst []byte, tag string, n uint64) []byte {
@@ -127,26 +133,14 @@ func AppendSegmentHead(dst []byte, s, prev *Segment) []byte {
 	if s.Discontinuity {
 		dst = append(dst, "#EXT-X-DISCONTINUITY\n"...)
 	}
-	if s.Key != prev.Key {
-		if s.Key == (Key{}) {
-			dst = append(dst, "#EXT-X-KEY:METHOD=NONE\n"...)
-		} else {
-			dst = appendURI(append(dst, `#EXT-X-KEY:METHOD=AES-128,URI="`...), s.Key.URI, true)
-			dst = append(dst, `",IV=0x`...)
-			at := len(dst)
-			dst = hex.AppendEncode(dst, s.Key.IV[:])
-			for i, c := range dst[at:] { // SRS writes capitals
-				if c >= 'a' {
-					dst[at+i] = c - 'a' + 'A'
-				}
-			}
-			dst = append(dst, '\n')
-		}
-	}
+	last := prev.Key
 	if s.Map != prev.Map && s.Map != "" {
+		// A key holds for the maps that follow it, too, and ours are in the clear.
+		dst, last = appendKey(dst, Key{}, last)
 		dst = appendURI(append(dst, `#EXT-X-MAP:URI="`...), s.Map, true)
 		dst = append(dst, "\"\n"...)
 	}
+	dst, _ = appendKey(dst, s.Key, last)
 	if !s.Time.IsZero() {
 		dst = s.Time.UTC().AppendFormat(append(dst, "#EXT-X-PROGRAM-DATE-TIME:"...), timeFormat)
 		dst = append(dst, '\n')
@@ -155,6 +149,27 @@ func AppendSegmentHead(dst []byte, s, prev *Segment) []byte {
 	dst = strconv.AppendInt(append(dst, "#EXTINF:"...), ms/1000, 10)
 	dst = append(dst, '.', byte('0'+ms/100%10), byte('0'+ms/10%10), byte('0'+ms%10))
 	return append(dst, ", no desc\n"...)
+}
+
+// appendKey goes over from one key to another.
+func appendKey(dst []byte, k, last Key) ([]byte, Key) {
+	switch k {
+	case last:
+	case Key{}:
+		dst = append(dst, "#EXT-X-KEY:METHOD=NONE\n"...)
+	default:
+		dst = appendURI(append(dst, `#EXT-X-KEY:METHOD=AES-128,URI="`...), k.URI, true)
+		dst = append(dst, `",IV=0x`...)
+		at := len(dst)
+		dst = hex.AppendEncode(dst, k.IV[:])
+		for i, c := range dst[at:] { // SRS writes capitals
+			if c >= 'a' {
+				dst[at+i] = c - 'a' + 'A'
+			}
+		}
+		dst = append(dst, '\n')
+	}
+	return dst, k
 }
 
 const timeFormat = "2006-01-02T15:04:05.000Z07:00"
@@ -173,11 +188,38 @@ func appendURI(dst []byte, s string, quoted bool) []byte {
 	return dst
 }
 
-// AppendMaster appends a master playlist with one variant, as SRS answers a
-// player that has no session yet.
-func AppendMaster(dst []byte, uri string) []byte {
-	dst = append(dst, "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AVERAGE-BANDWIDTH=1\n"...)
-	return append(appendURI(dst, uri, false), '\n')
+// A Variant is what a multivariant playlist says of one media playlist. What is 0
+// or empty is not known.
+type Variant struct {
+	URI string
+	// Bandwidth is the rate of the segment that needs most, Average that of all,
+	// in bits a second.
+	Bandwidth, Average int64
+	Codecs             string // RFC 6381
+	Width, Height      int
+	Rate               float64 // pictures a second
+}
+
+// AppendMaster appends a multivariant playlist with one variant. Without a known
+// bandwidth it says 1, as SRS does; the attribute must be there.
+func AppendMaster(dst []byte, v Variant, independent bool) []byte {
+	dst = append(dst, "#EXTM3U\n"...)
+	if independent {
+		dst = append(dst, "#EXT-X-INDEPENDENT-SEGMENTS\n"...)
+	}
+	dst = strconv.AppendInt(append(dst, "#EXT-X-STREAM-INF:BANDWIDTH="...), max(v.Bandwidth, 1), 10)
+	dst = strconv.AppendInt(append(dst, ",AVERAGE-BANDWIDTH="...), max(v.Average, 1), 10)
+	if v.Codecs != "" {
+		dst = append(append(append(dst, `,CODECS="`...), v.Codecs...), '"')
+	}
+	if v.Width > 0 && v.Height > 0 {
+		dst = strconv.AppendInt(append(dst, ",RESOLUTION="...), int64(v.Width), 10)
+		dst = strconv.AppendInt(append(dst, 'x'), int64(v.Height), 10)
+	}
+	if v.Rate > 0 {
+		dst = strconv.AppendFloat(append(dst, ",FRAME-RATE="...), v.Rate, 'f', 3, 64)
+	}
+	return append(appendURI(append(dst, '\n'), v.URI, false), '\n')
 }
 
 // attribute returns the value of an attribute in a list (RFC 8216 4.2), without

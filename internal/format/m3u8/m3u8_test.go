@@ -58,6 +58,17 @@ var (
 				"#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"init2.mp4\"\n#EXTINF:4.000, no desc\n3.m4s\n",
 		},
 		{
+			"fragmented and encrypted",
+			Playlist{Version: 7, Target: 4, Independent: true, Segments: []Segment{
+				{URI: "1.m4s", Duration: 4 * time.Second, Map: "init.mp4", Key: keyB}, {URI: "2.m4s", Duration: 4 * time.Second, Map: "init.mp4", Key: keyB},
+				{URI: "3.m4s", Duration: 4 * time.Second, Map: "init2.mp4", Key: keyB, Discontinuity: true},
+			}},
+			"#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-TARGETDURATION:4\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-MAP:URI=\"init.mp4\"\n" +
+				"#EXT-X-KEY:METHOD=AES-128,URI=\"k%222\",IV=0x01000000000000000000000000000000\n#EXTINF:4.000, no desc\n1.m4s\n#EXTINF:4.000, no desc\n2.m4s\n" +
+				"#EXT-X-DISCONTINUITY\n#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"init2.mp4\"\n" +
+				"#EXT-X-KEY:METHOD=AES-128,URI=\"k%222\",IV=0x01000000000000000000000000000000\n#EXTINF:4.000, no desc\n3.m4s\n",
+		},
+		{
 			"names that would be lines",
 			Playlist{Segments: []Segment{{URI: "#EXT-X-ENDLIST\n\x7f", Duration: -1}}},
 			"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-TARGETDURATION:0\n#EXTINF:0.000, no desc\n%23EXT-X-ENDLIST%0A%7F\n",
@@ -100,7 +111,7 @@ func TestParse(t *testing.T) {
 	}{
 		{"nothing", "", ErrSyntax},
 		{"something else", "<html>", ErrSyntax},
-		{"master", string(AppendMaster(nil, "a")), ErrSyntax},
+		{"master", string(AppendMaster(nil, Variant{URI: "a"}, false)), ErrSyntax},
 		{"segment without duration", head + "a.ts\n", ErrSyntax},
 		{"negative duration", head + "#EXTINF:-1,\n", ErrSyntax},
 		{"no number", head + "#EXTINF:nan,\n", ErrSyntax},
@@ -121,8 +132,16 @@ func TestParse(t *testing.T) {
 }
 
 func TestMaster(t *testing.T) {
-	got := string(AppendMaster(nil, "/live/s.m3u8?hls_ctx=qpl12e0l&token=1"))
+	got := string(AppendMaster(nil, Variant{URI: "/live/s.m3u8?hls_ctx=qpl12e0l&token=1"}, false))
 	want := "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AVERAGE-BANDWIDTH=1\n/live/s.m3u8?hls_ctx=qpl12e0l&token=1\n"
+	if got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestMasterMeasured(t *testing.T) {
+	got := string(AppendMaster(nil, Variant{URI: "s.m3u8", Bandwidth: 1200000, Average: 1000000, Codecs: "avc1.64001f,mp4a.40.2", Width: 1280, Height: 720, Rate: 30000. / 1001}, true))
+	want := "#EXTM3U\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-STREAM-INF:BANDWIDTH=1200000,AVERAGE-BANDWIDTH=1000000,CODECS=\"avc1.64001f,mp4a.40.2\",RESOLUTION=1280x720,FRAME-RATE=29.970\ns.m3u8\n"
 	if got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -55,6 +55,8 @@ func (p *parser) line(line string) error {
 		p.p.Discontinuities, err = strconv.ParseUint(value, 10, 64)
 	case "#EXT-X-DISCONTINUITY":
 		p.next.Discontinuity = true
+	case "#EXT-X-INDEPENDENT-SEGMENTS":
+		p.p.Independent = true
 	case "#EXT-X-ENDLIST":
 		p.p.End = true
 	case "#EXTINF":

@@ -152,6 +152,32 @@ func TestFragment(t *testing.T) {
 	}
 }
 
+func TestSamples(t *testing.T) {
+	all := tracks(t)
+	samples := []Sample{{Payload: []byte{1, 2}, Time: 90000, Duration: 3600, Offset: 7200, Key: true}, {Payload: []byte{4}, Time: 93600, Duration: 4500, Offset: -900}}
+	b := AppendSamples(nil, 7, all["h264"], samples)
+	want := "0000007c6d6f6f66" + "000000106d666864" + "00000000" + "00000007" +
+		"0000006474726166" + "0000001474666864" + "00020020" + "00000001" + "01010000" +
+		"0000001474666474" + "01000000" + "0000000000015f90" +
+		"000000347472756e" + "01000f01" + "00000002" + "00000084" +
+		"00000e10" + "00000002" + "02000000" + "00001c20" +
+		"00001194" + "00000001" + "01010000" + "fffffc7c" +
+		"0000000b6d646174" + "010204"
+	if got := hex.EncodeToString(b); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if n := SamplesSize(samples); n < len(b) {
+		t.Errorf("%d bytes, but SamplesSize says %d", len(b), n)
+	}
+	b = AppendSamples(nil, 1, all["aac"], []Sample{{Payload: []byte{9}, Time: 1024, Duration: 1024, Key: true}})
+	if got := tree(t, b); got != "moof(mfhd traf(tfhd tfdt trun)) mdat" || !bytes.Contains(b, []byte("trun\x01\x00\x03\x01\x00\x00\x00\x01")) {
+		t.Errorf("sound: %s, %x", got, b)
+	}
+	if b := AppendSamples(nil, 1, all["aac"], nil); b != nil {
+		t.Errorf("nothing is %x", b)
+	}
+}
+
 func TestFrameDuration(t *testing.T) {
 	all := tracks(t)
 	ms := time.Millisecond
