@@ -144,7 +144,7 @@ func New(o Options) (*Server, error) {
 		default:
 		}
 	})
-	s.env.Loops = sender.NewLoops(o.Log)
+	s.env.Loops, s.env.Store = sender.NewLoops(o.Log), service.NewStore(o.Log, h)
 	s.add("sender", service.Base, s.env.Loops)
 	s.rules()
 	s.web()

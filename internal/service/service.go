@@ -21,6 +21,7 @@ import (
 	"weir/internal/link"
 	"weir/internal/sender"
 	"weir/internal/session"
+	"weir/internal/store"
 )
 
 // A Service runs until its context is done.
@@ -104,6 +105,8 @@ type Env struct {
 	Identity
 	// Loops take viewers over; without any each viewer keeps its goroutine.
 	Loops *sender.Loops
+	// Store cuts streams for those who list segments.
+	Store *store.Store
 	// Media and API are the shared HTTP servers.
 	Media, API *Mux
 	// Notices collects what a part wants the operator to be shown while it

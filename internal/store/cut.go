@@ -1,9 +1,3 @@
-// Package store keeps the newest media of each stream in segments, cut once and
-// listed in as many manifests as are asked for.
-//
-// A [Segmenter] reads a stream to the end of its publications and cuts it by
-// SRS's rules; an [Index] holds what was cut, in memory and bounded. Writing
-// files, names and playlists are of those who serve them.
 package store
 
 import (
@@ -27,8 +21,11 @@ type Rules struct {
 	// Fragment is the duration that segments are meant to have.
 	Fragment time.Duration
 	// TDRatio times Fragment is how long a segment must be to end at a key
-	// frame; AOFRatio times Fragment is when it ends at any sound frame.
+	// frame; AOFRatio times Fragment is when it ends at any frame.
 	TDRatio, AOFRatio float64
+	// SoundRatio times Fragment is when a segment ends in a stream without
+	// picture; 0 stands for AOFRatio.
+	SoundRatio float64
 	// WaitKey cuts a stream with picture at key frames only, but for AOFRatio.
 	WaitKey bool
 	// Floor makes up for segments that were too long or too short, so that
@@ -37,53 +34,64 @@ type Rules struct {
 }
 
 // Target returns the duration that a playlist announces at least.
-func (r Rules) Target() time.Duration {
-	return time.Duration(float64(r.Fragment) * r.TDRatio)
+func (r Rules) Target() time.Duration { return r.times(r.TDRatio) }
+
+func (r Rules) times(ratio float64) time.Duration {
+	return time.Duration(float64(r.Fragment) * ratio)
 }
 
-// cutter decides where segments end.
+// cutter decides where the segments of a view end.
 type cutter struct {
 	rules     Rules
 	start     time.Duration // DTS of the first frame
 	last      time.Duration // newest DTS
-	open      bool
+	key       bool          // its picture begins with a key frame, as far as there is one
+	picture   bool          // a frame of the picture is in it
 	deviation time.Duration // of all segments before, with Floor
-	picture   bool          // the stream has a picture
+	floor     int64         // the number of Fragments since 1970 that it is counted as, with Floor
 }
 
 // before reports whether the segment ends before f.
 func (c *cutter) before(f *media.Frame) bool {
-	if !c.open {
-		return false
-	}
 	d := f.DTS - c.start
 	if d < minCut {
 		return false
 	}
-	most := time.Duration(float64(c.rules.Fragment) * c.rules.AOFRatio)
-	switch f.Track.Kind {
-	case media.Audio:
-		return d >= max(most, minCut)
-	case media.Video:
-		target := c.rules.Target()
-		if c.rules.Floor {
-			target += time.Duration(floorShare * float64(c.deviation))
-		}
-		return d >= target && (f.Key || !c.rules.WaitKey)
+	if d >= c.rules.times(c.rules.AOFRatio) {
+		return true // no key frame came
 	}
-	return false
+	if f.Track.Kind == media.Audio {
+		return c.rules.SoundRatio > 0 && f.Layout.Main(media.Video) == nil && d >= c.rules.times(c.rules.SoundRatio)
+	}
+	if c.rules.WaitKey && !c.key {
+		return f.Key // one that players can begin with
+	}
+	target := c.rules.Target()
+	if c.rules.Floor {
+		target += time.Duration(floorShare * float64(c.deviation))
+	}
+	return d >= target && (f.Key || !c.rules.WaitKey)
 }
 
-// begin opens a segment at dts; add counts a frame in.
-func (c *cutter) begin(dts time.Duration) { c.start, c.last, c.open = dts, dts, true }
+// begin opens a segment with f; add counts a frame in.
+func (c *cutter) begin(f *media.Frame) {
+	c.start, c.last, c.key, c.picture = f.DTS, f.DTS, true, false
+	if c.rules.Floor && c.rules.Fragment > 0 {
+		c.floor = max(c.floor+1, f.Arrived.UnixNano()/int64(c.rules.Fragment))
+	}
+}
 
-func (c *cutter) add(f *media.Frame) { c.last = max(c.last, f.DTS) }
+func (c *cutter) add(f *media.Frame) {
+	c.last = max(c.last, f.DTS)
+	if f.Track.Kind == media.Video && !c.picture {
+		c.picture, c.key = true, f.Key
+	}
+}
 
 // end closes the segment, whose successor begins at next, and returns its
 // duration.
 func (c *cutter) end(next time.Duration) time.Duration {
 	d := next - c.start
-	c.open = false
 	if c.rules.Floor {
 		c.deviation += c.rules.Fragment - d
 	}

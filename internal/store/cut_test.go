@@ -15,8 +15,8 @@ import (
 type house struct {
 	t     *testing.T
 	hub   *hub.Hub
-	seg   *Segmenter
-	index *Index
+	rec   *recorder
+	index *Index[*Segment]
 	got   []*Segment
 }
 
@@ -31,12 +31,21 @@ var (
 var avcC = []byte{1, 0x42, 0xc0, 0x0a, 0xff, 0xe1, 0, 4, 0x67, 0x42, 0xc0, 0x0a, 1, 0, 4, 0x68, 0xce, 0x3c, 0x80}
 
 func newHouse(t *testing.T, r Rules) *house {
-	h := &house{t: t, hub: hub.New(func(hub.Key) hub.Settings { return hub.Settings{Cache: true, Queue: time.Hour} }), index: NewIndex(0)}
-	h.seg = &Segmenter{Sub: h.hub.Subscribe(key, hub.Options{Passive: true}), Rules: func() Rules { return r }, First: h.index.Next,
-		Done: func(s *Segment) { h.got = append(h.got, s); h.index.Add(s, time.Hour) }}
+	h := &house{t: t, hub: hub.New(func(hub.Key) hub.Settings { return hub.Settings{Cache: true, Queue: time.Hour} }), index: NewIndex[*Segment](0)}
+	h.rec = &recorder{sub: h.hub.Subscribe(key, hub.Options{Passive: true}), views: []*View{{Forms: func(*Run) Forms { return TS | MP4 | FLV }, Rules: func() Rules { return r }, Next: h.index.Next,
+		Done: func(s *Segment) { h.got = append(h.got, s); h.index.Add(s, Window{Duration: time.Hour}) }}}}
 	_, release := h.hub.Hold(key)
 	t.Cleanup(release)
 	return h
+}
+
+// record cuts what was published, to the end of the publication.
+func (h *house) record() {
+	h.t.Helper()
+	var end *hub.EndError
+	if err := h.rec.read(h.t.Context()); !errors.As(err, &end) {
+		h.t.Fatal(err)
+	}
 }
 
 // publish sends seconds of a stream at 25 frames a second with a key frame each
@@ -68,9 +77,7 @@ func (h *house) publish(seconds, gop float64, video, audio *media.Track) {
 		}
 	}
 	p.Close(nil)
-	if err := h.seg.Run(h.t.Context()); err != nil {
-		h.t.Fatal(err)
-	}
+	h.record()
 }
 
 // list is what a playlist would say.
@@ -99,8 +106,8 @@ func TestCutsAtKeyFrames(t *testing.T) {
 	h.publish(9, 2, picture, sound)
 	h.want("| 0:2.00 1:2.00 2:2.00 3:2.00 4:0.96")
 	for _, s := range h.got {
-		if len(s.TS) == 0 || len(s.TS)%188 != 0 || s.TS[0] != 0x47 {
-			t.Errorf("segment %d is no transport stream: %d bytes", s.Seq, len(s.TS))
+		if len(s.Chunks) != 1 || len(s.Chunks[0].TS) == 0 || len(s.Chunks[0].TS)%188 != 0 || s.Chunks[0].TS[0] != 0x47 {
+			t.Errorf("segment %d is no transport stream", s.Seq)
 		}
 	}
 }
@@ -115,7 +122,7 @@ func TestKeyFramesFartherThanFragment(t *testing.T) {
 func TestSoundEndsWhatNoKeyFrameDoes(t *testing.T) {
 	h := newHouse(t, usual)
 	h.publish(10, 100, picture, sound)
-	h.want("| 0:4.20 1:4.20 2:1.55")
+	h.want("| 0:4.20 1:4.20 2:1.56")
 }
 
 func TestSoundAlone(t *testing.T) {
@@ -156,9 +163,7 @@ func TestOtherParametersBreakTheLine(t *testing.T) {
 		p.Write(&media.Frame{Track: tr, Source: time.Duration(i) * 40 * time.Millisecond, Key: i%20 == 0, Payload: []byte{0, 0, 0, 2, 0x65, 0x88}})
 	}
 	p.Close(nil)
-	if err := h.seg.Run(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	h.record()
 	h.want("| 0:1.60 | 1:2.36")
 }
 
@@ -176,9 +181,7 @@ func TestLateSoundJoinsTheSegment(t *testing.T) {
 		}
 	}
 	p.Close(errors.New("gone"))
-	if err := h.seg.Run(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	h.record()
 	h.want("| 0:1.96")
 }
 
@@ -224,9 +227,7 @@ func TestSegmentsOfBadTimes(t *testing.T) {
 				p.Write(&media.Frame{Track: picture, Source: bend(i), Key: i%25 == 0, Payload: []byte{0, 0, 0, 2, 0x65, 0x88}})
 			}
 			p.Close(nil)
-			if err := h.seg.Run(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			h.record()
 			for _, s := range h.got {
 				if s.Duration <= 0 || s.Duration > 2*usual.Target() {
 					t.Errorf("segment %d lasts %v", s.Seq, s.Duration)
@@ -237,10 +238,10 @@ func TestSegmentsOfBadTimes(t *testing.T) {
 }
 
 func TestIndexKeepsOneMoreWindow(t *testing.T) {
-	x := NewIndex(7)
+	x := NewIndex[*Segment](7)
 	var gone []int64
 	for i := range 20 {
-		for _, g := range x.Add(&Segment{Seq: x.Next(), Duration: 2 * time.Second}, 6*time.Second) {
+		for _, g := range x.Add(&Segment{Seq: x.Next(), Duration: 2 * time.Second}, Window{Duration: 6 * time.Second}) {
 			gone = append(gone, g.Seq)
 		}
 		if n := len(x.Listed()); n != min(i+1, 3) {
@@ -253,8 +254,8 @@ func TestIndexKeepsOneMoreWindow(t *testing.T) {
 	if x.Listed()[2].Seq != 26 || gone[0] != 7 || len(gone)+len(x.All()) != 20 {
 		t.Errorf("newest is %d, gone %v, held %d", x.Listed()[2].Seq, gone, len(x.All()))
 	}
-	long := NewIndex(0)
-	long.Add(&Segment{Duration: time.Hour}, time.Minute)
+	long := NewIndex[*Segment](0)
+	long.Add(&Segment{Duration: time.Hour}, Window{Duration: time.Minute})
 	if len(long.Listed()) != 1 {
 		t.Error("a segment longer than the window is not listed at all")
 	}

@@ -3,9 +3,6 @@ package interop
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
@@ -176,51 +173,4 @@ func TestPlayerPageCodecs(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait(t, "the page says that it cannot play HEVC", func() bool { return strings.Contains(lookAt(t, ctx).State, "cannot play") })
-}
-
-// hlsPage plays HLS from another origin with hls.js.
-const hlsPage = `<!doctype html><video muted autoplay playsinline></video><output></output>
-<script src="/hls.js"></script><script>
-const hls = new Hls({lowLatencyMode: false, liveSyncDurationCount: 2})
-const say = document.querySelector('output')
-hls.on(Hls.Events.ERROR, (_, e) => { say.textContent += e.type + ' ' + e.details + (e.fatal ? ' (fatal) ' : ' ') })
-hls.on(Hls.Events.MANIFEST_PARSED, () => document.querySelector('video').play())
-hls.loadSource(new URLSearchParams(location.search).get('url'))
-hls.attachMedia(document.querySelector('video'))
-</script>`
-
-// hls.js plays HLS from another origin, so the answers must allow that.
-func TestHLSJS(t *testing.T) {
-	t.Parallel()
-	hall(t)
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html")
-		fmt.Fprint(w, hlsPage)
-	})
-	mux.HandleFunc("GET /hls.js", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFile(w, r, "../clients/node_modules/hls.js/dist/hls.min.js")
-	})
-	site := httptest.NewServer(mux)
-	defer site.Close()
-
-	h := open(t, "")
-	pub := h.publish(t, bFrames, "s")
-	h.awaitHLS(t, "s")
-	ctx := browser(t)
-	if _, err := chromedp.Run(ctx, chromedp.Navigate(site.URL+"/?url="+h.page("s", ".m3u8"))); err != nil {
-		t.Fatal(err)
-	}
-	watches(t, ctx, 320, 180)
-	time.Sleep(4 * time.Second) // several more segments
-	if l := watches(t, ctx, 320, 180); l.State != "" {
-		t.Errorf("hls.js complained: %s", l.State)
-	}
-
-	// Another publisher with another picture: the player goes over to it.
-	pub.kill()
-	wait(t, "nobody publishes", func() bool { s, _ := h.info(t, "s"); return !s.Publish.Active })
-	h.publish(t, small, "s")
-	wait(t, "the new picture", func() bool { return lookAt(t, ctx).Width == 256 })
-	watches(t, ctx, 256, 144)
 }

@@ -219,7 +219,7 @@ func TestDefaultsOfSRS(t *testing.T) {
 		t.Errorf("play is %+v", p)
 	}
 	if h := HLS.Of(v); h.Enabled || h.Fragment != 10*time.Second || h.Window != time.Minute || h.TDRatio != 1 || h.AOFRatio != 2.1 ||
-		!h.Ctx || !h.TSCtx || !h.Cleanup || h.Dispose != 2*time.Minute || h.KeyDir() != "./objs/nginx/html" || h.KeyPrefix() != "./objs/nginx/html" {
+		!h.Ctx || !h.TSCtx || !h.Cleanup || h.Dispose != 2*time.Minute || h.KeyDir() != "./objs/nginx/html" {
 		t.Errorf("hls is %+v", h)
 	}
 	if x := HTTPRemux.Of(v); x.Enabled || x.Mount[0] != "[vhost]/[app]/[stream].flv" || !x.GuessHasAV || x.OnMissing != "wait" || x.WaitTimeout != 0 {

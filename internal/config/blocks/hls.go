@@ -79,48 +79,51 @@ type HLSConfig struct {
 	// TSCtx puts the token in the URLs of the segments too.
 	TSCtx bool `conf:"hls_ts_ctx" default:"on" reload:"now" since:"5.0.49"`
 
+	// Cacheable makes playlists that name no viewer, whatever hls_ctx says, and lets
+	// caches keep them for half a fragment. Who watches through a cache is not
+	// counted. It is a directive of weir.
+	Cacheable bool `conf:"hls_cacheable" default:"off" reload:"now" since:"weir"`
+
 	// Keys encrypts segments with AES-128.
-	Keys bool `conf:"hls_keys" default:"off" reload:"now" pending:"refused"`
+	Keys bool `conf:"hls_keys" default:"off" reload:"now"`
 
 	// FragmentsPerKey is for how many segments a key is used.
-	FragmentsPerKey int `conf:"hls_fragments_per_key" default:"5" reload:"now" pending:"ignored"`
+	FragmentsPerKey int `conf:"hls_fragments_per_key" default:"5" reload:"now"`
 
 	// KeyFile is the name of a key below hls_key_file_path.
-	KeyFile string `conf:"hls_key_file" default:"[app]/[stream]-[seq].key" reload:"now" pending:"ignored"`
+	KeyFile string `conf:"hls_key_file" default:"[app]/[stream]-[seq].key" reload:"now"`
 
 	// KeyFilePath is the directory of the keys.
-	KeyFilePath string `conf:"hls_key_file_path" default:"" shown:"that of hls_path" reload:"now" pending:"ignored"`
+	KeyFilePath string `conf:"hls_key_file_path" default:"" shown:"that of hls_path" reload:"now"`
 
-	// KeyURL is put before each key in the playlist. The default, as in SRS, is a
-	// path of the server's disk and of no use to players.
-	KeyURL string `conf:"hls_key_url" default:"" shown:"that of hls_path" reload:"now" pending:"ignored"`
+	// KeyURL is put before the name of each key in the playlist; a query stays at
+	// its end. Without it keys are found beside the playlist.
+	KeyURL string `conf:"hls_key_url" default:"" shown:"that of the playlist" reload:"now"`
 
 	// DTSDirectly is accepted and changes nothing: segments have the stream's time,
 	// which is repaired once for all ways out.
 	DTSDirectly bool `conf:"hls_dts_directly" default:"on" reload:"now"`
 
-	// UseFMP4 makes segments of fragmented MP4 in place of TS.
-	UseFMP4 bool `conf:"hls_use_fmp4" default:"off" reload:"now" since:"7.0.51" pending:"ignored"`
+	// UseFMP4 makes segments of fragmented MP4 in place of TS. Streams of codecs
+	// that TS cannot carry, AV1, VP9, Opus and FLAC, have them always.
+	UseFMP4 bool `conf:"hls_use_fmp4" default:"off" reload:"session" since:"7.0.51"`
 
 	// FMP4File is the name of such a segment.
-	FMP4File string `conf:"hls_fmp4_file" default:"[app]/[stream]-[seq].m4s" reload:"now" since:"7.0.51" pending:"ignored"`
+	FMP4File string `conf:"hls_fmp4_file" default:"[app]/[stream]-[seq].m4s" reload:"now" since:"7.0.51"`
 
 	// InitFile is the name of what such segments begin with.
-	InitFile string `conf:"hls_init_file" default:"[app]/[stream]/init.mp4" reload:"now" since:"7.0.51" pending:"ignored"`
+	InitFile string `conf:"hls_init_file" default:"[app]/[stream]/init.mp4" reload:"now" since:"7.0.51"`
 
 	// Recover goes on with the old playlist when a stream is published again.
 	Recover bool `conf:"hls_recover" default:"on" reload:"now" since:"7.0.57"`
 
 	// MasterPathRelative writes a relative URL in the master playlist that hls_ctx
 	// makes.
-	MasterPathRelative bool `conf:"hls_master_m3u8_path_relative" default:"off" reload:"now" since:"7.0.104" pending:"ignored"`
+	MasterPathRelative bool `conf:"hls_master_m3u8_path_relative" default:"off" reload:"now" since:"7.0.104"`
 }
 
 // KeyDir returns the directory of the keys.
 func (c *HLSConfig) KeyDir() string { return cmp.Or(c.KeyFilePath, c.Path) }
-
-// KeyPrefix returns what is put before a key in the playlist.
-func (c *HLSConfig) KeyPrefix() string { return cmp.Or(c.KeyURL, c.Path) }
 
 // Warnings tells what is accepted and probably not meant.
 func (c *HLSConfig) Warnings() []string {

@@ -121,4 +121,16 @@ var Directives = map[string]Proof{
 	"vhost.hls.hls_on_error":             {Why: "only files can fail; that is logged, and HLS goes on from memory"},
 	"vhost.hls.hls_dts_directly":         {Why: "always the stream's time, which is repaired once for all"},
 	"vhost.publish.mr":                   {Why: "the pace of reading follows the load where it is off"},
+
+	// Segments.
+	"vhost.hls.hls_use_fmp4":                  {Test: "TestFragmentedMP4"},
+	"vhost.hls.hls_fmp4_file":                 {Test: "TestFragmentedMP4"},
+	"vhost.hls.hls_init_file":                 {Test: "TestFragmentedMP4"},
+	"vhost.hls.hls_keys":                      {Test: "TestKeys"},
+	"vhost.hls.hls_fragments_per_key":         {Test: "TestKeys"},
+	"vhost.hls.hls_key_file":                  {Test: "TestKeyURL"},
+	"vhost.hls.hls_key_file_path":             {Test: "TestKeyURL"},
+	"vhost.hls.hls_key_url":                   {Test: "TestKeyURL", Why: "unset, keys are found beside the playlist; SRS writes a path on disk"},
+	"vhost.hls.hls_master_m3u8_path_relative": {Test: "TestRelativeMaster"},
+	"vhost.hls.hls_cacheable":                 {Test: "TestCacheable", Why: "weir's own; off is SRS's behaviour and the default"},
 }

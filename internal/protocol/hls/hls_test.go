@@ -77,6 +77,7 @@ func open(t *testing.T, dir, hls string) *house {
 	}})
 	desk.Observe(h)
 	h.env = service.Env{Log: slog.New(slog.DiscardHandler), Conf: conf, Desk: desk, Hub: hb, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}}
+	h.env.Store = service.NewStore(h.env.Log, hb)
 	svc, err := Protocol.New(h.env)
 	if err != nil {
 		t.Fatal(err)
@@ -181,14 +182,17 @@ func TestPlaylistAndViewer(t *testing.T) {
 			t.Fatalf("no hls_ctx in\n%s", first.Body)
 		}
 		ctx := m[1]
-		h.want(first, 200, "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AVERAGE-BANDWIDTH=1\n/live/s.m3u8?hls_ctx="+ctx+"&token=1\n")
+		h.want(first, 200, "#EXTM3U\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-STREAM-INF:BANDWIDTH=39104,AVERAGE-BANDWIDTH=39104,CODECS=\"avc1.42c00a\",FRAME-RATE=25.000\n/live/s.m3u8?hls_ctx="+ctx+"&token=1\n")
 		if ct := first.Header().Get("Content-Type"); ct != "application/vnd.apple.mpegurl" {
 			t.Errorf("playlist is %s", ct)
 		}
 		h.want(h.get("http://x/live/s.m3u8?hls_ctx="+ctx+"&token=1"), 200, `#EXTM3U
 #EXT-X-VERSION:3
 #EXT-X-MEDIA-SEQUENCE:2
+#EXT-X-DISCONTINUITY-SEQUENCE:1
 #EXT-X-TARGETDURATION:2
+#EXT-X-INDEPENDENT-SEGMENTS
+#EXT-X-PROGRAM-DATE-TIME:2000-01-01T00:00:04.000Z
 #EXTINF:2.000, no desc
 s-2.ts?hls_ctx=`+ctx+`&token=1
 #EXTINF:2.000, no desc
@@ -287,7 +291,7 @@ func TestWithoutCtx(t *testing.T) {
 	bubble(t, "hls_ctx off;", func(h *house, _ string) {
 		leave := h.publish("s", 120)
 		for range 3 {
-			h.want(h.get("http://x/live/s.m3u8"), 200, "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-TARGETDURATION:2\n#EXT-X-DISCONTINUITY\n#EXTINF:2.000, no desc\ns-0.ts\n#EXTINF:2.000, no desc\ns-1.ts\n")
+			h.want(h.get("http://x/live/s.m3u8"), 200, "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-TARGETDURATION:2\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-DISCONTINUITY\n#EXT-X-PROGRAM-DATE-TIME:2000-01-01T00:00:00.000Z\n#EXTINF:2.000, no desc\ns-0.ts\n#EXTINF:2.000, no desc\ns-1.ts\n")
 		}
 		if n, _ := h.env.Desk.Len(); n != 2 {
 			t.Errorf("%d sessions, want publisher and one viewer", n)
@@ -331,7 +335,7 @@ func TestRepublishGoesOnWithDiscontinuity(t *testing.T) {
 		h.publish("s", 80)()
 		time.Sleep(20 * time.Second)
 		h.publish("s", 80)()
-		want := "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-TARGETDURATION:2\n#EXT-X-DISCONTINUITY\n#EXTINF:2.000, no desc\ns-0.ts\n#EXTINF:1.160, no desc\ns-1.ts\n#EXT-X-DISCONTINUITY\n#EXTINF:2.000, no desc\ns-2.ts\n#EXTINF:1.160, no desc\ns-3.ts\n"
+		want := "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-TARGETDURATION:2\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-DISCONTINUITY\n#EXT-X-PROGRAM-DATE-TIME:2000-01-01T00:00:00.000Z\n#EXTINF:2.000, no desc\ns-0.ts\n#EXTINF:1.160, no desc\ns-1.ts\n#EXT-X-DISCONTINUITY\n#EXT-X-PROGRAM-DATE-TIME:2000-01-01T00:00:23.200Z\n#EXTINF:2.000, no desc\ns-2.ts\n#EXTINF:1.160, no desc\ns-3.ts\n"
 		h.want(h.get("http://x/live/s.m3u8?hls_ctx=aaaaaaaa"), 200, strings.ReplaceAll(want, ".ts\n", ".ts?hls_ctx=aaaaaaaa\n"))
 	})
 }
@@ -363,7 +367,7 @@ func TestNamesAndPrefix(t *testing.T) {
 	} {
 		bubble(t, c.conf, func(h *house, dir string) {
 			leave := h.publish("s", 70)
-			disk := h.svc.streams[hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}].playlist("")
+			disk := h.svc.streams[hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}].listed().text
 			lines := strings.Split(strings.TrimSpace(string(disk)), "\n")
 			if got := lines[len(lines)-1]; got != c.uri {
 				t.Errorf("%s: listed as %s, want %s", c.conf, got, c.uri)

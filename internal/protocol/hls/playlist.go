@@ -1,44 +1,144 @@
 package hls
 
 import (
+	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"strings"
 	"time"
 
+	"weir/internal/config/blocks"
 	"weir/internal/format/m3u8"
+	"weir/internal/format/mp4"
+	"weir/internal/format/mpegts"
+	"weir/internal/media"
+	"weir/internal/service/shelf"
 )
 
-// playlist returns the playlist of what is listed now, in which every segment
-// carries the given query ("?hls_ctx=..."), if it is not empty.
-func (st *stream) playlist(query string) []byte {
+const (
+	typeM3U8 = "application/vnd.apple.mpegurl"
+	// codecMP3 is MP3's name in HLS. In MP4 it has another, which browsers do not
+	// know.
+	codecMP3 = "mp4a.40.34"
+)
+
+// list is what is listed at one time. It is immutable.
+type list struct {
+	text    []byte
+	queries []int // where in text each segment's URI ends
+	file    *shelf.File
+	variant m3u8.Variant
+	key     bool // decoding can start at each segment
+}
+
+// render makes the playlist of what is listed. mu is held.
+func (st *stream) render() *list {
 	listed := st.index.Listed()
-	if len(listed) == 0 {
-		return nil
+	l := &list{key: true}
+	p := m3u8.Playlist{Sequence: uint64(listed[0].Seq), Discontinuities: listed[0].breaks}
+	if listed[0].Discontinuity {
+		p.Discontinuities-- // its own is still there
 	}
 	var longest time.Duration
-	p := m3u8.Playlist{Sequence: uint64(listed[0].Seq), Segments: make([]m3u8.Segment, len(listed))}
-	for i, g := range listed {
-		p.Segments[i] = m3u8.Segment{URI: g.URI + query, Duration: g.Duration, Discontinuity: g.Discontinuity}
+	for _, g := range listed {
 		longest = max(longest, g.Duration)
+		l.key = l.key && g.Key
+		if g.init != nil {
+			p.Version = 7
+		}
 	}
-	p.Target = m3u8.Target(longest, st.rules().Target())
-	return p.Append(nil)
+	// A target that shrinks again confuses players, and none may change.
+	st.target = max(st.target, m3u8.Target(longest, st.rules().Target()))
+	p.Target, p.Independent = st.target, l.key
+	l.text = m3u8.AppendHead(nil, &p)
+	prev := &m3u8.Segment{}
+	for i, g := range listed {
+		s := &m3u8.Segment{URI: g.uri, Duration: g.Duration, Discontinuity: g.Discontinuity}
+		if i == 0 || g.Discontinuity { // from there players count on
+			s.Time = g.Run.At(g.Start)
+		}
+		if g.init != nil {
+			s.Map = g.init.uri
+		}
+		if g.key != nil {
+			s.Key = m3u8.Key{URI: g.key.url, IV: g.key.iv}
+		}
+		l.text = m3u8.AppendSegment(l.text, s, prev)
+		l.queries = append(l.queries, len(l.text)-1)
+		prev = s
+	}
+	l.variant = variant(listed, time.Duration(st.target)*time.Second)
+	l.file = shelf.Text(typeM3U8, shelf.CacheManifest, l.text)
+	return l
+}
+
+// with returns the playlist in which every segment carries a query
+// ("?hls_ctx=...").
+func (l *list) with(query string) []byte {
+	b := make([]byte, 0, len(l.text)+len(l.queries)*len(query))
+	at := 0
+	for _, q := range l.queries {
+		b = append(append(b, l.text[at:q]...), query...)
+		at = q
+	}
+	return append(b, l.text[at:]...)
+}
+
+// variant measures what is listed. The bandwidth is that of the segments which
+// last half the target or longer (RFC 8216bis, "peak segment bit rate").
+func variant(listed []*segment, target time.Duration) m3u8.Variant {
+	newest := listed[len(listed)-1]
+	v := m3u8.Variant{Codecs: codecs(newest)}
+	if t := newest.Run.Layout.Main(media.Video); t != nil {
+		v.Width, v.Height = t.Width, t.Height
+	}
+	var bits, pictures float64
+	var seconds, shown float64
+	for _, g := range listed {
+		d := g.Duration.Seconds()
+		bits, seconds = bits+8*float64(g.size), seconds+d
+		if g.Duration >= target/2 {
+			v.Bandwidth = max(v.Bandwidth, int64(8*float64(g.size)/d))
+			if g.Run == newest.Run {
+				pictures, shown = pictures+float64(g.Pictures()), shown+d
+			}
+		}
+	}
+	if seconds > 0 {
+		v.Average = int64(bits / seconds)
+	}
+	if shown > 0 {
+		v.Rate = pictures / shown
+	}
+	v.Bandwidth = max(v.Bandwidth, v.Average)
+	return v
+}
+
+// codecs names what a segment carries.
+func codecs(g *segment) string {
+	var names []string
+	for _, k := range []media.Kind{media.Video, media.Audio} {
+		t := g.Run.Layout.Main(k)
+		if t == nil || g.init == nil && !mpegts.Supported(t) {
+			continue
+		}
+		name := mp4.Codec(t)
+		if t.Codec == media.MP3 {
+			name = codecMP3
+		}
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ",")
 }
 
 // recover returns the number of the first segment: the one after those that the
 // playlist on disk lists, so that players that stayed over a restart go on.
-func (st *stream) recover() int64 {
-	conf := st.server.conf(st.key.Vhost)
+func (st *stream) recover(conf *blocks.HLSConfig) int64 {
 	if !conf.Files || !conf.Recover {
 		return 0
 	}
-	root, err := os.OpenRoot(st.dir)
-	if err != nil {
-		return 0
-	}
-	defer root.Close()
-	b, err := root.ReadFile(filepath.FromSlash(st.playlistName))
+	b, err := st.disk.Read(st.playlistName)
 	if err != nil {
 		return 0
 	}
@@ -48,6 +148,36 @@ func (st *stream) recover() int64 {
 		return 0
 	}
 	next := int64(old.Sequence) + int64(len(old.Segments))
+	st.breaks, st.target = old.Discontinuities, old.Target
+	for _, g := range old.Segments {
+		if g.Discontinuity {
+			st.breaks++
+		}
+	}
 	st.log.Info(fmt.Sprintf("hls goes on at sequence %d", next))
 	return next
+}
+
+// save writes a segment's files: what it needs, itself, and the playlist.
+func (st *stream) save(conf *blocks.HLSConfig, sg *segment, fresh []*beside, text []byte) {
+	for _, b := range fresh {
+		if b.disk != nil && b.disk != &st.disk {
+			b.disk.Complain(b.disk.Write(b.name, b.body))
+		}
+	}
+	if !conf.Files {
+		return
+	}
+	var errs []error
+	for _, b := range fresh {
+		if b.disk == &st.disk {
+			errs = append(errs, b.disk.Write(b.name, b.body))
+		}
+	}
+	if err := st.disk.Write(sg.name, sg.body...); err != nil {
+		errs = append(errs, err)
+	} else {
+		errs = append(errs, st.disk.Write(st.playlistName, text))
+	}
+	st.disk.Complain(errors.Join(errs...))
 }

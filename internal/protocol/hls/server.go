@@ -1,10 +1,12 @@
-// Package hls serves streams as HTTP Live Streaming with MPEG-TS segments.
+// Package hls serves streams as HTTP Live Streaming, with segments of MPEG-TS or
+// of fragmented MP4.
 //
-// Each published stream is cut by one [store.Segmenter]. Playlists and segments
-// are answered from memory; they are also written to hls_path under SRS's names,
-// whole, for those who serve them with another program. A viewer has no
-// connection: it is told from others by the parameter hls_ctx that the first
-// answer gives it, and is gone when it has asked for nothing for long.
+// Each published stream is a [store.View]: the store cuts it and writes it once
+// for all who list it. Playlists and segments are answered from memory; they are
+// also written to hls_path under SRS's names, whole, for those who serve them with
+// another program. A viewer has no connection: it is told from others by the
+// parameter hls_ctx that the first answer gives it, and is gone when it has asked
+// for nothing for long.
 package hls
 
 import (
@@ -16,7 +18,7 @@ import (
 	"weir/internal/config/blocks"
 	"weir/internal/hub"
 	"weir/internal/service"
-	"weir/internal/store"
+	"weir/internal/service/shelf"
 )
 
 // Protocol is this package's line in cmd/weir.
@@ -25,30 +27,26 @@ var Protocol = service.Protocol{
 	Phase: service.Sinks,
 	Conf:  []config.Spec{blocks.HLS, blocks.HTTPServer},
 	New: func(env service.Env) (service.Service, error) {
-		s := &server{env: env, streams: map[hub.Key]*stream{}, playlists: map[path]*stream{}, segments: map[path]*store.Segment{}, viewers: map[string]*viewer{}}
-		s.ctx, s.cancel = context.WithCancel(context.Background())
+		s := &server{env: env, streams: map[hub.Key]*stream{}}
 		env.Hub.OnPublish(s.published)
 		env.Media.Handle(service.OrderSegments, s.handle)
 		return s, nil
 	},
 }
 
-// path is where something is found: below the root of a vhost's HTTP.
-type path struct{ vhost, name string }
-
 type server struct {
-	env    service.Env
-	ctx    context.Context // of the segmenters
-	cancel context.CancelFunc
-	wg     sync.WaitGroup // segmenters
+	env     service.Env
+	found   shelf.Shelf[thing]
+	viewers shelf.Pollers // by hls_ctx, or by address
 
-	mu        sync.RWMutex
-	streams   map[hub.Key]*stream     // guarded by mu
-	playlists map[path]*stream        // guarded by mu
-	segments  map[path]*store.Segment // guarded by mu
+	mu      sync.Mutex
+	streams map[hub.Key]*stream // guarded by mu
+}
 
-	viewing sync.Mutex
-	viewers map[string]*viewer // by hls_ctx, or by address; guarded by viewing
+// thing is what is found at a path: a playlist, or a file.
+type thing struct {
+	stream *stream     // whose playlist it is; nil for a file
+	file   *shelf.File // a segment, an init segment or a key
 }
 
 // Run implements service.Service. When ctx is done the streams have ended, and
@@ -59,11 +57,11 @@ func (s *server) Run(ctx context.Context) error {
 	for {
 		select {
 		case now := <-t.C:
-			s.expire(now)
+			s.viewers.Expire(now)
+			s.idle(now)
 		case <-ctx.Done():
-			s.cancel()
-			s.wg.Wait()
-			s.expire(time.Time{})
+			s.env.Store.Stop() // the files stay, so that the next start goes on
+			s.viewers.Expire(time.Time{})
 			return nil
 		}
 	}
@@ -79,9 +77,8 @@ func (s *server) published(p *hub.Publication) {
 	defer s.mu.Unlock()
 	st := s.streams[key]
 	if st == nil {
-		st = s.newStream(key)
+		st = s.newStream(key, p.Stream().ID)
 		s.streams[key] = st
-		s.wg.Go(func() { service.Guard(st.log, func() error { st.run(); return nil }) })
 	}
 	st.republished()
 }
@@ -100,30 +97,44 @@ func (s *server) Prepare(_ context.Context, old, next *config.Snapshot) (service
 	return service.Turn{Commit: func() {
 		s.mu.Lock()
 		for key, st := range s.streams {
-			if moved(key.Vhost) {
-				st.quit(errMoved)
+			if moved(key.Vhost) { // its files stay
+				delete(s.streams, key)
+				st.forget()
+				st.log.Info("hls ends, it is configured otherwise now")
 			}
 		}
 		s.mu.Unlock()
-		for key := range s.env.Hub.All() {
-			if moved(key.Vhost) {
-				s.revive(key)
+		for key, hs := range s.env.Hub.All() {
+			if p := hs.Publication(); p != nil && moved(key.Vhost) {
+				s.published(p)
 			}
 		}
 	}}, nil
 }
 
-// revive starts HLS of a stream that is live and has none.
-func (s *server) revive(key hub.Key) {
-	st := s.env.Hub.Stream(key)
-	if st == nil {
-		return
+// idle forgets the streams that nobody has published for long.
+func (s *server) idle(now time.Time) {
+	s.mu.Lock()
+	var gone []*stream
+	for key, st := range s.streams {
+		patience := s.conf(key.Vhost).Dispose
+		if patience <= 0 {
+			patience = idleForget
+		}
+		switch hs := s.env.Hub.Stream(key); {
+		case hs != nil && hs.Live():
+			st.live = now
+		case now.Sub(st.live) >= patience:
+			delete(s.streams, key)
+			gone = append(gone, st)
+		}
 	}
-	s.mu.RLock()
-	have := s.streams[key] != nil
-	s.mu.RUnlock()
-	if p := st.Publication(); p != nil && !have {
-		s.published(p)
+	for _, st := range gone {
+		st.forget()
+	}
+	s.mu.Unlock()
+	for _, st := range gone {
+		st.clean()
 	}
 }
 

@@ -1,11 +1,8 @@
 package hls
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"os"
+	"net/url"
 	pathpkg "path"
 	"path/filepath"
 	"strconv"
@@ -14,7 +11,9 @@ import (
 	"time"
 
 	"weir/internal/config/blocks"
+	"weir/internal/format/mpegts"
 	"weir/internal/hub"
+	"weir/internal/service/shelf"
 	"weir/internal/session"
 	"weir/internal/store"
 )
@@ -23,56 +22,61 @@ import (
 // are kept for ever (hls_dispose 0).
 const idleForget = 2 * time.Minute
 
-// gather is how often the segmenter looks at a stream: a segment is seconds long,
-// and waking for each frame costs more than cutting it.
-const gather = 200 * time.Millisecond
-
-// errDispose ends the segmenter of a stream that nobody publishes any more.
-var errDispose = errors.New("stream is idle")
-
-// errMoved ends the segmenter of a stream whose configuration has HLS elsewhere,
-// or not at all.
-var errMoved = errors.New("hls is configured otherwise")
-
 // stream is the HLS side of one stream, over its publications.
 type stream struct {
 	// Immutable.
-	server  *server
-	key     hub.Key
-	log     *slog.Logger
-	sub     *hub.Subscription
-	release func() // of the hold that keeps the time line
-	index   *store.Index
-	ctx     context.Context
-	quit    context.CancelCauseFunc
+	server       *server
+	key          hub.Key
+	log          *slog.Logger
+	index        *store.Index[*segment]
+	streamID     string
+	playlistName string // below hls_path, and below the root of HTTP
+	disk         shelf.Disk
+	detach       func()
+
+	live time.Time // when it was last seen published; guarded by server.mu
 
 	mu        sync.Mutex
 	publisher *session.Session // guarded by mu
-	streamID  string
+	gone      bool             // forgotten: nothing is put on the shelf any more; guarded by mu
+	list      *list            // what is listed; guarded by mu; nil until there is something
+	beside    []*beside        // guarded by mu
 
-	// Owned by run.
-	playlistName string // below hls_path, and below the root of HTTP
-	dir          string // hls_path
+	// Owned by the recorder.
+	fmp4   bool   // segments are fragmented MP4; once so, always so
+	breaks uint64 // discontinuities so far
+	target int    // the greatest target duration so far, in seconds
+	key128 *key   // of the newest segment
 }
 
-// newStream subscribes to a stream, for good.
-func (s *server) newStream(key hub.Key) *stream {
-	st := &stream{server: s, key: key, log: s.env.Log.With("stream", key.String())}
-	st.ctx, st.quit = context.WithCancelCause(s.ctx)
-	var hs *hub.Stream
-	hs, st.release = s.env.Hub.Hold(key)
-	st.streamID = hs.ID
-	st.sub = s.env.Hub.Subscribe(key, hub.Options{Passive: true, Gather: gather})
-	st.name(s.conf(key.Vhost))
-	st.index = store.NewIndex(st.recover())
-	s.playlists[path{key.Vhost, st.playlistName}] = st
+// segment is a segment as it is listed.
+type segment struct {
+	*store.Segment
+	name, uri string
+	breaks    uint64  // discontinuities up to it
+	init      *beside // nil for a transport stream
+	key       *key    // nil for no encryption
+	body      [][]byte
+	size      int
+}
+
+// beside is a file that segments need: an initialization segment or a key.
+type beside struct {
+	name, uri string
+	body      []byte
+	disk      *shelf.Disk // where it is written; nil for nowhere
+}
+
+// newStream has a stream cut, for good. server.mu is held.
+func (s *server) newStream(key hub.Key, id string) *stream {
+	conf := s.conf(key.Vhost)
+	st := &stream{server: s, key: key, log: s.env.Log.With("stream", key.String()), streamID: id, live: time.Now(),
+		playlistName: pathpkg.Clean(store.Expand(conf.M3U8File, key, time.Time{}))}
+	st.disk = shelf.Disk{Dir: conf.Path, Log: st.log, Notices: s.env.Notices, Subject: "hls files of " + key.String()}
+	st.index = store.NewIndex[*segment](st.recover(conf))
+	s.found.Put(key.Vhost, st.playlistName, thing{stream: st})
+	st.detach = s.env.Store.Attach(key, &store.View{Rules: st.rules, Forms: st.form, Next: st.index.Next, Done: st.done})
 	return st
-}
-
-// name decides where the playlist is.
-func (st *stream) name(conf *blocks.HLSConfig) {
-	st.dir = conf.Path
-	st.playlistName = pathpkg.Clean(store.Expand(conf.M3U8File, st.key, time.Time{}))
 }
 
 // republished forgets who the publisher was.
@@ -93,116 +97,48 @@ func (st *stream) session() *session.Session {
 	return st.publisher
 }
 
-// run cuts one publication after the other, until there has been none for long.
-func (st *stream) run() {
-	s := st.server
-	defer st.release()
-	defer st.sub.Close()
-	defer st.quit(nil)
-	seg := &store.Segmenter{Sub: st.sub, Rules: st.rules, First: st.index.Next, Done: st.done}
-	for {
-		ctx, cancel := context.WithCancelCause(st.ctx)
-		timer := st.watch(cancel)
-		err := seg.Run(ctx)
-		timer.stop()
-		cancel(nil)
-		switch {
-		case err == nil:
-			continue
-		case errors.Is(err, errDispose):
-			if s.dispose(st) {
-				return
-			}
-		case errors.Is(err, errMoved):
-			s.forget(st)
-			st.log.Info("hls ends, it is configured otherwise now")
-			s.revive(st.key)
-			return
-		default:
-			return // the server stops; the files stay, so that the next start goes on
+// forget takes the stream from the shelf.
+func (st *stream) forget() {
+	st.detach()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.gone = true
+	found, vhost := &st.server.found, st.key.Vhost
+	found.Remove(vhost, st.playlistName)
+	for _, g := range st.index.All() {
+		found.Remove(vhost, g.name)
+	}
+	for _, b := range st.beside {
+		found.Remove(vhost, b.name)
+	}
+}
+
+// clean removes the files of a stream that was forgotten, if hls_dispose says so.
+func (st *stream) clean() {
+	if conf := st.server.conf(st.key.Vhost); conf.Dispose > 0 {
+		st.mu.Lock()
+		beside := st.beside
+		st.mu.Unlock()
+		st.remove(conf.Files, st.index.All(), beside)
+		if conf.Files {
+			st.disk.Remove(st.playlistName)
 		}
-	}
-}
-
-// watch ends a wait for the next publication when it has been too long.
-func (st *stream) watch(cancel context.CancelCauseFunc) *idleTimer {
-	patience := st.server.conf(st.key.Vhost).Dispose
-	if patience <= 0 {
-		patience = idleForget
-	}
-	t := &idleTimer{}
-	since := time.Now()
-	var tick func()
-	tick = func() {
-		if st.sub.Stream().Live() {
-			since = time.Now()
-		}
-		if time.Since(since) >= patience {
-			cancel(errDispose)
-			return
-		}
-		t.start(min(patience, time.Second), tick)
-	}
-	t.start(min(patience, time.Second), tick)
-	return t
-}
-
-// idleTimer is a timer that restarts itself until it is stopped.
-type idleTimer struct {
-	mu      sync.Mutex
-	t       *time.Timer // guarded by mu
-	stopped bool        // guarded by mu
-}
-
-func (i *idleTimer) start(d time.Duration, f func()) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if !i.stopped {
-		i.t = time.AfterFunc(d, f)
-	}
-}
-
-func (i *idleTimer) stop() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.stopped = true
-	i.t.Stop()
-}
-
-// dispose forgets a stream, and its files where hls_dispose says so. It returns
-// false if the stream has been published again meanwhile.
-func (s *server) dispose(st *stream) bool {
-	s.mu.Lock()
-	if st.sub.Stream().Live() {
-		s.mu.Unlock()
-		return false
-	}
-	all := s.drop(st)
-	s.mu.Unlock()
-	if conf := s.conf(st.key.Vhost); conf.Dispose > 0 && conf.Files {
-		st.remove(all)
-		st.removeFile(st.playlistName)
 	}
 	st.log.Info("hls disposed")
-	return true
 }
 
-// forget takes a stream off the lists. Its files stay.
-func (s *server) forget(st *stream) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.drop(st)
-}
-
-// drop is forget. s.mu is held. It returns the stream's segments.
-func (s *server) drop(st *stream) []*store.Segment {
-	delete(s.streams, st.key)
-	delete(s.playlists, path{st.key.Vhost, st.playlistName})
-	all := st.index.All()
-	for _, g := range all {
-		delete(s.segments, path{st.key.Vhost, g.Name})
+// remove removes files that were written.
+func (st *stream) remove(segments bool, gone []*segment, beside []*beside) {
+	for _, g := range gone {
+		if segments {
+			st.disk.Remove(g.name)
+		}
 	}
-	return all
+	for _, b := range beside {
+		if b.disk != nil {
+			b.disk.Remove(b.name)
+		}
+	}
 }
 
 func (st *stream) rules() store.Rules {
@@ -210,37 +146,153 @@ func (st *stream) rules() store.Rules {
 	return store.Rules{Fragment: c.Fragment, TDRatio: c.TDRatio, AOFRatio: c.AOFRatio, WaitKey: c.WaitKeyframe, Floor: c.TSFloor}
 }
 
+// form chooses what segments are made of: what hls_use_fmp4 says, and fragmented
+// MP4 where a transport stream cannot carry what MP4 can. It stays with
+// fragmented MP4 once it has begun, since a playlist cannot go back.
+func (st *stream) form(r *store.Run) store.Forms {
+	only := func(t bool) bool { return t && r.Init != nil }
+	st.fmp4 = st.fmp4 || only(st.server.conf(st.key.Vhost).UseFMP4) ||
+		only(r.Video != nil && !mpegts.Supported(r.Video)) || only(r.Audio != nil && !mpegts.Supported(r.Audio))
+	if st.fmp4 {
+		return store.MP4
+	}
+	return store.TS
+}
+
 // done names a finished segment, lists it, writes it, and tells.
 func (st *stream) done(g *store.Segment) {
 	s := st.server
 	conf := s.conf(st.key.Vhost)
-	g.Name = st.segmentName(conf, g)
-	g.URI = uri(conf.EntryPrefix, st.playlistName, g.Name)
-	gone := st.index.Add(g, conf.Window)
-	s.mu.Lock()
-	s.segments[path{st.key.Vhost, g.Name}] = g
+	sg, fresh, err := st.dress(conf, g)
+	if err != nil {
+		st.log.Error("hls segment is not made", "err", err)
+		return
+	}
+	text, gone, idle := st.add(conf, sg, fresh)
+	if text == nil {
+		return
+	}
+	st.save(conf, sg, fresh, text)
+	if conf.Cleanup {
+		st.remove(conf.Files, gone, idle)
+	}
+	p := st.session()
+	if p == nil {
+		return
+	}
+	_, ask, _ := p.Doing()
+	if ask.Key != st.key {
+		return // it does something else by now
+	}
+	s.env.Desk.Tell(session.Event{What: session.Segmented, Session: p, Ask: ask, StreamID: st.streamID, Segment: &session.Segment{
+		Duration: g.Duration, File: join(conf.Path, sg.name), URL: sg.name, Playlist: join(conf.Path, st.playlistName), PlaylistURL: st.playlistName, Seq: g.Seq}})
+}
+
+// dress gives a segment its name, its bytes, and what it needs beside it; fresh is
+// what of that is new.
+func (st *stream) dress(conf *blocks.HLSConfig, g *store.Segment) (sg *segment, fresh []*beside, err error) {
+	if g.Discontinuity {
+		st.breaks++
+	}
+	sg = &segment{Segment: g, breaks: st.breaks, name: st.segmentName(conf, g)}
+	sg.uri = uri(conf.EntryPrefix, st.playlistName, sg.name)
+	sg.body = g.Bytes(func(c *store.Chunk) []byte { return c.TS })
+	if len(sg.body) == 0 {
+		sg.body = g.Bytes(func(c *store.Chunk) []byte { return c.MP4 })
+		var b *beside
+		if sg.init, b = st.initOf(conf, g); b != nil {
+			fresh = append(fresh, b)
+		}
+	}
+	if conf.Keys {
+		k, b, err := st.keyFor(conf, g)
+		if err != nil {
+			return nil, nil, err
+		}
+		if b {
+			fresh = append(fresh, k.beside)
+		}
+		sg.key, sg.body = k, [][]byte{k.encrypt(sg.body)}
+	}
+	for _, b := range sg.body {
+		sg.size += len(b)
+	}
+	return sg, fresh, nil
+}
+
+// add lists a segment and puts it on the shelf. It returns the playlist, nil if
+// the stream was forgotten, and what nobody needs any more.
+func (st *stream) add(conf *blocks.HLSConfig, sg *segment, fresh []*beside) (text []byte, gone []*segment, idle []*beside) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.gone {
+		return nil, nil, nil
+	}
+	gone = st.index.Add(sg, store.Window{Duration: conf.Window})
+	st.beside = append(st.beside, fresh...)
+	idle = st.unneeded()
+	st.list = st.render()
+	found, vhost := &st.server.found, st.key.Vhost
+	for _, b := range fresh {
+		if b.uri != "" {
+			found.Put(vhost, b.name, thing{file: shelf.Text(mime(b.name), shelf.CacheManifest, b.body)})
+		}
+	}
+	found.Put(vhost, sg.name, thing{file: sg.file(conf)})
 	for _, old := range gone {
-		delete(s.segments, path{st.key.Vhost, old.Name})
-	}
-	s.mu.Unlock()
-	if conf.Files {
-		err := st.write(g.Name, g.TS)
-		if err == nil {
-			err = st.write(st.playlistName, st.playlist(""))
-		}
-		st.complain(err)
-		if conf.Cleanup {
-			st.remove(gone)
+		if old.name != sg.name { // a template without [seq]
+			found.Remove(vhost, old.name)
 		}
 	}
-	if p := st.session(); p != nil {
-		_, ask, _ := p.Doing()
-		if ask.Key != st.key {
-			return // it does something else by now
-		}
-		s.env.Desk.Tell(session.Event{What: session.Segmented, Session: p, Ask: ask, StreamID: st.streamID, Segment: &session.Segment{
-			Duration: g.Duration, File: join(conf.Path, g.Name), URL: g.Name, Playlist: join(conf.Path, st.playlistName), PlaylistURL: st.playlistName, Seq: g.Seq}})
+	for _, old := range idle {
+		found.Remove(vhost, old.name)
 	}
+	return st.list.text, gone, idle
+}
+
+// unneeded takes out what no segment needs any more. mu is held.
+func (st *stream) unneeded() (idle []*beside) {
+	needed := map[*beside]bool{}
+	for _, g := range st.index.All() {
+		needed[g.init] = true
+		if g.key != nil {
+			needed[g.key.beside] = true
+		}
+	}
+	var kept []*beside
+	for _, b := range st.beside {
+		if needed[b] {
+			kept = append(kept, b)
+		} else {
+			idle = append(idle, b)
+		}
+	}
+	st.beside = kept
+	return idle
+}
+
+// file is the segment for those who ask for it: it may be kept as long as it may
+// be listed, and as long again.
+func (sg *segment) file(conf *blocks.HLSConfig) *shelf.File {
+	cache := shelf.CacheFor(2 * conf.Window)
+	if conf.Cacheable {
+		cache = "public, " + cache
+	}
+	tag := strconv.FormatInt(sg.Began.UnixNano(), 36) + "-" + strconv.FormatInt(sg.Seq, 36) + "-" + strconv.Itoa(sg.size)
+	return shelf.New(mime(sg.name), cache, tag, sg.body...)
+}
+
+// mime returns the type of a file by its name, as SRS does.
+func mime(name string) string {
+	switch strings.ToLower(pathpkg.Ext(name)) {
+	case ".ts":
+		return "video/MP2T"
+	case ".m4s":
+		return "video/iso.segment"
+	case ".mp4":
+		return "video/mp4"
+	}
+	return "application/octet-stream"
 }
 
 // join is a path as SRS writes it: hls_path as it was configured.
@@ -249,6 +301,9 @@ func join(dir, name string) string { return strings.TrimSuffix(dir, "/") + "/" +
 // segmentName fills the template of a segment's file.
 func (st *stream) segmentName(conf *blocks.HLSConfig, g *store.Segment) string {
 	name := conf.TSFile
+	if g.Chunks[0].TS == nil {
+		name = conf.FMP4File
+	}
 	if conf.TSFloor {
 		name = strings.ReplaceAll(name, "[timestamp]", strconv.FormatInt(g.Floor, 10))
 	}
@@ -256,8 +311,13 @@ func (st *stream) segmentName(conf *blocks.HLSConfig, g *store.Segment) string {
 	if blocks.Root.In(st.server.env.Conf.Load()).UTCTime {
 		at = at.UTC()
 	}
+	return numbered(name, st.key, g, at)
+}
+
+// numbered fills a template that knows of the segment it is for.
+func numbered(name string, key hub.Key, g *store.Segment, at time.Time) string {
 	name = strings.NewReplacer("[seq]", strconv.FormatInt(g.Seq, 10), "[duration]", strconv.FormatInt(g.Duration.Milliseconds(), 10)).Replace(name)
-	return pathpkg.Clean(store.Expand(name, st.key, at))
+	return pathpkg.Clean(store.Expand(name, key, at))
 }
 
 // uri is what the playlist calls a segment: its path from the playlist's folder,
@@ -272,67 +332,18 @@ func uri(prefix, playlist, name string) string {
 	rel = filepath.ToSlash(rel)
 	switch {
 	case prefix == "":
-		return rel
+		return escape(rel)
 	case strings.HasSuffix(prefix, "/"):
-		return prefix + rel
+		return prefix + escape(rel)
 	}
-	return prefix + "/" + pathpkg.Join(dir, rel)
+	return prefix + "/" + escape(pathpkg.Join(dir, rel))
 }
 
-// write puts a whole file in place below hls_path.
-func (st *stream) write(name string, b []byte) error {
-	root, err := os.OpenRoot(st.dir)
-	if errors.Is(err, os.ErrNotExist) {
-		if err = os.MkdirAll(st.dir, 0o755); err == nil {
-			root, err = os.OpenRoot(st.dir)
-		}
+// escape writes a path so that it is one in a URI, whatever a stream is called.
+func escape(path string) string {
+	s := (&url.URL{Path: path}).EscapedPath()
+	if first, _, _ := strings.Cut(s, "/"); strings.Contains(first, ":") {
+		s = "./" + s // it would pass for a scheme
 	}
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	if dir := pathpkg.Dir(name); dir != "." {
-		if err := root.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-	}
-	tmp := name + ".tmp"
-	if err := root.WriteFile(tmp, b, 0o644); err != nil {
-		root.Remove(tmp) // half a file is of no use
-		return err
-	}
-	return root.Rename(tmp, name)
-}
-
-func (st *stream) remove(gone []*store.Segment) {
-	for _, g := range gone {
-		st.removeFile(g.Name)
-	}
-}
-
-func (st *stream) removeFile(name string) {
-	root, err := os.OpenRoot(st.dir)
-	if err != nil {
-		return
-	}
-	defer root.Close()
-	if err := root.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-		st.log.Warn("hls file cannot be removed", "file", name, "err", err)
-	}
-}
-
-// complain says, once, that files cannot be written, and when they can again.
-// Viewers are served from memory all the while.
-func (st *stream) complain(err error) {
-	text := ""
-	if err != nil {
-		text = fmt.Sprintf("hls files of %s cannot be written: %v", st.key, err)
-	}
-	if st.server.env.Notices.Set("hls "+st.key.String(), text) {
-		if err != nil {
-			st.log.Error("hls files cannot be written, live goes on from memory", "err", err)
-		} else {
-			st.log.Info("hls files are written again")
-		}
-	}
+	return s
 }

@@ -113,7 +113,7 @@ func Open(t testing.TB, o Options) *House {
 		Log: slog.New(slog.DiscardHandler), Conf: conf, Desk: desk, Hub: hb, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{},
 		Identity: service.Identity{Server: "weir/test", Version: "0", Level: "7.0.18", ID: "vid-0000000", Service: "service0", PID: os.Getpid(), Started: time.Now()},
 	}
-	h.Env.Loops = sender.NewLoops(h.Env.Log)
+	h.Env.Loops, h.Env.Store = sender.NewLoops(h.Env.Log), service.NewStore(h.Env.Log, h.Env.Hub)
 	if h.svc, err = o.Protocol.New(h.Env); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,256 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"weir/internal/hub"
+	"weir/internal/media"
+)
+
+const (
+	// gather is how often a recorder looks at its stream: a segment is seconds
+	// long, and waking for each frame costs more than cutting it.
+	gather = 200 * time.Millisecond
+	// segmentBytes bounds a segment whose end does not come.
+	segmentBytes = 64 << 20
+)
+
+// A recorder cuts one stream for its views.
+type recorder struct {
+	// Immutable.
+	store   *Store
+	key     hub.Key
+	sub     *hub.Subscription
+	release func() // of the hold that keeps the time line
+	cancel  context.CancelFunc
+
+	mu    sync.Mutex
+	views []*View // guarded by mu; replaced, never changed
+
+	// Owned by loop.
+	writer
+	run    *Run
+	runs   int64
+	chunk  *Chunk
+	frames []*media.Frame // of chunk
+	size   int            // bytes in frames
+	last   time.Duration  // newest DTS of chunk
+	broken bool           // the next chunk does not go on from the one before
+	layout *media.Layout  // of the newest frame
+}
+
+func (r *recorder) all() []*View {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.views
+}
+
+// loop records one publication after the other. A fault costs the chunk that it
+// is in: the stream goes on with the next frames.
+func (r *recorder) loop(ctx context.Context) {
+	defer r.release()
+	defer r.sub.Close()
+	for {
+		err := r.store.guard(r.key, func() error { return r.read(ctx) })
+		var end *hub.EndError
+		switch {
+		case errors.As(err, &end):
+		case ctx.Err() != nil, errors.Is(err, hub.ErrClosed):
+			return
+		default: // a fault
+			for _, v := range r.all() {
+				v.seg = nil
+			}
+			r.drop()
+		}
+	}
+}
+
+// read records until the publication ends, and returns how it ended; or until ctx
+// is done or the stream is gone.
+func (r *recorder) read(ctx context.Context) error {
+	r.broken = true
+	frames := make([]*media.Frame, 64)
+	for {
+		n, err := r.sub.Read(ctx, frames)
+		if r.sub.Resumed() {
+			r.broken = true
+		}
+		for _, f := range frames[:n] {
+			r.frame(f)
+		}
+		clear(frames[:n])
+		if err != nil {
+			r.finish()
+			return err
+		}
+	}
+}
+
+// frame takes the next frame of the stream.
+func (r *recorder) frame(f *media.Frame) {
+	if f.Track.Kind == media.Data {
+		return
+	}
+	views := r.all()
+	if f.Layout != r.layout {
+		r.change(f, views)
+	}
+	if r.chunk != nil {
+		r.cut(f, views)
+	}
+	if r.chunk == nil {
+		r.open(f)
+	}
+	for _, v := range views {
+		if v.seg == nil && len(r.frames) == 0 {
+			v.open(r.chunk, f)
+		}
+		if v.seg != nil {
+			v.cut.add(f)
+			v.size += len(f.Payload)
+		}
+	}
+	r.frames = append(r.frames, f)
+	r.size += len(f.Payload)
+	r.last = max(r.last, f.DTS)
+}
+
+// cut ends the segments, and so the chunk, that end before f.
+func (r *recorder) cut(f *media.Frame, views []*View) {
+	ends := r.broken || r.size > segmentBytes
+	for _, v := range views {
+		if v.ends = v.seg != nil && (r.broken || v.cut.before(f) || v.size > segmentBytes); v.ends {
+			ends = true
+		}
+	}
+	if !ends {
+		return
+	}
+	r.close(f.DTS, f, views)
+	for _, v := range views {
+		if v.ends {
+			v.close(f.DTS)
+		}
+	}
+}
+
+// change goes over to another layout. Where a track is new it joins, unless
+// chunks were already made without it that tell their layout; where one has
+// changed, a new run begins.
+func (r *recorder) change(f *media.Frame, views []*View) {
+	old := r.layout
+	r.layout = f.Layout
+	if r.run == nil || old == nil {
+		return
+	}
+	var added, changed bool
+	for _, k := range []media.Kind{media.Video, media.Audio} {
+		a, b := old.Main(k), f.Layout.Main(k)
+		added = added || a == nil && b != nil
+		changed = changed || a != nil && a != b
+	}
+	if !added && !changed {
+		return
+	}
+	tells := false
+	for _, v := range views {
+		tells = tells || v.seg != nil && v.forms&MP4 != 0
+	}
+	switch {
+	case changed, r.run.chunks > 0 && tells:
+		r.broken = true
+	default:
+		n := *r.run
+		n.setLayout(f.Layout)
+		r.run = &n
+		if r.chunk != nil {
+			r.chunk.Run = r.run
+		}
+		for _, v := range views {
+			if v.seg != nil && len(v.seg.Chunks) == 0 {
+				v.seg.Run = r.run
+			}
+		}
+		r.setLayout(f.Layout)
+	}
+}
+
+// open begins a chunk with f, and a run where the line is broken.
+func (r *recorder) open(f *media.Frame) {
+	if r.broken || r.run == nil {
+		r.runs++
+		r.run = &Run{ID: r.runs, Start: f.DTS, Began: f.Arrived}
+		r.run.setLayout(f.Layout)
+		r.restart(f.Layout)
+	}
+	r.chunk = &Chunk{Run: r.run, Start: f.DTS, Broken: r.broken, Began: f.Arrived}
+	r.broken = false
+	r.last = f.DTS
+	r.size = 0
+}
+
+// close ends the chunk where the next begins, with f if that is known.
+func (r *recorder) close(next time.Duration, f *media.Frame, views []*View) {
+	c := r.chunk
+	c.Duration = next - c.Start
+	forms := Forms(0)
+	for _, v := range views {
+		if v.seg != nil {
+			forms |= v.forms
+		}
+	}
+	r.write(c, forms, r.frames, f)
+	r.run.chunks++
+	for _, v := range views {
+		if v.seg != nil {
+			v.seg.Chunks = append(v.seg.Chunks, c)
+		}
+	}
+	r.drop()
+}
+
+func (r *recorder) drop() {
+	clear(r.frames)
+	r.frames, r.chunk = r.frames[:0], nil
+}
+
+// finish ends the last segments of a publication; those that have next to
+// nothing in them are dropped.
+func (r *recorder) finish() {
+	views := r.all()
+	if r.chunk != nil {
+		r.close(r.last, nil, views)
+	}
+	for _, v := range views {
+		switch {
+		case v.seg == nil:
+		case v.cut.last-v.cut.start < minKept:
+			v.seg = nil
+		default:
+			v.close(v.cut.last)
+		}
+	}
+	r.run, r.layout = nil, nil
+}
+
+// open begins a segment with the chunk that f begins.
+func (v *View) open(c *Chunk, f *media.Frame) {
+	v.cut.rules = v.Rules()
+	v.cut.begin(f)
+	v.size = 0
+	v.forms = v.Forms(c.Run)
+	v.seg = &Segment{Seq: v.Next(), Run: c.Run, Discontinuity: c.Broken, Began: f.Arrived, Start: f.DTS, Floor: v.cut.floor}
+}
+
+// close ends the segment where the next begins.
+func (v *View) close(next time.Duration) {
+	s := v.seg
+	v.seg = nil
+	s.Duration = v.cut.end(next)
+	s.Key = s.Chunks[0].Key
+	v.Done(s)
+}

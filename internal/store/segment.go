@@ -1,0 +1,131 @@
+package store
+
+import (
+	"time"
+
+	"weir/internal/format/mp4"
+	"weir/internal/media"
+)
+
+// A Run is a line of chunks without a break, of one layout. It is immutable.
+type Run struct {
+	// ID counts the runs that the recorder made, from 1.
+	ID int64
+	// Start is the DTS of its first frame, which arrived at Began.
+	Start time.Duration
+	Began time.Time
+	// Layout is what it consists of. Video and Audio are the tracks that MP4
+	// carries, nil where there is none.
+	Layout       *media.Layout
+	Video, Audio *media.Track
+	// Init is the initialization segment of both tracks, VideoInit and AudioInit
+	// of one; nil if there is nothing to carry.
+	Init, VideoInit, AudioInit []byte
+
+	chunks int // that are finished; owned by the recorder
+}
+
+// At returns when a moment of the run was: its first frame's arrival is the
+// anchor.
+func (r *Run) At(dts time.Duration) time.Time { return r.Began.Add(dts - r.Start) }
+
+func (r *Run) setLayout(l *media.Layout) {
+	r.Layout = l
+	r.Video, r.Audio = carried(l, media.Video), carried(l, media.Audio)
+	r.Init, r.VideoInit, r.AudioInit = initOf(r.Video, r.Audio), initOf(r.Video), initOf(r.Audio)
+}
+
+// carried returns the first track of a kind that MP4 carries.
+func carried(l *media.Layout, k media.Kind) *media.Track {
+	for _, t := range l.Tracks {
+		if t.Kind == k && mp4.Supported(t) {
+			return t
+		}
+	}
+	return nil
+}
+
+func initOf(tracks ...*media.Track) []byte {
+	l := &media.Layout{}
+	for _, t := range tracks {
+		if t != nil {
+			l = l.With(t)
+		}
+	}
+	b, err := mp4.AppendInit(nil, l)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+// A Chunk is what lies between two cuts. It is immutable once it is in a segment
+// that was told of.
+type Chunk struct {
+	Run             *Run
+	Start, Duration time.Duration
+	// Began is when its first frame arrived.
+	Began time.Time
+	// Broken says that it does not go on where the chunk before ended: it begins a
+	// run.
+	Broken bool
+	// Key says that decoding can start here.
+	Key bool
+	// Pictures is how many frames of the picture it has.
+	Pictures int
+
+	// The forms that were asked for. MP4 is Video's bytes and then Audio's.
+	TS, MP4, FLV []byte
+	Video, Audio Piece
+}
+
+// A Piece is one track's part of a chunk as CMAF. Times are in ticks of the
+// track's [mp4.Timescale].
+type Piece struct {
+	Bytes          []byte
+	Time, Duration int64
+}
+
+// A Segment is a piece of a stream as one view wants it: a row of chunks. It is
+// immutable when Done is told of it.
+type Segment struct {
+	Seq      int64
+	Duration time.Duration
+	// Start is the DTS of its first frame, which arrived at Began. Floor, with
+	// Rules.Floor, is the number of Fragments since 1970 that it is counted as.
+	Start time.Duration
+	Began time.Time
+	Floor int64
+	// Discontinuity marks a segment that does not go on where the one before
+	// ended: another publication, or other codec parameters.
+	Discontinuity bool
+	// Key says that decoding can start at its beginning.
+	Key bool
+	// Run is the line that it belongs to.
+	Run    *Run
+	Chunks []*Chunk
+}
+
+// Number implements [Listed].
+func (s *Segment) Number() int64 { return s.Seq }
+
+// Lasts implements [Listed].
+func (s *Segment) Lasts() time.Duration { return s.Duration }
+
+// Bytes gathers one part of each chunk: a segment's body without a copy.
+func (s *Segment) Bytes(of func(*Chunk) []byte) (body [][]byte) {
+	for _, c := range s.Chunks {
+		if b := of(c); len(b) > 0 {
+			body = append(body, b)
+		}
+	}
+	return body
+}
+
+// Pictures returns how many frames of the picture the segment has.
+func (s *Segment) Pictures() (n int) {
+	for _, c := range s.Chunks {
+		n += c.Pictures
+	}
+	return n
+}

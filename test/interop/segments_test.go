@@ -1,0 +1,191 @@
+package interop
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// hlsPage plays HLS from another origin with hls.js.
+const hlsPage = `<!doctype html><video muted autoplay playsinline></video><output></output>
+<script src="/player.js"></script><script>
+const hls = new Hls({lowLatencyMode: false, liveSyncDurationCount: 2})
+const say = document.querySelector('output')
+hls.on(Hls.Events.ERROR, (_, e) => { say.textContent += e.type + ' ' + e.details + (e.fatal ? ' (fatal) ' : ' ') })
+hls.on(Hls.Events.MANIFEST_PARSED, () => document.querySelector('video').play())
+hls.loadSource(new URLSearchParams(location.search).get('url'))
+hls.attachMedia(document.querySelector('video'))
+</script>`
+
+// site is another origin than the server's, with a page that plays by a script of
+// npm.
+func site(t *testing.T, page, script string) string {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, page)
+	})
+	mux.HandleFunc("GET /player.js", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFile(w, r, "../clients/node_modules/"+script)
+	})
+	s := httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// plays opens an address in the page.
+func plays(t *testing.T, page, script, url string) context.Context {
+	t.Helper()
+	ctx := browser(t)
+	if _, err := chromedp.Run(ctx, chromedp.Navigate(site(t, page, script)+"/?url="+url)); err != nil {
+		t.Fatal(err)
+	}
+	return ctx
+}
+
+const hlsJS = "hls.js/dist/hls.min.js"
+
+// hls.js plays HLS in each of its forms, goes on without complaint, and goes over
+// to another publisher with another picture.
+func TestHLSJS(t *testing.T) {
+	for name, env := range map[string][]string{
+		"ts":              nil,
+		"fmp4":            {"SRS_VHOST_HLS_HLS_USE_FMP4=on"},
+		"keys":            {"SRS_VHOST_HLS_HLS_KEYS=on", "SRS_VHOST_HLS_HLS_FRAGMENTS_PER_KEY=3"},
+		"keys of fmp4":    {"SRS_VHOST_HLS_HLS_KEYS=on", "SRS_VHOST_HLS_HLS_USE_FMP4=on"},
+		"no viewer named": {"SRS_VHOST_HLS_HLS_CACHEABLE=on"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hall(t)
+			h := open(t, "", env...)
+			pub := h.publish(t, bFrames, "s")
+			h.awaitHLS(t, "s")
+			ctx := plays(t, hlsPage, hlsJS, h.page("s", ".m3u8"))
+			watches(t, ctx, 320, 180)
+			time.Sleep(4 * time.Second) // several more segments
+			if l := watches(t, ctx, 320, 180); l.State != "" {
+				t.Errorf("hls.js complained: %s", l.State)
+			}
+			pub.kill()
+			wait(t, "nobody publishes", func() bool { s, _ := h.info(t, "s"); return !s.Publish.Active })
+			h.publish(t, small, "s")
+			wait(t, "the new picture", func() bool { return lookAt(t, ctx).Width == 256 })
+			if l := watches(t, ctx, 256, 144); strings.Contains(l.State, "fatal") {
+				t.Errorf("hls.js complained: %s", l.State)
+			}
+		})
+	}
+}
+
+// hls.js plays what Chromium decodes, whatever form that takes, and sound or
+// picture alone.
+func TestHLSJSCodecs(t *testing.T) {
+	for name, src := range map[string]*source{"av1": av1, "mp3": mp3Sound, "mute": mute, "sound": soundOnly} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hall(t)
+			h := open(t, "")
+			if src == av1 {
+				background(t, "node", "../clients/av.mjs", "publish", src.path(t), h.stream("s"))
+				h.awaitLive(t, "s")
+			} else {
+				h.publish(t, src, "s")
+			}
+			h.awaitHLS(t, "s")
+			ctx := plays(t, hlsPage, hlsJS, h.page("s", ".m3u8"))
+			if src == soundOnly {
+				listens(t, ctx)
+			} else {
+				watches(t, ctx, 320, 180)
+			}
+			if l := lookAt(t, ctx); l.State != "" {
+				t.Errorf("hls.js complained: %s", l.State)
+			}
+		})
+	}
+}
+
+// listens checks that a stream without picture goes on.
+func listens(t *testing.T, ctx context.Context) {
+	t.Helper()
+	var first looks
+	wait(t, "the page plays", func() bool {
+		time.Sleep(100 * time.Millisecond)
+		first = lookAt(t, ctx)
+		return first.Time > 0.5
+	})
+	time.Sleep(3 * time.Second)
+	last := lookAt(t, ctx)
+	if d := last.Time - first.Time; d < 2 || d > 7 || last.Paused || last.Error != "" {
+		t.Errorf("it went on by %.1f s in 3 s: %+v", d, last)
+	}
+}
+
+// ffmpeg reads HLS as fragmented MP4 and encrypted, and has every packet that was
+// published.
+func TestFFmpegHLS(t *testing.T) {
+	for name, env := range map[string][]string{
+		"fmp4":         {"SRS_VHOST_HLS_HLS_USE_FMP4=on"},
+		"keys":         {"SRS_VHOST_HLS_HLS_KEYS=on", "SRS_VHOST_HLS_HLS_FRAGMENTS_PER_KEY=2"},
+		"keys of fmp4": {"SRS_VHOST_HLS_HLS_KEYS=on", "SRS_VHOST_HLS_HLS_USE_FMP4=on"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := open(t, "", env...)
+			for id, src := range map[string]*source{"both": bFrames, "sound": soundOnly, "mute": mute} {
+				h.publish(t, src, id)
+				h.awaitHLS(t, id)
+				bits := ""
+				if name == "keys" && src.audio { // a transport stream
+					bits = "-bsf:a aac_adtstoasc"
+				}
+				src.check(t, "hls", demux(t, h.page(id, ".m3u8"), 4, bits), 4, name != "keys")
+			}
+		})
+	}
+}
+
+// What FFmpeg 8 publishes over Enhanced RTMP is in HLS under its own name.
+func TestHLSCodecs(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, video, audio, env string
+		src                     *source
+	}{
+		{"hevc in ts", "hevc", "aac", "", hevc},
+		{"hevc in fmp4", "hevc", "aac", "SRS_VHOST_HLS_HLS_USE_FMP4=on", hevc},
+		{"av1 and opus", "av1", "opus", "", av1},
+		{"ac-3 in ts", "h264", "ac3", "", ac3},
+		{"ac-3 in fmp4", "h264", "ac3", "SRS_VHOST_HLS_HLS_USE_FMP4=on", ac3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var env []string
+			if c.env != "" {
+				env = append(env, c.env)
+			}
+			h := open(t, "", env...)
+			background(t, "node", "../clients/av.mjs", "publish", c.src.path(t), h.stream("s"))
+			h.awaitLive(t, "s")
+			h.awaitHLS(t, "s")
+			r := runIn(t, exec.Command("ffprobe", "-v", "error", "-show_entries", "stream=codec_name,width", "-of", "csv=p=0", h.page("s", ".m3u8")))
+			if r.err != nil || !strings.Contains(r.out, c.video+",320") || !strings.Contains(r.out, c.audio) {
+				t.Errorf("ffprobe: %v", r)
+			}
+			got := demux(t, h.page("s", ".m3u8"), 3, "")
+			c.src.list(t)
+			sameRun(t, "pictures", got.pictures, c.src.pictures, 3*rate-4)
+			steady(t, "video", got.video, 0.045)
+			steady(t, "audio", got.audio, 0.035)
+		})
+	}
+}
