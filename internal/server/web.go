@@ -37,7 +37,7 @@ type web struct {
 	conf          func(*config.Snapshot) webConf
 
 	plain, secure *link.Entrance
-	pair          atomic.Pointer[tls.Certificate]
+	pair          atomic.Pointer[link.Certificate]
 }
 
 // webConf is what the configuration says of a web.
@@ -85,22 +85,35 @@ func (w *web) Prepare(_ context.Context, _, next *config.Snapshot) (service.Turn
 }
 
 // load returns the certificate that a configuration names, nil if it needs none.
-func (w *web) load(s *config.Snapshot) (*tls.Certificate, error) {
+func (w *web) load(s *config.Snapshot) (*link.Certificate, error) {
 	c := w.conf(s)
 	if !c.on || !c.tls {
 		return nil, nil
 	}
-	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	pair, err := link.NewCertificate(c.cert, c.key, func(err error) { w.renewed(c.cert, err) })
 	if err != nil {
 		return nil, &ExitError{codeCertificate, fmt.Errorf("certificate %s with key %s: %w; name a pair that fits in https of the configuration, make one with \"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout %s -out %s\", or turn https off",
 			c.cert, c.key, err, c.key, c.cert)}
 	}
-	return &pair, nil
+	return pair, nil
 }
 
-func (w *web) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// renewed tells that the files of the certificate have changed while it serves.
+func (w *web) renewed(file string, err error) {
+	if err == nil {
+		w.env.Notices.Set(w.part+" certificate", "")
+		w.env.Log.Info("certificate has changed and serves from now on", "part", w.part, "cert", file)
+		return
+	}
+	text := fmt.Sprintf("certificate %s has changed and cannot be used, the one before still serves: %v", file, err)
+	if w.env.Notices.Set(w.part+" certificate", text) {
+		w.env.Log.Warn(text, "part", w.part)
+	}
+}
+
+func (w *web) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if pair := w.pair.Load(); pair != nil {
-		return pair, nil
+		return pair.Get(hello)
 	}
 	return nil, errors.New("https is off")
 }
@@ -115,7 +128,7 @@ func (w *web) Run(ctx context.Context) error {
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          log.New(quiet{w.env.Log}, "", 0),
 	}
-	secure := tls.NewListener(w.secure, &tls.Config{GetCertificate: w.certificate, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
+	secure := tls.NewListener(w.secure, &tls.Config{GetCertificate: w.certificate, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12})
 	var wg sync.WaitGroup
 	for _, l := range []net.Listener{w.plain, secure} {
 		wg.Go(func() {
