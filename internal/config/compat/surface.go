@@ -111,7 +111,7 @@ var streams = Section{
 		{Name: "DASH"},
 		{Name: "HDS"},
 		{Name: "DVR"},
-		{Name: "static files, FLV and MP4 seek"},
+		{Name: "static files, FLV and MP4 seek", Test: "TestFLVStart"},
 		{Name: "CORS", Test: "static.txtar"},
 		{Name: "HTTPS", Test: "image.txtar"},
 		{Name: "SRT"},

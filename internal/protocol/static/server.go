@@ -9,14 +9,12 @@ package static
 import (
 	"context"
 	"embed"
-	"io"
 	"io/fs"
 	"mime"
 	"net/http"
 	"os"
 	"path"
 	"strings"
-	"time"
 
 	"weir/internal/config"
 	"weir/internal/config/blocks"
@@ -128,6 +126,10 @@ func fromFolder(dir string) func(string) (fs.File, error) {
 			return nil, err
 		}
 		defer root.Close()
+		// A pipe would keep whoever opens it waiting.
+		if st, err := root.Stat(name); err == nil && !st.Mode().IsRegular() && !st.IsDir() {
+			return nil, fs.ErrNotExist
+		}
 		return root.Open(name)
 	}
 }
@@ -168,16 +170,11 @@ func (s *server) send(w http.ResponseWriter, r *http.Request, open func(string) 
 	if !st.Mode().IsRegular() {
 		return false
 	}
-	seeker, ok := f.(io.ReadSeeker)
+	file, ok := f.(content)
 	if !ok {
 		return false
 	}
-	w.Header().Set("Content-Type", ContentType(name))
-	modified := st.ModTime()
-	if modified.IsZero() {
-		modified = s.env.Started.Truncate(time.Second)
-	}
-	http.ServeContent(w, r, name, modified, seeker)
+	s.serve(w, r, name, st, file)
 	return true
 }
 
