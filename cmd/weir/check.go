@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"weir/internal/config"
+	"weir/internal/host"
 	"weir/internal/server"
 )
 
@@ -70,7 +71,7 @@ func source(o flags) config.Source {
 		defer f.Close()
 		return io.ReadAll(io.LimitReader(f, 16<<20+1))
 	}
-	src := config.Source{ReadFile: read, File: o.file, EnvOnly: o.envOnly, MaxOpenFiles: server.OpenFiles(), Environ: os.Environ(), Container: server.InContainer()}
+	src := config.Source{ReadFile: read, File: o.file, EnvOnly: o.envOnly, MaxOpenFiles: server.OpenFiles(), Interfaces: len(host.Addresses()), Environ: os.Environ(), Container: server.InContainer()}
 	if o.builtIn {
 		src.File, src.Text = "built-in", []byte(builtIn)
 	}

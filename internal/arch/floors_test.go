@@ -17,7 +17,7 @@ const module = "weir/"
 // floors, from the ground up. A package may import only rooms on lower floors,
 // and its own room.
 var floors = [][]string{
-	{"media", "config", "child"},
+	{"media", "config", "child", "host"},
 	{"format"},
 	{"wire"}, // RTMP speaks AMF: wire may use format
 	{"link"},
@@ -44,6 +44,7 @@ var only = map[string][]string{
 	"media":   {},
 	"config":  {},
 	"child":   {},
+	"host":    {},
 	"format":  {"media"},
 	"hub":     {"media"},
 	"session": {"hub", "media"},

@@ -10,6 +10,9 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,7 +21,10 @@ import (
 	"weir/internal/config/blocks"
 	"weir/internal/control/api"
 	"weir/internal/control/auth"
+	"weir/internal/control/heartbeat"
 	"weir/internal/control/hook"
+	"weir/internal/control/metrics"
+	"weir/internal/host"
 	"weir/internal/hub"
 	"weir/internal/sender"
 	"weir/internal/service"
@@ -39,7 +45,7 @@ const Name = "weir/" + Version
 // protocols.
 func Specs(protocols []service.Protocol) []config.Spec {
 	specs := []config.Spec{blocks.Root, blocks.HTTPAPI, blocks.HTTPServer, blocks.VhostRoot, blocks.Publish, blocks.Play,
-		blocks.Refer, blocks.Security, blocks.HTTPHooks}
+		blocks.Refer, blocks.Security, blocks.HTTPHooks, blocks.Heartbeat, blocks.Stats, blocks.Exporter}
 	have := map[config.Spec]bool{}
 	for _, s := range specs {
 		have[s] = true
@@ -134,10 +140,15 @@ func New(o Options) (*Server, error) {
 		Max: func() int { return blocks.Root.In(conf.Load()).MaxConnections },
 	})
 	s.env = service.Env{
-		Log: o.Log, Conf: conf, Desk: desk, Hub: h, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{},
+		Log: o.Log, Conf: conf, Desk: desk, Hub: h, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Metrics: &service.Metrics{},
 		Identity: service.Identity{Server: Name, Version: Version, Level: Level, ID: serverID(blocks.Root.In(o.Conf).ServerID, o.PidFile),
 			Service: hub.NewID("", 8), PID: os.Getpid(), Started: time.Now(), Cwd: cwd},
 	}
+	s.env.Host = host.New(func() host.Stats {
+		c := blocks.Stats.In(conf.Load())
+		return host.Stats{On: c.Enabled, Disks: c.Disk}
+	})
+	s.env.Metrics.Add(s.metrics)
 	s.group = service.NewGroup(o.Log, func(err error) {
 		select {
 		case s.failed <- err:
@@ -223,7 +234,15 @@ func (s *Server) web() {
 	s.env.Media.Handle(service.OrderAPI, check)
 	s.env.API.Handle(service.OrderAPI, check)
 	a := api.New(s.env, s.apiSettings())
-	s.add("api", service.API, a)
+	s.add("host", service.Base, s.env.Host)
+	s.add("heartbeat", service.Base, heartbeat.New(s.env))
+	s.env.API.Handle(service.OrderAPI, func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasPrefix(r.URL.Path, "/console/") {
+			return false
+		}
+		s.env.Media.ServeHTTP(w, r) // the console's pages, which are files
+		return true
+	})
 	s.env.API.Handle(service.OrderFiles, a.Handle)
 	s.env.Media.Handle(service.OrderAPI, func(w http.ResponseWriter, r *http.Request) bool {
 		switch snap := s.env.Conf.Load(); {
@@ -243,6 +262,11 @@ func (s *Server) web() {
 		c := blocks.HTTPAPI.In(snap)
 		return webConf{c.Enabled && !blocks.OnePort(snap), c.Listen, c.HTTPS.Enabled, blocks.APITLSListen(snap), c.HTTPS.Key, c.HTTPS.Cert}
 	}))
+	s.add("exporter", service.Doors, newWeb(s.env, "exporter", "Exporter", "", s.env.API, func(snap *config.Snapshot) webConf {
+		c := blocks.Exporter.In(snap)
+		shared := blocks.HTTPAPI.In(snap).Enabled && slices.Equal(c.Listen, blocks.HTTPAPI.In(snap).Listen)
+		return webConf{on: c.Enabled && !shared, listen: c.Listen}
+	}))
 }
 
 func (s *Server) apiSettings() api.Settings {
@@ -257,17 +281,21 @@ func (s *Server) apiSettings() api.Settings {
 			}
 			return vs
 		},
-		Auth: func() (bool, string, string) {
+		Auth: func() api.Auth {
 			c := blocks.HTTPAPI.In(conf.Load()).Auth
-			return c.Enabled, c.Username, c.Password
+			return api.Auth{On: c.Enabled, User: c.Username, Password: c.Password, Bearer: c.Type == "bearer", Token: c.Token}
 		},
+		Ports: func() (int, string) {
+			_, rtmp := config.SplitListen(first(blocks.Root.In(conf.Load()).Listen))
+			_, api := config.SplitListen(first(blocks.HTTPAPI.In(conf.Load()).Listen))
+			return rtmp, strconv.Itoa(api)
+		},
+		Metrics:     metrics.New(s.env).Handle,
 		CrossDomain: func() bool { return blocks.HTTPServer.In(conf.Load()).CrossDomain },
 		Raw: func() (r api.Raw) {
 			c := blocks.HTTPAPI.In(conf.Load())
 			r.Enabled, r.CrossDomain = c.Enabled, c.CrossDomain
-			if len(c.Listen) > 0 {
-				r.Listen = c.Listen[0]
-			}
+			r.Listen = first(c.Listen)
 			r.RawAPI.Enabled, r.RawAPI.AllowReload = c.RawAPI.Enabled, c.RawAPI.AllowReload
 			return r
 		},
@@ -278,6 +306,13 @@ func (s *Server) apiSettings() api.Settings {
 			return s.PlanText(text)
 		},
 	}
+}
+
+func first(words []string) string {
+	if len(words) == 0 {
+		return ""
+	}
+	return words[0]
 }
 
 // Run opens the doors and serves until ctx is done or a part fails. The cause of
@@ -389,3 +424,16 @@ func (s *Server) settle(is func() bool) {
 
 // Conf returns the configuration in force.
 func (s *Server) Conf() *config.Snapshot { return s.env.Conf.Load() }
+
+// metrics tells how reloads went, and of the doors.
+func (s *Server) metrics() []service.Metric {
+	last := s.LastReload()
+	good := 1.0
+	if last.Code != 0 {
+		good = 0
+	}
+	return []service.Metric{
+		{Name: "weir_config_last_reload_successful", Help: "1 if the configuration was taken when it was last read, else 0.", Samples: []service.Sample{{Value: good}}},
+		{Name: "weir_notices", Help: "Standing complaints, which /api/v1/summaries has in words.", Samples: []service.Sample{{Value: float64(len(s.env.Notices.All()))}}},
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"weir/internal/config"
+	"weir/internal/host"
 	"weir/internal/hub"
 	"weir/internal/link"
 	"weir/internal/sender"
@@ -103,6 +104,8 @@ type Env struct {
 	Desk *session.Desk
 	Hub  *hub.Hub
 	Identity
+	// Host knows the machine.
+	Host *host.Host
 	// Loops take viewers over; without any each viewer keeps its goroutine.
 	Loops *sender.Loops
 	// Store cuts streams for those who list segments.
@@ -112,6 +115,15 @@ type Env struct {
 	// Notices collects what a part wants the operator to be shown while it
 	// lasts: "disk full", by subject.
 	Notices *Notices
+	// Metrics collects what a part has to tell Prometheus.
+	Metrics *Metrics
+}
+
+// Summary returns SRS's summary of the server and its machine.
+func (e *Env) Summary() host.Summary {
+	n, _ := e.Desk.Len()
+	total := e.Desk.Traffic()[""]
+	return e.Host.Summary(host.Server{Version: e.Level, Cwd: e.Cwd, In: total.In, Out: total.Out, Sessions: n})
 }
 
 // A Protocol is one way in or out of the server.

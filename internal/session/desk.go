@@ -225,6 +225,7 @@ type Desk struct {
 	totals     map[string]*total    // of streams and vhosts; guarded by mu
 	closing    error                // guarded by mu
 
+	tally       tally
 	connections atomic.Int64 // ever
 	in, out     atomic.Int64 // bytes of sessions that ended
 }

@@ -82,6 +82,7 @@ func (s *Session) Publish(ctx context.Context, ask Ask) (*hub.Publication, error
 	taken := func() { s.Kick(hub.ErrTaken) }
 	p, err := d.Hub.Publish(ask.Key, hub.PublishOptions{Takeover: d.mayPreempt(s, ask.Key), Taken: taken})
 	if err != nil {
+		d.tally.refuse(Publish, err)
 		s.undo(Unpublished, err)
 		return nil, err
 	}
@@ -139,6 +140,7 @@ func (s *Session) admit(ctx context.Context, act Act, ask *Ask) error {
 	defer context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })()
 	if s.Connects {
 		if err := d.authorize(ctx, &Request{Act: Connect, Session: s, Ask: *ask}); err != nil {
+			d.tally.refuse(Connect, err)
 			return err
 		}
 		s.connected = true
@@ -158,6 +160,7 @@ func (s *Session) admit(ctx context.Context, act Act, ask *Ask) error {
 		}
 	}()
 	if err := d.authorize(ctx, &Request{Act: act, Session: s, Ask: *ask, StreamID: stream.ID}); err != nil {
+		d.tally.refuse(act, err)
 		return err
 	}
 	admitted = true
@@ -237,6 +240,7 @@ func (s *Session) Close(err error) {
 	if s.connected {
 		s.desk.tell(Event{What: Closed, Session: s, Ask: s.ask, Err: err})
 	}
+	s.desk.tally.end(err)
 	// Last, so that who waits for the desk to be empty knows that all was told.
 	s.desk.remove(s)
 }

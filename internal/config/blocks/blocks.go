@@ -20,6 +20,9 @@ var (
 	Root       = config.NewRoot[RootConfig]()
 	HTTPAPI    = config.NewServer[HTTPAPIConfig]("http_api")
 	HTTPServer = config.NewServer[HTTPServerConfig]("http_server")
+	Heartbeat  = config.NewServer[HeartbeatConfig]("heartbeat")
+	Stats      = config.NewServer[StatsConfig]("stats")
+	Exporter   = config.NewServer[ExporterConfig]("exporter")
 
 	VhostRoot  = config.NewVhostRoot[VhostRootConfig]()
 	Publish    = config.NewVhost[PublishConfig]("publish")
@@ -35,7 +38,7 @@ var (
 // All returns every block of this package, in the order of the documents.
 func All() []config.Spec {
 	return []config.Spec{
-		Root, HTTPAPI, HTTPServer,
+		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
 	}
 }

@@ -44,8 +44,8 @@ type RawAPIConfig struct {
 
 // APIAuthConfig is http_api's auth.
 type APIAuthConfig struct {
-	// Enabled asks every caller of the API for a name and a password (HTTP basic
-	// authentication).
+	// Enabled asks every caller of the API for a name and a password, or for a
+	// token.
 	Enabled bool `conf:"enabled" default:"off" reload:"now" since:"5.0.152"`
 
 	// Username is the name.
@@ -53,6 +53,13 @@ type APIAuthConfig struct {
 
 	// Password is the password.
 	Password string `conf:"password" default:"" reload:"now" since:"5.0.152"`
+
+	// Type is how it is asked: basic, for name and password, or bearer, for the
+	// token.
+	Type string `conf:"type" default:"basic" enum:"basic|bearer" reload:"now" since:"7.0.66"`
+
+	// Token is what callers have in the header "Authorization: Bearer".
+	Token string `conf:"token" default:"" reload:"now" since:"7.0.66"`
 }
 
 // APITLSConfig is http_api's https.

@@ -51,6 +51,12 @@ var Directives = map[string]Proof{
 	"vhost.http_remux.enabled": {Test: "environment.txtar"},
 	"vhost.http_remux.mount":   {Test: "ports.txtar"},
 
+	"exporter":      {Test: "exporter.txtar"},
+	"heartbeat":     {Test: "TestBeat"},
+	"stats.network": {Test: "TestWhatSRSRefuses"},
+	"stats.enabled": {Test: "TestSummaryOff"},
+	"stats.disk":    {Test: "TestStatsDisk"},
+
 	// Who may do what.
 	"vhost.refer.enabled":            {Test: "access.txtar"},
 	"vhost.refer.play":               {Test: "access.txtar"},

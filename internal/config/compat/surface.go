@@ -145,12 +145,12 @@ var api = Section{
 		{Name: "/api/v1/rusages, self_proc_stats, system_proc_stats, meminfos", Test: "TestShapes"},
 		{Name: "/api/v1/authors, features", Test: "TestShapes"},
 		{Name: "/api/v1/raw: raw, reload, reload-fetch", Test: "rawapi.txtar"},
-		{Name: "/api/v1/clusters"},
+		{Name: "/api/v1/clusters", Test: "TestClusters"},
 		{Name: "/api/v1/tests/...", Test: "TestShapes"},
-		{Name: "/metrics"},
-		{Name: "/console/"},
+		{Name: "/metrics", Test: "TestSRSMetrics"},
+		{Name: "/console/", Test: "exporter.txtar"},
 		{Name: "basic authentication", Test: "ports.txtar"},
-		{Name: "bearer authentication"},
+		{Name: "bearer authentication", Test: "TestBearerAuth"},
 		{Name: "405 on the wrong verb", Test: "TestMethods"},
 	},
 }
@@ -171,7 +171,7 @@ var hooks = Section{
 		{Name: "on_hls", Test: "hls.txtar"},
 		{Name: "on_hls_notify", Test: "TestBodies"},
 		{Name: "on_forward"},
-		{Name: "heartbeat"},
+		{Name: "heartbeat", Test: "TestBeat"},
 	},
 }
 

@@ -29,9 +29,8 @@ import (
 type Settings struct {
 	// Vhosts lists the enabled vhosts.
 	Vhosts func() []Vhost
-	// Auth returns the user and password that requests need; on says whether
-	// they do.
-	Auth func() (on bool, user, password string)
+	// Auth returns what requests must prove.
+	Auth func() Auth
 	// CrossDomain says whether browsers of other origins may ask.
 	CrossDomain func() bool
 	// Raw describes the http_api block for /api/v1/raw?rpc=raw.
@@ -42,6 +41,10 @@ type Settings struct {
 	// last time.
 	Reload   func(context.Context) Reload
 	Reloaded func() Reload
+	// Ports returns RTMP's first port and the API's.
+	Ports func() (rtmp int, api string)
+	// Metrics answers /metrics, or returns false if it is off.
+	Metrics func(http.ResponseWriter, *http.Request) bool
 	// Plan tells, in a form for JSON, what the text of a configuration would
 	// change.
 	Plan func(text []byte) (any, error)
@@ -55,6 +58,33 @@ type Reload struct {
 	ID    string
 	// Plan is what it changed, in a form for JSON; nil if it was refused.
 	Plan any
+}
+
+// Auth is what requests for the API must prove: a name and a password, or a token.
+type Auth struct {
+	On             bool
+	User, Password string
+	Bearer         bool
+	Token          string
+}
+
+// proved reports whether a request has what a asks for. A password or token that
+// nobody configured is nobody's.
+func (a Auth) proved(r *http.Request) bool {
+	if a.Bearer {
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		return ok && a.Token != "" && same(token, a.Token)
+	}
+	user, password, ok := r.BasicAuth()
+	return ok && same(user, a.User) && same(password, a.Password) && a.User+a.Password != ""
+}
+
+// challenge is what one who has not proved it is told.
+func (a Auth) challenge() string {
+	if a.Bearer {
+		return `Bearer realm="weir"`
+	}
+	return `Basic realm="weir"`
 }
 
 // A Vhost is what the API says of a vhost's configuration.
@@ -79,9 +109,8 @@ type Raw struct {
 
 // An API is the handler of the paths below /api/. Make one with New.
 type API struct {
-	env  service.Env
-	set  Settings
-	host *host
+	env service.Env
+	set Settings
 
 	mu     sync.Mutex
 	vhosts map[string]string // id by name; guarded by mu
@@ -89,11 +118,8 @@ type API struct {
 
 // New returns the API.
 func New(env service.Env, set Settings) *API {
-	return &API{env: env, set: set, host: newHost(), vhosts: map[string]string{}}
+	return &API{env: env, set: set, vhosts: map[string]string{}}
 }
-
-// Run takes the samples that the summaries need until ctx is done.
-func (a *API) Run(ctx context.Context) error { return a.host.run(ctx) }
 
 // reply is the start of every answer.
 type reply struct {
@@ -140,7 +166,9 @@ func (a *API) Handle(w http.ResponseWriter, r *http.Request) bool {
 			URLs any `json:"urls"`
 		}{a.ok(), map[string]string{"v1": "the api version 1.0"}})
 	case r.URL.Path == "/metrics":
-		a.send(w, r, onlyCode{codeExporter})
+		if a.set.Metrics == nil || !a.set.Metrics(w, r) {
+			a.send(w, r, onlyCode{codeExporter})
+		}
 	default:
 		a.send(w, r, struct {
 			reply
@@ -153,7 +181,7 @@ func (a *API) Handle(w http.ResponseWriter, r *http.Request) bool {
 // HandleShared is Handle for a port that media and API share: it leaves all
 // paths but the API's own to others.
 func (a *API) HandleShared(w http.ResponseWriter, r *http.Request) bool {
-	if r.URL.Path != "/api" && !strings.HasPrefix(r.URL.Path, "/api/") {
+	if p := r.URL.Path; p != "/api" && p != "/metrics" && !strings.HasPrefix(p, "/api/") {
 		return false
 	}
 	return a.Handle(w, r)
@@ -190,14 +218,11 @@ func (a *API) admit(w http.ResponseWriter, r *http.Request) bool {
 		}
 		return false
 	}
-	on, user, password := a.set.Auth()
-	if !on || !strings.Contains(r.URL.Path, "/api/") {
+	auth := a.set.Auth()
+	if !auth.On || !strings.Contains(r.URL.Path, "/api/") || auth.proved(r) {
 		return true
 	}
-	if u, p, ok := r.BasicAuth(); ok && same(u, user) && same(p, password) {
-		return true
-	}
-	h.Set("WWW-Authenticate", `Basic realm="weir"`)
+	h.Set("WWW-Authenticate", auth.challenge())
 	w.WriteHeader(http.StatusUnauthorized)
 	return false
 }
@@ -233,6 +258,8 @@ func (a *API) v1(w http.ResponseWriter, r *http.Request, path string) {
 		a.facts(w, r, name)
 	case "raw":
 		a.raw(w, r)
+	case "clusters":
+		a.clusters(w, r)
 	case "reload", "plan":
 		a.configure(w, r, name)
 	case "tests":

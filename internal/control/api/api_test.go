@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"weir/internal/host"
 	"weir/internal/hub"
 	"weir/internal/media"
 	"weir/internal/service"
@@ -26,6 +27,7 @@ type house struct {
 	env              service.Env
 	api              *API
 	auth, cors       bool
+	bearer           bool
 	raw              Raw
 	publisher        *session.Session
 	publication      *hub.Publication
@@ -37,12 +39,15 @@ func newHouse(t *testing.T) *house {
 	t.Helper()
 	hb := hub.New(func(hub.Key) hub.Settings { return hub.Settings{Cache: true, Queue: time.Second} })
 	desk := session.New(hb, session.Rules{Vhost: func(string) (string, bool) { return hub.DefaultVhost, true }})
-	h := &house{t: t, cors: true, env: service.Env{Log: slog.New(slog.DiscardHandler), Desk: desk, Hub: hb, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{},
+	h := &house{t: t, cors: true, env: service.Env{Log: slog.New(slog.DiscardHandler), Desk: desk, Hub: hb, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Host: host.New(func() host.Stats { return host.Stats{On: true} }),
 		Identity: service.Identity{Server: "weir/1", Version: "0.1.0", Level: "7.0.18", ID: "vid-0123456", Service: "abcdefgh", PID: 42, Cwd: "/srv"}}}
 	h.raw = Raw{Enabled: true, Listen: "1985", CrossDomain: true}
 	h.api = New(h.env, Settings{
-		Vhosts:      func() []Vhost { return []Vhost{{Name: hub.DefaultVhost, HLS: true, HLSFragment: 10 * time.Second}} },
-		Auth:        func() (bool, string, string) { return h.auth, "admin", "pass word" },
+		Vhosts: func() []Vhost { return []Vhost{{Name: hub.DefaultVhost, HLS: true, HLSFragment: 10 * time.Second}} },
+		Auth: func() Auth {
+			return Auth{On: h.auth, User: "admin", Password: "pass word", Bearer: h.bearer, Token: "let me in"}
+		},
+		Ports:       func() (int, string) { return 1935, "1985" },
 		CrossDomain: func() bool { return h.cors },
 		Raw:         func() Raw { return h.raw },
 		Listening:   func() []service.Listen { return nil },
@@ -396,6 +401,45 @@ func TestBasicAuth(t *testing.T) {
 	// The media's port asks for it too.
 	if res := h.askMux(h.env.Media, "GET", "/api/v1/versions"); res.Code != 401 {
 		t.Errorf("at the media port: %d", res.Code)
+	}
+}
+
+func TestBearerAuth(t *testing.T) {
+	h := newHouse(t)
+	h.auth, h.bearer = true, true
+	for header, want := range map[string]int{"": 401, "Bearer x": 401, "Bearer ": 401, "bearer let me in": 401, "Basic " + base64.StdEncoding.EncodeToString([]byte("admin:pass word")): 401,
+		"Bearer let me in": 200} {
+		res := h.ask("GET", "/api/v1/versions", "Authorization", header)
+		if res.Code != want || (want == 401) != strings.HasPrefix(res.Header().Get("WWW-Authenticate"), "Bearer") {
+			t.Errorf("%q: %d, %v", header, res.Code, res.Header())
+		}
+	}
+	// What nobody configured is nobody's.
+	for _, a := range []Auth{{On: true}, {On: true, Bearer: true}} {
+		for _, header := range []string{"Bearer ", "Basic " + base64.StdEncoding.EncodeToString([]byte(":"))} {
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header.Set("Authorization", header)
+			if a.proved(r) {
+				t.Errorf("%+v admits %q", a, header)
+			}
+		}
+	}
+}
+
+// Where a stream is, as another server of an origin cluster asks.
+func TestClusters(t *testing.T) {
+	h := newHouse(t)
+	h.publish("livestream")
+	for query, want := range map[string]string{
+		"": `{"code":0,"data":{"query":{"ip":"","vhost":"","app":"","stream":""},"origin":null}}`,
+		"?vhost=__defaultVhost__&ip=127.0.0.1&app=live&stream=nope&coworker=127.0.0.1:9090":       `{"code":0,"data":{"query":{"ip":"127.0.0.1","vhost":"__defaultVhost__","app":"live","stream":"nope"},"origin":null}}`,
+		"?vhost=__defaultVhost__&ip=127.0.0.1&app=live&stream=livestream&coworker=127.0.0.1:9090": `{"code":0,"data":{"query":{"ip":"127.0.0.1","vhost":"__defaultVhost__","app":"live","stream":"livestream"},"origin":{"ip":"127.0.0.1","port":1935,"vhost":"__defaultVhost__","api":"127.0.0.1:1985","routers":["127.0.0.1:1985"]}}}`,
+	} {
+		for _, method := range []string{"GET", "POST"} {
+			if got := h.ask(method, "/api/v1/clusters"+query).Body.String(); got != want {
+				t.Errorf("%s %s:\n%s, want\n%s", method, query, got, want)
+			}
+		}
 	}
 }
 

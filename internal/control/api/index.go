@@ -10,10 +10,12 @@ type index struct {
 	Meminfos        string `json:"meminfos"`
 	Authors         string `json:"authors"`
 	Features        string `json:"features"`
+	Requests        string `json:"requests"`
 	Vhosts          string `json:"vhosts"`
 	Streams         string `json:"streams"`
 	Clients         string `json:"clients"`
 	Raw             string `json:"raw"`
+	Clusters        string `json:"clusters"`
 }
 
 type tests struct {
@@ -31,10 +33,12 @@ var v1Index = index{
 	Meminfos:        "memory of the machine",
 	Authors:         "license and contributors",
 	Features:        "what this server can do",
+	Requests:        "this list, as in SRS; see tests",
 	Vhosts:          "all vhosts, or one by id",
 	Streams:         "all streams, or one by id; start and count page",
 	Clients:         "all clients, or one by id; DELETE ends one; start and count page",
-	Raw:             "the configuration, with rpc=raw",
+	Raw:             "the configuration, with rpc=raw; rpc=reload, reload-fetch",
+	Clusters:        "where a stream is: vhost, app, stream, ip",
 }
 
 var v1Tests = tests{

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"weir/internal/host"
 	"weir/internal/hub"
 	"weir/internal/media"
 	"weir/internal/session"
@@ -17,13 +18,6 @@ import (
 type kbps struct {
 	Recv int `json:"recv_30s"`
 	Send int `json:"send_30s"`
-}
-
-// fixed2 is a number written with two decimals, as SRS does.
-type fixed2 float64
-
-func (f fixed2) MarshalJSON() ([]byte, error) {
-	return strconv.AppendFloat(nil, float64(f), 'f', 2, 64), nil
 }
 
 // page cuts a list as SRS's start and count do, whose count is at least ten.
@@ -52,8 +46,8 @@ type hlsOff struct {
 }
 
 type hlsOn struct {
-	Enabled  bool   `json:"enabled"`
-	Fragment fixed2 `json:"fragment"`
+	Enabled  bool        `json:"enabled"`
+	Fragment host.Fixed2 `json:"fragment"`
 }
 
 func (a *API) listVhosts(w http.ResponseWriter, r *http.Request, id string) {
@@ -69,7 +63,7 @@ func (a *API) listVhosts(w http.ResponseWriter, r *http.Request, id string) {
 		row := vhostRow{ID: a.vhostID(v.Name), Name: v.Name, Enabled: true, Clients: clients[v.Name], Streams: streams[v.Name],
 			Send: t.Out, Recv: t.In, Kbps: kbps{t.KbpsIn, t.KbpsOut}, HLS: hlsOff{}}
 		if v.HLS {
-			row.HLS = hlsOn{true, fixed2(v.HLSFragment.Seconds())}
+			row.HLS = hlsOn{true, host.Fixed2(v.HLSFragment.Seconds())}
 		}
 		rows = append(rows, row)
 	}
@@ -184,21 +178,21 @@ func codecs(l *media.Layout) (v *video, s *audio) {
 }
 
 type clientRow struct {
-	ID      string `json:"id"`
-	Vhost   string `json:"vhost"`
-	Stream  string `json:"stream"`
-	IP      string `json:"ip"`
-	PageURL string `json:"pageUrl"`
-	SwfURL  string `json:"swfUrl"`
-	TcURL   string `json:"tcUrl"`
-	URL     string `json:"url"`
-	Name    string `json:"name"`
-	Type    string `json:"type"`
-	Publish bool   `json:"publish"`
-	Alive   fixed2 `json:"alive"`
-	Send    int64  `json:"send_bytes"`
-	Recv    int64  `json:"recv_bytes"`
-	Kbps    kbps   `json:"kbps"`
+	ID      string      `json:"id"`
+	Vhost   string      `json:"vhost"`
+	Stream  string      `json:"stream"`
+	IP      string      `json:"ip"`
+	PageURL string      `json:"pageUrl"`
+	SwfURL  string      `json:"swfUrl"`
+	TcURL   string      `json:"tcUrl"`
+	URL     string      `json:"url"`
+	Name    string      `json:"name"`
+	Type    string      `json:"type"`
+	Publish bool        `json:"publish"`
+	Alive   host.Fixed2 `json:"alive"`
+	Send    int64       `json:"send_bytes"`
+	Recv    int64       `json:"recv_bytes"`
+	Kbps    kbps        `json:"kbps"`
 }
 
 func (a *API) listClients(w http.ResponseWriter, r *http.Request, id string) {
@@ -237,7 +231,7 @@ func (a *API) client(s *session.Session) (clientRow, bool) {
 	kin, kout := s.Kbps()
 	return clientRow{ID: s.ID, Vhost: a.vhostID(ask.Key.Vhost), Stream: stream.ID, IP: s.IP, PageURL: s.PageURL, SwfURL: s.SwfURL,
 		TcURL: s.TcURL, URL: ask.Key.URL(), Name: cmp.Or(ask.Name, ask.Said.Stream), Type: ask.Type, Publish: act == session.Publish,
-		Alive: fixed2(time.Since(s.Began).Seconds()), Send: out, Recv: in, Kbps: kbps{kin, kout}}, true
+		Alive: host.Fixed2(time.Since(s.Began).Seconds()), Send: out, Recv: in, Kbps: kbps{kin, kout}}, true
 }
 
 func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }

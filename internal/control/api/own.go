@@ -39,7 +39,7 @@ func (a *API) guarded(w http.ResponseWriter, r *http.Request, method string) boo
 			return refuse(http.StatusForbidden, "pages of other sites may not ask for this")
 		}
 	}
-	if on, _, _ := a.set.Auth(); !on && !local(r) {
+	if !a.set.Auth().On && !local(r) {
 		return refuse(http.StatusForbidden, "turn http_api.auth on, or ask from the machine itself")
 	}
 	return true

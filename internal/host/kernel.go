@@ -1,4 +1,4 @@
-package api
+package host
 
 import (
 	"bufio"
@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,12 +39,8 @@ func floats(fields []string) []float64 {
 	return out
 }
 
-func read() reading {
-	r := reading{at: time.Now()}
-	var ru syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &ru) == nil {
-		r.self = float64(ru.Utime.Nano()+ru.Stime.Nano()) / 1e9
-	}
+func (h *Host) read() reading {
+	r := reading{at: time.Now(), self: CPUSeconds()}
 	if cpu := cpuTimes(); len(cpu) >= 5 {
 		for i, v := range cpu {
 			if i < 8 {
@@ -52,8 +49,27 @@ func read() reading {
 		}
 		r.busy = r.total - (cpu[3]+cpu[4])*tick
 	}
-	lines(proc("diskstats"), func(f []string) {
-		if len(f) < 13 || !wholeDisk(f[2]) {
+	r.disks(proc("diskstats"), h.stats().Disks)
+	public := publicInterfaces()
+	lines(proc("net/dev"), func(f []string) {
+		name, ok := strings.CutSuffix(f[0], ":")
+		if !ok || len(f) < 10 {
+			return
+		}
+		n := floats(f[1:])
+		if public[name] {
+			r.netIn, r.netOut = r.netIn+int64(n[0]), r.netOut+int64(n[8])
+		} else {
+			r.innerIn, r.innerOut = r.innerIn+int64(n[0]), r.innerOut+int64(n[8])
+		}
+	})
+	return r
+}
+
+// disks adds up /proc/diskstats: of the disks that are named, or of all.
+func (r *reading) disks(stats []byte, names []string) {
+	lines(stats, func(f []string) {
+		if len(f) < 13 || len(names) > 0 && !slices.Contains(names, f[2]) || len(names) == 0 && !wholeDisk(f[2]) {
 			return
 		}
 		n := floats(f[3:])
@@ -61,19 +77,6 @@ func read() reading {
 		r.diskWrite += n[6]
 		r.diskMS += n[9]
 	})
-	lines(proc("net/dev"), func(f []string) {
-		name, ok := strings.CutSuffix(f[0], ":")
-		if !ok || len(f) < 10 {
-			return
-		}
-		n := floats(f[1:])
-		if name == "lo" {
-			r.loIn, r.loOut = r.loIn+int64(n[0]), r.loOut+int64(n[8])
-		} else {
-			r.netIn, r.netOut = r.netIn+int64(n[0]), r.netOut+int64(n[8])
-		}
-	})
-	return r
 }
 
 func lines(b []byte, f func(fields []string)) {
@@ -85,11 +88,18 @@ func lines(b []byte, f func(fields []string)) {
 	}
 }
 
+// wholeDisk reports whether a block device is a disk rather than a part of one or
+// something made of others.
 func wholeDisk(name string) bool {
-	if len(name) != 3 {
-		return false
+	switch {
+	case strings.HasPrefix(name, "sd"), strings.HasPrefix(name, "vd"), strings.HasPrefix(name, "hd"):
+		return len(name) == 3
+	case strings.HasPrefix(name, "xvd"):
+		return len(name) == 4
+	case strings.HasPrefix(name, "nvme"):
+		return !strings.Contains(name, "p")
 	}
-	return strings.HasPrefix(name, "sd") || strings.HasPrefix(name, "vd") || strings.HasPrefix(name, "hd")
+	return false
 }
 
 // cpuTimes returns the first line of /proc/stat: user, nice, system, idle,
@@ -179,7 +189,10 @@ type rusageRow struct {
 	Nivcsw   int64 `json:"ru_nivcsw"`
 }
 
-func rusage(sampled int64) rusageRow {
+// Rusage is the answer of SRS's rusages.
+func (h *Host) Rusage() any {
+	_, last := h.usage()
+	sampled := last.at.UnixMilli()
 	var u syscall.Rusage
 	err := syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return rusageRow{err == nil, sampled, int64(u.Utime.Sec), int64(u.Stime.Sec), int64(u.Maxrss), int64(u.Ixrss), int64(u.Idrss), int64(u.Isrss),
@@ -225,7 +238,10 @@ func quote(s string) string {
 	return string(b)
 }
 
-func selfStat(sampled int64, share float64) ordered {
+// SelfStat is the answer of SRS's self_proc_stats.
+func (h *Host) SelfStat() any {
+	u, last := h.usage()
+	sampled, share := last.at.UnixMilli(), u.self
 	o := ordered{{"ok", "true"}, {"sample_time", strconv.FormatInt(sampled, 10)}, {"percent", strconv.FormatFloat(share, 'f', 2, 64)},
 		{"pid", strconv.Itoa(os.Getpid())}}
 	stat := string(proc("self/stat"))
@@ -253,7 +269,10 @@ func selfStat(sampled int64, share float64) ordered {
 	return o
 }
 
-func systemStat(sampled int64, share float64) ordered {
+// SystemStat is the answer of SRS's system_proc_stats.
+func (h *Host) SystemStat() any {
+	u, last := h.usage()
+	sampled, share := last.at.UnixMilli(), u.system
 	o := ordered{{"ok", "true"}, {"sample_time", strconv.FormatInt(sampled, 10)}, {"percent", strconv.FormatFloat(share, 'f', 2, 64)}}
 	cpu := cpuTimes()
 	for i, name := range []string{"user", "nice", "sys", "idle", "iowait", "irq", "softirq", "steal", "guest"} {
