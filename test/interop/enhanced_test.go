@@ -59,6 +59,7 @@ func TestEnhancedRTMP(t *testing.T) {
 	}{
 		{hevc, "hevc", "aac", map[string]string{"mp4": ".mp4", "hls": ".m3u8"}},
 		{av1, "av1", "opus", map[string]string{"mp4": ".mp4"}},
+		{vp9, "vp9", "opus", map[string]string{"mp4": ".mp4"}},
 	} {
 		t.Run(c.video, func(t *testing.T) {
 			t.Parallel()

@@ -49,6 +49,7 @@ var (
 		"-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=25:min-keyint=25 -tag:v hvc1 -c:a aac -b:a 64k"}
 	ac3 = &source{file: "ac3.mp4", video: true, audio: true, args: picture + strings.Replace(sound, "44100", "48000", 1) + x264 + "-preset ultrafast -c:a ac3 -b:a 96k"}
 	av1 = &source{file: "av1.mp4", video: true, audio: true, args: picture + sound + "-c:v libsvtav1 -preset 12 -g 25 -c:a libopus -b:a 64k"}
+	vp9 = &source{file: "vp9.mp4", video: true, audio: true, args: picture + sound + "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -lag-in-frames 0 -g 25 -c:a libopus -b:a 64k"}
 )
 
 // path makes the file if need be.

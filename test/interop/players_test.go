@@ -88,11 +88,11 @@ func moving(t *testing.T, what string, got received, seconds int, step float64) 
 
 // ffplay shows moving pictures, with the sound that it keeps them to.
 func TestFFplay(t *testing.T) {
-	for _, ext := range []string{"", ".flv", ".mp4", ".m3u8"} {
+	for _, ext := range []string{"", ".flv", ".ts", ".mp4", ".m3u8"} {
 		t.Run("s"+ext, func(t *testing.T) {
 			t.Parallel()
 			hall(t)
-			h := open(t, "")
+			h := open(t, "", everyMount)
 			h.publish(t, bFrames, "s")
 			url := h.stream("s")
 			if ext != "" {
@@ -121,11 +121,11 @@ var shown = regexp.MustCompile(`showinfo.* s:320x\d+ .* checksum:([0-9A-F]{8}) `
 
 // VLC plays every form as an unprivileged user, for it refuses to be root.
 func TestVLCPlays(t *testing.T) {
-	for _, ext := range []string{"", ".flv", ".m3u8"} {
+	for _, ext := range []string{"", ".flv", ".ts", ".m3u8"} {
 		t.Run("s"+ext, func(t *testing.T) {
 			t.Parallel()
 			hall(t)
-			h := open(t, "")
+			h := open(t, "", everyMount)
 			h.publish(t, bFrames, "s")
 			url := h.stream("s")
 			if ext != "" {

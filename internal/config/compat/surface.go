@@ -100,8 +100,8 @@ var streams = Section{
 	Intro: "Other ways in and out.",
 	Rows: []Row{
 		{Name: "HTTP-FLV", Test: "TestFFmpeg"},
-		{Name: "HTTP-TS", Test: "TestFormats"},
-		{Name: "HTTP-AAC and HTTP-MP3", Test: "TestFormats"},
+		{Name: "HTTP-TS", Test: "TestHTTPTS"},
+		{Name: "HTTP-AAC and HTTP-MP3", Test: "TestHTTPSound"},
 		{Name: "a stream that nobody publishes: wait", Test: "TestOnMissing"},
 		{Name: "HLS: playlist, segments, window", Test: "TestPlaylistAndViewer"},
 		{Name: "HLS: hls_ctx, master playlist, on_stop", Test: "TestPlaylistAndViewer"},
