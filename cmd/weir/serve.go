@@ -105,7 +105,7 @@ func runServer(o flags, snap *config.Snapshot, began time.Time, stdout io.Writer
 	}
 	log, err := server.OpenLog(server.LogOptions{
 		Level: server.ParseLevel(root.LogLevel, root.LogLevelV2), UTC: root.UTCTime,
-		Path: logPath(root, server.InContainer()), Console: stdout, Color: isTerminal(stdout),
+		Path: logPath(root, server.InContainer()), Console: stdout, Color: isTerminal(stdout), JSON: root.LogFormat == "json",
 	})
 	if err != nil {
 		return err

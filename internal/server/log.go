@@ -1,8 +1,8 @@
 package server
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"weir/internal/session"
 )
 
 // A Log writes lines in SRS's shape,
@@ -21,12 +23,14 @@ import (
 // the fourth field being the client id of the API and of callbacks. It is the
 // handler of every slog.Logger in the server: an attribute "cid" becomes that
 // field, the others follow the message as ", key=value", quoted where they hold
-// anything that could forge a line. The same message with the same cause is
+// anything that could forge a line, without the values of parameters that are
+// secrets. As an option each line is a JSON object. The same message with the same cause is
 // written at most ten times a second; what was left out is told afterwards.
 type Log struct {
 	out   *output
 	cid   string
-	attrs string
+	attrs string      // as text
+	list  []slog.Attr // the same
 }
 
 // LevelTrace is below slog's debug: SRS's level "verbose" (v1) or "trace" (v2).
@@ -38,6 +42,7 @@ type output struct {
 	level slog.LevelVar
 	utc   bool
 	color bool
+	json  bool
 
 	mu    sync.Mutex
 	w     io.Writer // guarded by mu
@@ -66,11 +71,13 @@ type LogOptions struct {
 	// Console is where lines go if Path is empty.
 	Console io.Writer
 	Color   bool
+	// JSON writes an object for each line.
+	JSON bool
 }
 
 // OpenLog starts a log.
 func OpenLog(o LogOptions) (*Log, error) {
-	out := &output{pid: os.Getpid(), utc: o.UTC, path: o.Path, w: o.Console, color: o.Color, again: map[string]*repeat{}}
+	out := &output{pid: os.Getpid(), utc: o.UTC, path: o.Path, w: o.Console, color: o.Color && !o.JSON, json: o.JSON, again: map[string]*repeat{}}
 	out.level.Set(o.Level)
 	l := &Log{out: out}
 	return l, l.Reopen()
@@ -119,6 +126,7 @@ func (l *Log) WithAttrs(attrs []slog.Attr) slog.Handler {
 			continue
 		}
 		appendAttr(&b, a)
+		n.list = append(n.list[:len(n.list):len(n.list)], a)
 	}
 	n.attrs = b.String()
 	return &n
@@ -127,7 +135,7 @@ func (l *Log) WithAttrs(attrs []slog.Attr) slog.Handler {
 // Handle implements slog.Handler.
 func (l *Log) Handle(_ context.Context, r slog.Record) error {
 	o := l.out
-	cid, attrs, cause := l.cid, strings.Builder{}, ""
+	cid, cause, attrs := l.cid, "", l.list
 	r.Attrs(func(a slog.Attr) bool {
 		switch a.Key {
 		case "cid":
@@ -136,32 +144,18 @@ func (l *Log) Handle(_ context.Context, r slog.Record) error {
 		case "err":
 			cause = a.Value.String()
 		}
-		appendAttr(&attrs, a)
+		attrs = append(attrs[:len(attrs):len(attrs)], a)
 		return true
 	})
-	var b bytes.Buffer
 	t := r.Time
 	if o.utc {
 		t = t.UTC()
 	}
-	name, color := levelName(r.Level)
-	if o.color && color != "" {
-		b.WriteString(color)
+	line := l.text
+	if o.json {
+		line = l.object
 	}
-	b.WriteByte('[')
-	b.WriteString(t.Format("2006-01-02 15:04:05.000"))
-	fmt.Fprintf(&b, "][%s][%d][%s] ", name, o.pid, cid)
-	if printable(r.Message) {
-		b.WriteString(r.Message)
-	} else { // somebody has put a peer's words into it
-		b.WriteString(strconv.Quote(r.Message))
-	}
-	b.WriteString(l.attrs)
-	b.WriteString(attrs.String())
-	if o.color && color != "" {
-		b.WriteString("\x1b[0m")
-	}
-	b.WriteByte('\n')
+	b := line(t, r.Level, cid, session.Mask(r.Message), attrs)
 
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -171,11 +165,65 @@ func (l *Log) Handle(_ context.Context, r slog.Record) error {
 			return nil
 		}
 		if lost > 0 {
-			fmt.Fprintf(o.w, "[%s][%s][%d][%s] suppressed %d lines like the next one\n", t.Format("2006-01-02 15:04:05.000"), name, o.pid, cid, lost)
+			o.w.Write(line(t, r.Level, cid, fmt.Sprintf("suppressed %d lines like the next one", lost), nil))
 		}
 	}
-	_, err := o.w.Write(b.Bytes())
+	_, err := o.w.Write(b)
 	return err
+}
+
+// text is a line in SRS's shape. attrs are all of the line's, those of the logger
+// first.
+func (l *Log) text(t time.Time, level slog.Level, cid, message string, attrs []slog.Attr) []byte {
+	o := l.out
+	var b strings.Builder
+	name, color := levelName(level)
+	if o.color && color != "" {
+		b.WriteString(color)
+	}
+	b.WriteByte('[')
+	b.WriteString(t.Format("2006-01-02 15:04:05.000"))
+	fmt.Fprintf(&b, "][%s][%d][%s] ", name, o.pid, cid)
+	if printable(message) {
+		b.WriteString(message)
+	} else { // somebody has put a peer's words into it
+		b.WriteString(strconv.Quote(message))
+	}
+	if attrs != nil {
+		b.WriteString(l.attrs)
+		for _, a := range attrs[len(l.list):] {
+			appendAttr(&b, a)
+		}
+	}
+	if o.color && color != "" {
+		b.WriteString("\x1b[0m")
+	}
+	b.WriteByte('\n')
+	return []byte(b.String())
+}
+
+// object is a line as JSON: time (RFC 3339), level, pid, cid, msg, then the
+// attributes as strings.
+func (l *Log) object(t time.Time, level slog.Level, cid, message string, attrs []slog.Attr) []byte {
+	name, _ := levelName(level)
+	b := fmt.Appendf(nil, `{"time":"%s","level":"%s","pid":%d`, t.Format("2006-01-02T15:04:05.000Z07:00"), name, l.out.pid)
+	add := func(key, value string) {
+		k, _ := json.Marshal(key) // strings cannot fail
+		v, _ := json.Marshal(value)
+		b = append(append(append(append(b, ','), k...), ':'), v...)
+	}
+	if cid != "" {
+		add("cid", cid)
+	}
+	add("msg", message)
+	for _, a := range attrs {
+		switch a.Key {
+		case "time", "level", "pid", "cid", "msg":
+			a.Key += "_"
+		}
+		add(a.Key, session.Mask(a.Value.Resolve().String()))
+	}
+	return append(b, '}', '\n')
 }
 
 // allow counts a line and says whether it may be written, and how many like it
@@ -228,7 +276,7 @@ func appendAttr(b *strings.Builder, a slog.Attr) {
 	b.WriteString(", ")
 	b.WriteString(a.Key)
 	b.WriteByte('=')
-	s := a.Value.Resolve().String()
+	s := session.Mask(a.Value.Resolve().String())
 	if a.Key == "err" || plain(s) {
 		if a.Key == "err" && !printable(s) {
 			s = strconv.Quote(s)

@@ -3,6 +3,7 @@ package blocks
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"weir/internal/config"
 )
@@ -115,4 +116,37 @@ type HTTPHooksConfig struct {
 	// the cache of a CDN perhaps, with [server_id], [service_id], [app], [stream],
 	// [ts_url] and [param] filled in.
 	OnHLSNotify string `conf:"on_hls_notify" default:"" shown:"none" reload:"session"`
+
+	// Timeout is the deadline of a call, from connecting to the last byte of the
+	// answer. It is a directive of weir, as those below.
+	Timeout time.Duration `conf:"timeout" default:"30" unit:"s" reload:"session" since:"weir"`
+
+	// OnError says what becomes of a client about whom a hook cannot be asked: its
+	// server cannot be reached, does not answer in time, or answers with status 500
+	// or above. It is refused, or admitted with allow.
+	OnError string `conf:"on_error" default:"refuse" enum:"refuse|allow" reload:"session" since:"weir"`
+
+	// Retries is how often a notification is sent again that did not arrive, first
+	// after retry_interval, then each time after twice as long.
+	Retries int `conf:"retries" default:"0" reload:"session" since:"weir"`
+
+	// RetryInterval is the wait before the first of them.
+	RetryInterval time.Duration `conf:"retry_interval" default:"1" unit:"s" reload:"session" since:"weir"`
+
+	// Queue is how many notifications may wait at one time, those of all vhosts
+	// together; what comes beyond it is lost, and said to be.
+	Queue int `conf:"queue" default:"16384" reload:"session" since:"weir"`
+
+	// Secret is a key with which calls are signed: the header X-Weir-Signature is
+	// then t=SECONDS,v1=HEX, where HEX is the HMAC-SHA256 of the seconds, a dot and
+	// the body.
+	Secret string `conf:"secret" default:"" shown:"none: calls are not signed" reload:"session" since:"weir"`
+}
+
+// Warnings tells what is accepted and probably not meant.
+func (c *HTTPHooksConfig) Warnings() []string {
+	if c.Timeout <= 0 {
+		return []string{"timeout is not above 0: every call fails"}
+	}
+	return nil
 }

@@ -62,6 +62,10 @@ type RootConfig struct {
 	// LogFile is the log file. SIGUSR1 opens it anew, for log rotation.
 	LogFile string `conf:"srs_log_file" default:"./objs/srs.log" env:"SRS_LOG_FILE,LOG_FILE" reload:"restart"`
 
+	// LogFormat is how lines are written: text, in SRS's shape, or json, an object
+	// for each line. It is a directive of weir.
+	LogFormat string `conf:"srs_log_format" default:"text" enum:"text|json" reload:"restart" since:"weir"`
+
 	// FFLogDir is the directory of the logs of ffmpeg; /dev/null keeps none.
 	FFLogDir string `conf:"ff_log_dir" default:"./objs" reload:"session" pending:"ignored"`
 

@@ -140,7 +140,7 @@ func (a *API) listStreams(w http.ResponseWriter, r *http.Request, id string) {
 			continue
 		}
 		t, c := traffic[s.ID], s.Counters()
-		row := streamRow{ID: s.ID, Name: key.Stream, Vhost: a.vhostID(key.Vhost), App: key.App, TcURL: tcURLs[key], URL: key.URL(), LiveMS: now,
+		row := streamRow{ID: s.ID, Name: key.Stream, Vhost: a.vhostID(key.Vhost), App: key.App, TcURL: session.Mask(tcURLs[key]), URL: key.URL(), LiveMS: now,
 			Clients: watchers[key], Frames: c.VideoFrames, Send: t.Out, Recv: t.In, Kbps: kbps{t.KbpsIn, t.KbpsOut}}
 		if p := a.env.Desk.Publisher(key); p != nil {
 			row.Publish = publisher{true, p.ID}
@@ -229,8 +229,8 @@ func (a *API) client(s *session.Session) (clientRow, bool) {
 	}
 	in, out := s.Bytes()
 	kin, kout := s.Kbps()
-	return clientRow{ID: s.ID, Vhost: a.vhostID(ask.Key.Vhost), Stream: stream.ID, IP: s.IP, PageURL: s.PageURL, SwfURL: s.SwfURL,
-		TcURL: s.TcURL, URL: ask.Key.URL(), Name: cmp.Or(ask.Name, ask.Said.Stream), Type: ask.Type, Publish: act == session.Publish,
+	return clientRow{ID: s.ID, Vhost: a.vhostID(ask.Key.Vhost), Stream: stream.ID, IP: s.IP, PageURL: session.Mask(s.PageURL), SwfURL: session.Mask(s.SwfURL),
+		TcURL: session.Mask(s.TcURL), URL: ask.Key.URL(), Name: session.Mask(cmp.Or(ask.Name, ask.Said.Stream)), Type: ask.Type, Publish: act == session.Publish,
 		Alive: host.Fixed2(time.Since(s.Began).Seconds()), Send: out, Recv: in, Kbps: kbps{kin, kout}}, true
 }
 

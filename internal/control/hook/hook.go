@@ -11,13 +11,16 @@ package hook
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -36,11 +39,24 @@ type URLs struct {
 	OnHLS                  []string
 	OnHLSNotify            string // one URL with variables
 	NotifyBytes            int    // how much of the notified segment is read; -1 is all
+
+	// Timeout is the deadline of a call, from connecting to the last byte of the
+	// answer; 0 means SRS's 30 s, which it has for each of its stages.
+	Timeout time.Duration
+	// Open admits clients about whom nobody can be asked.
+	Open bool
+	// Retries is how often a notification that did not arrive is sent again, after
+	// RetryInterval, then twice that, and so on.
+	Retries       int
+	RetryInterval time.Duration
+	// Queue is how many notifications may wait; 0 means queueLimit.
+	Queue int
+	// Secret signs the calls, if it is not empty.
+	Secret string
 }
 
 const (
-	// patience is the deadline of a call, from connecting to the last byte of
-	// the answer (SRS: 30 s for each of its stages).
+	// patience is the default deadline of a call.
 	patience = 30 * time.Second
 	// notifyPatience is that of on_hls_notify.
 	notifyPatience = 10 * time.Second
@@ -54,13 +70,13 @@ type Hooks struct {
 	urls   func(vhost string) URLs
 	client *http.Client
 	queue  queue
+	count  counts
 }
 
 // New returns hooks that look their URLs up by vhost at each call.
 func New(env service.Env, urls func(vhost string) URLs) *Hooks {
 	h := &Hooks{env: env, urls: urls, client: &http.Client{
 		Transport: &http.Transport{
-			DialContext:            (&net.Dialer{Timeout: patience}).DialContext,
 			MaxIdleConnsPerHost:    16,
 			IdleConnTimeout:        time.Minute,
 			MaxResponseHeaderBytes: 64 << 10,
@@ -69,6 +85,7 @@ func New(env service.Env, urls func(vhost string) URLs) *Hooks {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	h.queue.init(h)
+	env.Metrics.Add(h.metrics)
 	return h
 }
 
@@ -160,11 +177,11 @@ func (h *Hooks) Authorize(ctx context.Context, r *session.Request) error {
 	}
 	switch r.Act {
 	case session.Connect:
-		return h.ask(ctx, u.OnConnect, "on_connect", s, onConnect{h.base("on_connect", s, ask), ask.Said.Stream, ask.Said.Param, tcURL(s, ask), s.PageURL})
+		return h.ask(ctx, &u, u.OnConnect, "on_connect", s, onConnect{h.base("on_connect", s, ask), ask.Said.Stream, ask.Said.Param, tcURL(s, ask), s.PageURL})
 	case session.Publish:
-		return h.ask(ctx, u.OnPublish, "on_publish", s, h.onStream("on_publish", s, ask, r.StreamID))
+		return h.ask(ctx, &u, u.OnPublish, "on_publish", s, h.onStream("on_publish", s, ask, r.StreamID))
 	case session.Play:
-		return h.ask(ctx, u.OnPlay, "on_play", s, onPlay{h.base("on_play", s, ask), ask.Said.Stream, tcURL(s, ask), ask.Said.Param, s.PageURL, ask.Key.URL(), r.StreamID})
+		return h.ask(ctx, &u, u.OnPlay, "on_play", s, onPlay{h.base("on_play", s, ask), ask.Said.Stream, tcURL(s, ask), ask.Said.Param, s.PageURL, ask.Key.URL(), r.StreamID})
 	}
 	return nil
 }
@@ -173,14 +190,28 @@ func (h *Hooks) onStream(action string, s *session.Session, ask *session.Ask, id
 	return onStream{h.base(action, s, ask), tcURL(s, ask), ask.Said.Stream, ask.Said.Param, ask.Key.URL(), id}
 }
 
-// ask calls every URL in order; the first that does not accept refuses.
-func (h *Hooks) ask(ctx context.Context, urls []string, action string, s *session.Session, body any) error {
+// ask calls every URL in order; the first that does not accept refuses. One who
+// cannot be asked refuses too, unless the vhost is open then.
+func (h *Hooks) ask(ctx context.Context, c *URLs, urls []string, action string, s *session.Session, body any) error {
 	for _, u := range urls {
-		if err := h.post(ctx, u, action, s, body); err != nil {
-			return fmt.Errorf("%s %s: %w", action, u, err)
+		err := h.post(ctx, c, u, action, s, body)
+		if err == nil {
+			continue
 		}
+		if c.Open && ctx.Err() == nil && undecided(err) {
+			h.env.Log.Warn("http: "+action+" cannot be asked, admitted by on_error", "cid", s.ID, "client_id", s.ID, "url", u, "err", err)
+			continue
+		}
+		return fmt.Errorf("%s %s: %w", action, u, err)
 	}
 	return nil
+}
+
+// undecided reports whether an error tells nothing of the client: nobody was
+// reached, or not in time, or who was reached is broken.
+func undecided(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Broken
 }
 
 // Observe implements session.Observer.
@@ -192,31 +223,50 @@ func (h *Hooks) Observe(e session.Event) {
 	}
 	switch e.What {
 	case session.Unpublished:
-		h.tell(u.OnUnpublish, "on_unpublish", s, h.onStream("on_unpublish", s, ask, e.StreamID))
+		h.tell(&u, u.OnUnpublish, "on_unpublish", s, h.onStream("on_unpublish", s, ask, e.StreamID))
 	case session.Stopped:
-		h.tell(u.OnStop, "on_stop", s, h.onStream("on_stop", s, ask, e.StreamID))
+		h.tell(&u, u.OnStop, "on_stop", s, h.onStream("on_stop", s, ask, e.StreamID))
 	case session.Closed:
 		in, out := s.Bytes()
-		h.tell(u.OnClose, "on_close", s, onClose{h.base("on_close", s, ask), out, in})
+		h.tell(&u, u.OnClose, "on_close", s, onClose{h.base("on_close", s, ask), out, in})
 	case session.Segmented:
 		g := e.Segment
-		h.tell(u.OnHLS, "on_hls", s, onHLS{h.base("on_hls", s, ask), tcURL(s, ask), ask.Said.Stream, ask.Said.Param, fixed2(g.Duration.Seconds()),
+		h.tell(&u, u.OnHLS, "on_hls", s, onHLS{h.base("on_hls", s, ask), tcURL(s, ask), ask.Said.Stream, ask.Said.Param, fixed2(g.Duration.Seconds()),
 			h.env.Cwd, g.File, g.URL, g.Playlist, g.PlaylistURL, g.Seq, ask.Key.URL(), e.StreamID})
 		if u.OnHLSNotify != "" {
-			h.queue.put(s.ID+" notify", func(ctx context.Context) { h.notify(ctx, u, s, ask, g.URL) })
+			h.queue.put(s.ID+" notify", u.Queue, func(ctx context.Context) time.Duration {
+				h.notify(ctx, u, s, ask, g.URL)
+				return 0
+			})
 		}
 	}
 }
 
-func (h *Hooks) tell(urls []string, action string, s *session.Session, body any) {
+// tell queues a notification for each URL, which is sent again if it did not arrive.
+func (h *Hooks) tell(c *URLs, urls []string, action string, s *session.Session, body any) {
 	for _, u := range urls {
-		h.queue.put(s.ID, func(ctx context.Context) {
-			if err := h.post(ctx, u, action, s, body); err != nil {
-				h.env.Log.Warn("http: ignore "+action+" failed", "cid", s.ID, "client_id", s.ID, "url", u, "err", err)
+		left, wait := c.Retries, c.RetryInterval
+		h.queue.put(s.ID, c.Queue, func(ctx context.Context) time.Duration {
+			err := h.post(ctx, c, u, action, s, body)
+			if err == nil {
+				return 0
 			}
+			attrs := []any{"cid", s.ID, "client_id", s.ID, "url", u, "err", err}
+			if left <= 0 || !undecided(err) {
+				h.env.Log.Warn("http: ignore "+action+" failed", attrs...)
+				return 0
+			}
+			left--
+			pause := min(max(wait, time.Millisecond), retryMost)
+			wait = 2 * pause
+			h.env.Log.Info("http: "+action+" failed, is sent again", append(attrs, "after", pause)...)
+			return pause
 		})
 	}
 }
+
+// retryMost is the longest wait between two attempts.
+const retryMost = 5 * time.Minute
 
 // An Error is a callback's refusal, or that it could not be had, with SRS's
 // number.
@@ -224,6 +274,8 @@ type Error struct {
 	Code int
 	Text string
 	Err  error
+	// Broken says that nobody has decided: the call failed.
+	Broken bool
 }
 
 // Error tells what happened.
@@ -248,12 +300,16 @@ const (
 	codeCode    = 3064
 )
 
-func (h *Hooks) post(ctx context.Context, to, action string, s *session.Session, body any) error {
+// post calls one URL and returns nil if it accepts.
+func (h *Hooks) post(ctx context.Context, c *URLs, to, action string, s *session.Session, body any) (err error) {
+	defer func() { h.count.add(action, err) }()
 	b, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errPatience)
+	patience := cmp.Or(c.Timeout, patience)
+	late := fmt.Errorf("callback did not answer within %v", patience)
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, late)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(b))
 	if err != nil {
@@ -261,17 +317,20 @@ func (h *Hooks) post(ctx context.Context, to, action string, s *session.Session,
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", h.env.Server)
+	if c.Secret != "" {
+		req.Header.Set(signatureHeader, sign(c.Secret, time.Now(), b))
+	}
 	res, err := h.client.Do(req)
 	if err != nil {
-		return unreachable(ctx, err)
+		return unreachable(ctx, late, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated {
-		return &Error{Code: codeStatus, Text: "callback answered with status " + res.Status}
+		return &Error{Code: codeStatus, Text: "callback answered with status " + res.Status, Broken: res.StatusCode >= 500}
 	}
 	answer, err := io.ReadAll(io.LimitReader(res.Body, answerLimit+1))
 	if err != nil {
-		return unreachable(ctx, err)
+		return unreachable(ctx, late, err)
 	}
 	if err := judge(answer); err != nil {
 		return err
@@ -280,15 +339,25 @@ func (h *Hooks) post(ctx context.Context, to, action string, s *session.Session,
 	return nil
 }
 
-var errPatience = errors.New("callback did not answer within " + patience.String())
+// signatureHeader has the time and the signature of a call.
+const signatureHeader = "X-Weir-Signature"
 
-func unreachable(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); errors.Is(cause, errPatience) {
-		return &Error{Code: codeTimeout, Text: cause.Error()}
+// sign returns the header's value: when, and the HMAC of that and the body.
+func sign(secret string, at time.Time, body []byte) string {
+	t := strconv.FormatInt(at.Unix(), 10)
+	m := hmac.New(sha256.New, []byte(secret))
+	m.Write([]byte(t + "."))
+	m.Write(body)
+	return "t=" + t + ",v1=" + hex.EncodeToString(m.Sum(nil))
+}
+
+func unreachable(ctx context.Context, late, err error) error {
+	if cause := context.Cause(ctx); cause == late {
+		return &Error{Code: codeTimeout, Text: cause.Error(), Broken: true}
 	} else if cause != nil {
 		return cause
 	}
-	return &Error{Code: codeConnect, Text: "callback server cannot be reached", Err: err}
+	return &Error{Code: codeConnect, Text: "callback server cannot be reached", Err: err, Broken: true}
 }
 
 // judge applies SRS's rule: an answer accepts if it is the digit 0 and nothing

@@ -66,8 +66,9 @@ func newHouse(t *testing.T, o *operator) (*session.Desk, *Hooks) {
 	one := func(p string) []string { return []string{o.URL + p} }
 	h := New(service.Env{Log: slog.New(slog.DiscardHandler), Identity: service.Identity{ID: "vid-server", Service: "service", Server: "weir/1", Cwd: "/cwd"}},
 		func(string) URLs {
-			return URLs{one("/on_connect"), one("/on_close"), one("/on_publish"), one("/on_unpublish"), one("/on_play"), one("/on_stop"), one("/on_hls"),
-				o.URL + "/notify/[server_id]/[app]/[stream]/[ts_url][param]", 64}
+			return URLs{OnConnect: one("/on_connect"), OnClose: one("/on_close"), OnPublish: one("/on_publish"), OnUnpublish: one("/on_unpublish"),
+				OnPlay: one("/on_play"), OnStop: one("/on_stop"), OnHLS: one("/on_hls"),
+				OnHLSNotify: o.URL + "/notify/[server_id]/[app]/[stream]/[ts_url][param]", NotifyBytes: 64}
 		})
 	d.Authorize(h)
 	d.Observe(h)
@@ -223,8 +224,9 @@ func TestQueueKeepsOrderByName(t *testing.T) {
 	_, h := newHouse(t, o)
 	for i := range 200 {
 		name := fmt.Sprint(i % 7)
-		h.queue.put(name, func(ctx context.Context) {
-			h.post(ctx, o.URL+"/q", "q", &session.Session{ID: name}, map[string]int{"n": i})
+		h.queue.put(name, 0, func(ctx context.Context) time.Duration {
+			h.post(ctx, &URLs{}, o.URL+"/q", "q", &session.Session{ID: name}, map[string]int{"n": i})
+			return 0
 		})
 	}
 	last := map[int]int{}

@@ -7,48 +7,60 @@ import (
 )
 
 const (
-	// queueLimit is the most notifications that wait.
+	// queueLimit is the most notifications that wait, unless told otherwise.
 	queueLimit = 16384
 	// queueWorkers is the most that are under way at once.
 	queueWorkers = 64
 )
 
+// A job sends a notification. It returns after how long it wants to be done again,
+// 0 if it is done.
+type job func(context.Context) time.Duration
+
 // queue runs jobs in order for each name; names do not wait for one another
-// while there are workers.
+// while there are workers, and one whose job waits to be done again takes none.
 type queue struct {
 	h *Hooks
 
 	mu      sync.Mutex
-	lines   map[string][]func(context.Context) // jobs by name; present while a worker has it; guarded by mu
-	ready   []string                           // names that wait for a worker; guarded by mu
-	waiting int                                // guarded by mu
-	workers int                                // guarded by mu
-	lost    uint64                             // guarded by mu
-	closed  bool                               // guarded by mu
-	idle    chan struct{}                      // closed when closed and empty
+	lines   map[string][]job // jobs by name; present while the first is under way, or waits; guarded by mu
+	ready   []string         // names that wait for a worker; guarded by mu
+	waiting int              // jobs that are not done; guarded by mu
+	workers int              // guarded by mu
+	lost    uint64           // guarded by mu
+	closed  bool             // guarded by mu
+	idle    chan struct{}    // closed when closed and empty
 	ctx     context.Context
 	cancel  context.CancelFunc
 }
 
 func (q *queue) init(h *Hooks) {
-	q.h, q.lines, q.idle = h, map[string][]func(context.Context){}, make(chan struct{})
+	q.h, q.lines, q.idle = h, map[string][]job{}, make(chan struct{})
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 }
 
-func (q *queue) put(name string, job func(context.Context)) {
+// put adds a job, unless limit jobs wait already; a limit of 0 is queueLimit.
+func (q *queue) put(name string, limit int, j job) {
+	if limit <= 0 {
+		limit = queueLimit
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.waiting >= queueLimit || q.closed && q.workers == 0 && q.isIdle() {
+	if q.waiting >= limit || q.closed && q.isIdle() {
 		q.lost++
 		q.h.env.Log.Error("http: callbacks are lost, their server is too slow", "lost", q.lost, "waiting", q.waiting)
 		return
 	}
 	q.waiting++
 	line, busy := q.lines[name]
-	q.lines[name] = append(line, job)
-	if busy {
-		return
+	q.lines[name] = append(line, j)
+	if !busy {
+		q.start(name)
 	}
+}
+
+// start has a worker take the first job of a name. q.mu is held.
+func (q *queue) start(name string) {
 	q.ready = append(q.ready, name)
 	if q.workers < queueWorkers {
 		q.workers++
@@ -63,10 +75,23 @@ func (q *queue) work() {
 	for len(q.ready) > 0 {
 		name := q.ready[0]
 		q.ready = q.ready[1:]
-		job := q.lines[name][0]
+		j := q.lines[name][0]
 		q.mu.Unlock()
-		job(q.ctx)
+		again := j(q.ctx)
 		q.mu.Lock()
+		switch {
+		case again > 0 && q.ctx.Err() == nil:
+			time.AfterFunc(again, func() {
+				q.mu.Lock()
+				defer q.mu.Unlock()
+				if q.ctx.Err() == nil {
+					q.start(name)
+				}
+			})
+			continue
+		case again > 0:
+			q.lost++
+		}
 		q.waiting--
 		if q.lines[name] = q.lines[name][1:]; len(q.lines[name]) > 0 {
 			q.ready = append(q.ready, name)
@@ -75,7 +100,12 @@ func (q *queue) work() {
 		}
 	}
 	q.workers--
-	if q.closed && q.workers == 0 && !q.isIdle() {
+	q.close()
+}
+
+// close tells that the queue is closed and empty, if it is. q.mu is held.
+func (q *queue) close() {
+	if q.closed && q.waiting == 0 && !q.isIdle() {
 		close(q.idle)
 	}
 }
@@ -96,9 +126,7 @@ func (h *Hooks) Run(ctx context.Context) error {
 	q := &h.queue
 	q.mu.Lock()
 	q.closed = true
-	if q.workers == 0 && !q.isIdle() {
-		close(q.idle)
-	}
+	q.close()
 	q.mu.Unlock()
 	t := time.NewTimer(flushTime)
 	defer t.Stop()
