@@ -21,6 +21,7 @@ import (
 	"weir/internal/config/blocks"
 	"weir/internal/control/api"
 	"weir/internal/control/auth"
+	"weir/internal/control/breaker"
 	"weir/internal/control/heartbeat"
 	"weir/internal/control/hook"
 	"weir/internal/control/metrics"
@@ -45,7 +46,8 @@ const Name = "weir/" + Version
 // protocols.
 func Specs(protocols []service.Protocol) []config.Spec {
 	specs := []config.Spec{blocks.Root, blocks.HTTPAPI, blocks.HTTPServer, blocks.VhostRoot, blocks.Publish, blocks.Play,
-		blocks.Refer, blocks.Security, blocks.HTTPHooks, blocks.Heartbeat, blocks.Stats, blocks.Exporter}
+		blocks.Refer, blocks.Security, blocks.HTTPHooks, blocks.Heartbeat, blocks.Stats, blocks.Exporter, blocks.Breaker,
+		blocks.Pprof}
 	have := map[config.Spec]bool{}
 	for _, s := range specs {
 		have[s] = true
@@ -140,7 +142,7 @@ func New(o Options) (*Server, error) {
 		Max: func() int { return blocks.Root.In(conf.Load()).MaxConnections },
 	})
 	s.env = service.Env{
-		Log: o.Log, Conf: conf, Desk: desk, Hub: h, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Metrics: &service.Metrics{},
+		Log: o.Log, Conf: conf, Desk: desk, Hub: h, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Metrics: &service.Metrics{}, Busy: &service.LoadGauge{},
 		Identity: service.Identity{Server: Name, Version: Version, Level: Level, ID: serverID(blocks.Root.In(o.Conf).ServerID, o.PidFile),
 			Service: hub.NewID("", 8), PID: os.Getpid(), Started: time.Now(), Cwd: cwd},
 	}
@@ -215,7 +217,9 @@ func (s *Server) rules() {
 			return auth.Refer{On: c.Enabled, All: c.All, Publish: c.Publish, Play: c.Play}
 		},
 	}
-	s.env.Desk.Authorize(rules, s.hooks)
+	br := breaker.New(s.env)
+	s.add("circuit_breaker", service.Base, br)
+	s.env.Desk.Authorize(br, rules, s.hooks)
 	s.env.Desk.Observe(s.hooks)
 	s.add("hooks", service.Base, s.hooks)
 	s.add("desk", service.Base, runner(s.env.Desk.Run))
@@ -262,6 +266,10 @@ func (s *Server) web() {
 	s.add("http_api", service.Doors, newWeb(s.env, "http_api", "HTTP-API", "HTTPS-API", s.env.API, func(snap *config.Snapshot) webConf {
 		c := blocks.HTTPAPI.In(snap)
 		return webConf{c.Enabled && !blocks.OnePort(snap), c.Listen, c.HTTPS.Enabled, blocks.APITLSListen(snap), c.HTTPS.Key, c.HTTPS.Cert}
+	}))
+	s.add("pprof", service.Doors, newWeb(s.env, "pprof", "Pprof", "", http.HandlerFunc(profiles), func(snap *config.Snapshot) webConf {
+		c := blocks.Pprof.In(snap)
+		return webConf{on: c.Enabled, listen: c.Listen}
 	}))
 	s.add("exporter", service.Doors, newWeb(s.env, "exporter", "Exporter", "", s.env.API, func(snap *config.Snapshot) webConf {
 		c := blocks.Exporter.In(snap)

@@ -115,6 +115,8 @@ type Env struct {
 	// Notices collects what a part wants the operator to be shown while it
 	// lasts: "disk full", by subject.
 	Notices *Notices
+	// Busy is how busy the processor is.
+	Busy *LoadGauge
 	// Metrics collects what a part has to tell Prometheus.
 	Metrics *Metrics
 }

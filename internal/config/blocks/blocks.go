@@ -23,6 +23,8 @@ var (
 	Heartbeat  = config.NewServer[HeartbeatConfig]("heartbeat")
 	Stats      = config.NewServer[StatsConfig]("stats")
 	Exporter   = config.NewServer[ExporterConfig]("exporter")
+	Breaker    = config.NewServer[CircuitBreakerConfig]("circuit_breaker")
+	Pprof      = config.NewServer[PprofConfig]("pprof")
 
 	VhostRoot  = config.NewVhostRoot[VhostRootConfig]()
 	Publish    = config.NewVhost[PublishConfig]("publish")
@@ -38,7 +40,7 @@ var (
 // All returns every block of this package, in the order of the documents.
 func All() []config.Spec {
 	return []config.Spec{
-		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter,
+		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
 	}
 }

@@ -1,6 +1,12 @@
 package blocks
 
-import "time"
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"weir/internal/config"
+)
 
 // HeartbeatConfig is heartbeat: another server that is told, again and again, that
 // this one lives.
@@ -58,4 +64,56 @@ type ExporterConfig struct {
 	// Streams is of how many streams there are metrics of their own; those beyond
 	// are counted together. It is a directive of weir.
 	Streams int `conf:"streams" default:"100" reload:"now" since:"weir"`
+}
+
+// CircuitBreakerConfig is circuit_breaker: what is left undone while the processor
+// is busy. Thresholds are percent of all processors that the process may use, a
+// quota of its control group included; SRS's are of one core.
+type CircuitBreakerConfig struct {
+	// Enabled turns it on.
+	Enabled bool `conf:"enabled" default:"on" reload:"now" since:"4.0.103"`
+
+	// HighThreshold is from where on what viewers do not see is left undone:
+	// on_hls_notify and bandwidth tests.
+	HighThreshold int `conf:"high_threshold" default:"90" reload:"now" since:"4.0.103"`
+
+	// HighPulse is for how many seconds that must last.
+	HighPulse int `conf:"high_pulse" default:"2" reload:"now" since:"4.0.103"`
+
+	// CriticalThreshold is from where on WebRTC does without retransmission. Nothing
+	// else is left undone yet.
+	CriticalThreshold int `conf:"critical_threshold" default:"95" reload:"now" since:"4.0.103"`
+
+	// CriticalPulse is for how many seconds that must last.
+	CriticalPulse int `conf:"critical_pulse" default:"1" reload:"now" since:"4.0.103"`
+
+	// DyingThreshold is from where on new players are refused; those who are there
+	// stay.
+	DyingThreshold int `conf:"dying_threshold" default:"99" reload:"now" since:"4.0.103"`
+
+	// DyingPulse is for how many seconds more than one that must last.
+	DyingPulse int `conf:"dying_pulse" default:"5" reload:"now" since:"4.0.103"`
+}
+
+// PprofConfig is pprof: Go's profiles of the process, for its developers, at
+// /debug/pprof/. It is a block of weir.
+type PprofConfig struct {
+	_ struct{} `env:"-"`
+
+	// Enabled turns it on.
+	Enabled bool `conf:"enabled" default:"off" reload:"now" since:"weir"`
+
+	// Listen is where it listens, which must be on the loopback interface.
+	Listen []string `conf:"listen" default:"127.0.0.1:6060" reload:"now" since:"weir"`
+}
+
+// Validate refuses a listener that others could reach.
+func (c *PprofConfig) Validate() error {
+	for _, l := range c.Listen {
+		host, _ := config.SplitListen(l)
+		if ip, err := netip.ParseAddr(host); err != nil || !ip.IsLoopback() {
+			return fmt.Errorf("listen %s is not on the loopback interface; write 127.0.0.1 and a port", l)
+		}
+	}
+	return nil
 }

@@ -233,7 +233,7 @@ func (h *Hooks) Observe(e session.Event) {
 		g := e.Segment
 		h.tell(&u, u.OnHLS, "on_hls", s, onHLS{h.base("on_hls", s, ask), tcURL(s, ask), ask.Said.Stream, ask.Said.Param, fixed2(g.Duration.Seconds()),
 			h.env.Cwd, g.File, g.URL, g.Playlist, g.PlaylistURL, g.Seq, ask.Key.URL(), e.StreamID})
-		if u.OnHLSNotify != "" {
+		if u.OnHLSNotify != "" && h.env.Busy.Load() < service.High {
 			h.queue.put(s.ID+" notify", u.Queue, func(ctx context.Context) time.Duration {
 				h.notify(ctx, u, s, ask, g.URL)
 				return 0

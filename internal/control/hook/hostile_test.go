@@ -219,6 +219,7 @@ func TestRetriesEnd(t *testing.T) {
 			}
 			s.Close(nil)
 			time.Sleep(time.Hour)
+			synctest.Wait()
 			if calls.Load() != c.calls || h.queue.waiting != 0 || h.queue.workers != 0 {
 				t.Errorf("%q: %d calls, want %d; %d wait", c.answer, calls.Load(), c.calls, h.queue.waiting)
 			}
