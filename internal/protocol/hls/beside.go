@@ -84,7 +84,7 @@ func keyURL(prefix, relative, name string) string {
 	if _, rest, ok := strings.Cut(base, "://"); ok && !strings.Contains(rest, "/") {
 		base += "/"
 	}
-	base += escape(name)
+	base += shelf.Escape(name)
 	if asked {
 		base += "?" + query
 	}

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"weir/internal/hub"
 	"weir/internal/media"
 	"weir/internal/media/opus"
 )
@@ -256,7 +255,7 @@ func TestOddNames(t *testing.T) {
 	for _, name := range []string{"a b", "ü中", "a%20b", "a?b", "a#b", "a.b.c", "x:y", "a\"b", "#EXTINF"} {
 		bubble(t, "hls_ctx off;", func(h *house, dir string) {
 			leave := h.publish(name, 70)
-			st := h.svc.streams[hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: name}]
+			st := h.stream(name)
 			if st == nil || st.listed() == nil {
 				t.Fatalf("%q has no playlist", name)
 			}

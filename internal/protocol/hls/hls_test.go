@@ -126,6 +126,12 @@ func (h *house) publish(stream string, n int) (leave func()) {
 	}
 }
 
+// stream returns HLS's side of a stream of the default vhost.
+func (h *house) stream(name string) *stream {
+	st, _ := h.svc.streams.Get(hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: name})
+	return st
+}
+
 func (h *house) get(url string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest("GET", url, nil)
 	r.RemoteAddr = "10.0.0.7:1234"
@@ -367,7 +373,7 @@ func TestNamesAndPrefix(t *testing.T) {
 	} {
 		bubble(t, c.conf, func(h *house, dir string) {
 			leave := h.publish("s", 70)
-			disk := h.svc.streams[hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}].listed().text
+			disk := h.stream("s").listed().text
 			lines := strings.Split(strings.TrimSpace(string(disk)), "\n")
 			if got := lines[len(lines)-1]; got != c.uri {
 				t.Errorf("%s: listed as %s, want %s", c.conf, got, c.uri)

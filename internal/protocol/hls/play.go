@@ -86,7 +86,7 @@ func (s *server) playlistFor(r *http.Request, conf *blocks.HLSConfig, v *shelf.P
 		to := l.variant
 		to.URI = r.URL.EscapedPath()
 		if conf.MasterPathRelative {
-			to.URI = escape(pathpkg.Base(r.URL.Path))
+			to.URI = shelf.Escape(pathpkg.Base(r.URL.Path))
 		}
 		to.URI += "?" + ctxParam + "=" + v.Session.ID
 		if query != "" {

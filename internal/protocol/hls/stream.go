@@ -2,7 +2,6 @@ package hls
 
 import (
 	"log/slog"
-	"net/url"
 	pathpkg "path"
 	"path/filepath"
 	"strconv"
@@ -18,10 +17,6 @@ import (
 	"weir/internal/store"
 )
 
-// idleForget is how long a stream without publisher is remembered when its files
-// are kept for ever (hls_dispose 0).
-const idleForget = 2 * time.Minute
-
 // stream is the HLS side of one stream, over its publications.
 type stream struct {
 	// Immutable.
@@ -33,8 +28,6 @@ type stream struct {
 	playlistName string // below hls_path, and below the root of HTTP
 	disk         shelf.Disk
 	detach       func()
-
-	live time.Time // when it was last seen published; guarded by server.mu
 
 	mu        sync.Mutex
 	publisher *session.Session // guarded by mu
@@ -67,20 +60,24 @@ type beside struct {
 	disk      *shelf.Disk // where it is written; nil for nowhere
 }
 
-// newStream has a stream cut, for good. server.mu is held.
-func (s *server) newStream(key hub.Key, id string) *stream {
+// newStream has a stream cut, for good.
+func (s *server) newStream(p *hub.Publication) (*stream, bool) {
+	key := p.Stream().Key
 	conf := s.conf(key.Vhost)
-	st := &stream{server: s, key: key, log: s.env.Log.With("stream", key.String()), streamID: id, live: time.Now(),
+	if !conf.Enabled {
+		return nil, false
+	}
+	st := &stream{server: s, key: key, log: s.env.Log.With("stream", key.String()), streamID: p.Stream().ID,
 		playlistName: pathpkg.Clean(store.Expand(conf.M3U8File, key, time.Time{}))}
 	st.disk = shelf.Disk{Dir: conf.Path, Log: st.log, Notices: s.env.Notices, Subject: "hls files of " + key.String()}
 	st.index = store.NewIndex[*segment](st.recover(conf))
 	s.found.Put(key.Vhost, st.playlistName, thing{stream: st})
 	st.detach = s.env.Store.Attach(key, &store.View{Rules: st.rules, Forms: st.form, Next: st.index.Next, Done: st.done})
-	return st
+	return st, true
 }
 
-// republished forgets who the publisher was.
-func (st *stream) republished() {
+// Republished forgets who the publisher was.
+func (st *stream) Republished() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.publisher = nil
@@ -97,8 +94,8 @@ func (st *stream) session() *session.Session {
 	return st.publisher
 }
 
-// forget takes the stream from the shelf.
-func (st *stream) forget() {
+// Forget takes the stream from the shelf.
+func (st *stream) Forget() {
 	st.detach()
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -113,8 +110,8 @@ func (st *stream) forget() {
 	}
 }
 
-// clean removes the files of a stream that was forgotten, if hls_dispose says so.
-func (st *stream) clean() {
+// Clean removes the files of a stream that was forgotten, if hls_dispose says so.
+func (st *stream) Clean() {
 	if conf := st.server.conf(st.key.Vhost); conf.Dispose > 0 {
 		st.mu.Lock()
 		beside := st.beside
@@ -332,18 +329,9 @@ func uri(prefix, playlist, name string) string {
 	rel = filepath.ToSlash(rel)
 	switch {
 	case prefix == "":
-		return escape(rel)
+		return shelf.Escape(rel)
 	case strings.HasSuffix(prefix, "/"):
-		return prefix + escape(rel)
+		return prefix + shelf.Escape(rel)
 	}
-	return prefix + "/" + escape(pathpkg.Join(dir, rel))
-}
-
-// escape writes a path so that it is one in a URI, whatever a stream is called.
-func escape(path string) string {
-	s := (&url.URL{Path: path}).EscapedPath()
-	if first, _, _ := strings.Cut(s, "/"); strings.Contains(first, ":") {
-		s = "./" + s // it would pass for a scheme
-	}
-	return s
+	return prefix + "/" + shelf.Escape(pathpkg.Join(dir, rel))
 }

@@ -44,9 +44,12 @@ type File struct {
 }
 
 // New returns a file. Its ETag follows from tag, which must differ where the bytes
-// do.
+// do; without one there is none.
 func New(typ, cache, tag string, body ...[]byte) *File {
-	f := &File{Type: typ, Cache: cache, ETag: `"` + tag + `"`, Body: body}
+	f := &File{Type: typ, Cache: cache, Body: body}
+	if tag != "" {
+		f.ETag = `"` + tag + `"`
+	}
 	for _, b := range body {
 		f.Size += len(b)
 	}
@@ -82,7 +85,9 @@ func (f *File) Serve(w http.ResponseWriter, r *http.Request) {
 			h.Set("Content-Encoding", "gzip")
 		}
 	}
-	h.Set("ETag", tag)
+	if tag != "" {
+		h.Set("ETag", tag)
+	}
 	if r.Method == http.MethodGet && r.Header.Get("Range") == "" && r.Header.Get("If-None-Match") == "" {
 		// All of it, straight from memory.
 		if h.Get("Content-Encoding") == "" {

@@ -10,6 +10,7 @@ package shelf
 
 import (
 	"net/http"
+	"net/url"
 	pathpkg "path"
 	"strings"
 	"sync"
@@ -61,4 +62,13 @@ func (s *Shelf[T]) Find(conf *config.Snapshot, r *http.Request) (thing T, ok boo
 		return thing, false
 	}
 	return s.Get(v.Name, strings.TrimPrefix(pathpkg.Clean(r.URL.Path), "/"))
+}
+
+// Escape writes a path so that it is one in a URI, whatever a stream is called.
+func Escape(path string) string {
+	s := (&url.URL{Path: path}).EscapedPath()
+	if first, _, _ := strings.Cut(s, "/"); strings.Contains(first, ":") {
+		s = "./" + s // it would pass for a scheme
+	}
+	return s
 }

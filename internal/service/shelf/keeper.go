@@ -1,0 +1,129 @@
+package shelf
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"weir/internal/hub"
+	"weir/internal/service"
+)
+
+// Kept is one stream's side of a protocol that lists segments.
+type Kept interface {
+	// Forget takes the stream off the shelf; nothing is put there afterwards. It
+	// must not block.
+	Forget()
+	// Clean removes what a stream that nobody publishes any more has left on disk.
+	Clean()
+	// Republished is told of each publication, before its first frame.
+	Republished()
+}
+
+// A Keeper has one T for each stream, from its first publication until nobody has
+// published it for long.
+type Keeper[T Kept] struct {
+	// Immutable.
+	Env service.Env
+	// New makes one, or says that the configuration wants none.
+	New func(p *hub.Publication) (one T, ok bool)
+	// Patience is how long an idle stream of a vhost is kept.
+	Patience func(vhost string) time.Duration
+
+	mu  sync.Mutex
+	all map[hub.Key]*kept[T] // guarded by mu
+}
+
+type kept[T Kept] struct {
+	one  T
+	live time.Time // when it was last seen published
+}
+
+// Published is for [hub.Hub.OnPublish].
+func (k *Keeper[T]) Published(p *hub.Publication) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	key := p.Stream().Key
+	e := k.all[key]
+	if e == nil {
+		one, ok := k.New(p)
+		if !ok {
+			return
+		}
+		if k.all == nil {
+			k.all = map[hub.Key]*kept[T]{}
+		}
+		e = &kept[T]{one: one}
+		k.all[key] = e
+	}
+	e.live = time.Now()
+	e.one.Republished()
+}
+
+// Get returns that of a stream.
+func (k *Keeper[T]) Get(key hub.Key) (one T, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if e := k.all[key]; e != nil {
+		return e.one, true
+	}
+	return one, false
+}
+
+// Run forgets idle streams, and signs out viewers who ask no more. When ctx is
+// done the streams have ended, and Run waits until what is left of them is
+// written; files stay, so that the next start goes on from them.
+func (k *Keeper[T]) Run(ctx context.Context, viewers *Pollers) error {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case now := <-t.C:
+			viewers.Expire(now)
+			k.idle(now)
+		case <-ctx.Done():
+			k.Env.Store.Stop()
+			viewers.Expire(time.Time{})
+			return nil
+		}
+	}
+}
+
+func (k *Keeper[T]) idle(now time.Time) {
+	var gone []T
+	k.mu.Lock()
+	for key, e := range k.all {
+		hs := k.Env.Hub.Stream(key)
+		switch {
+		case hs != nil && hs.Live():
+			e.live = now
+		case now.Sub(e.live) >= k.Patience(key.Vhost):
+			delete(k.all, key)
+			e.one.Forget()
+			gone = append(gone, e.one)
+		}
+	}
+	k.mu.Unlock()
+	for _, one := range gone {
+		one.Clean()
+	}
+}
+
+// Restart makes the streams of some vhosts anew, whose configuration is another:
+// old ones are forgotten, and those that are live begin again if the configuration
+// still wants them. Files stay.
+func (k *Keeper[T]) Restart(moved func(vhost string) bool) {
+	k.mu.Lock()
+	for key, e := range k.all {
+		if moved(key.Vhost) {
+			delete(k.all, key)
+			e.one.Forget()
+		}
+	}
+	k.mu.Unlock()
+	for key, hs := range k.Env.Hub.All() {
+		if p := hs.Publication(); p != nil && moved(key.Vhost) {
+			k.Published(p)
+		}
+	}
+}
