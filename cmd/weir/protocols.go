@@ -1,6 +1,7 @@
 package main
 
 import (
+	"weir/internal/protocol/dash"
 	"weir/internal/protocol/hls"
 	"weir/internal/protocol/httplive"
 	"weir/internal/protocol/rtmp"
@@ -12,6 +13,7 @@ import (
 var protocols = []service.Protocol{
 	httplive.Protocol,
 	hls.Protocol,
+	dash.Protocol,
 	static.Protocol,
 	rtmp.Protocol,
 }

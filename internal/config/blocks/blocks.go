@@ -35,6 +35,7 @@ var (
 	HTTPStatic = config.NewVhost[HTTPStaticConfig]("http_static")
 	HTTPRemux  = config.NewVhost[HTTPRemuxConfig]("http_remux")
 	HLS        = config.NewVhost[HLSConfig]("hls")
+	DASH       = config.NewVhost[DASHConfig]("dash")
 )
 
 // All returns every block of this package, in the order of the documents.
@@ -42,5 +43,6 @@ func All() []config.Spec {
 	return []config.Spec{
 		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
+		DASH,
 	}
 }

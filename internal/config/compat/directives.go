@@ -136,6 +136,16 @@ var Directives = map[string]Proof{
 	"vhost.publish.mr":                   {Why: "the pace of reading follows the load where it is off"},
 
 	// Segments.
+	"vhost.dash.enabled":                      {Test: "TestManifest"},
+	"vhost.dash.dash_fragment":                {Test: "TestManifest"},
+	"vhost.dash.dash_update_period":           {Test: "TestManifest"},
+	"vhost.dash.dash_window_size":             {Test: "TestManifest"},
+	"vhost.dash.dash_path":                    {Test: "TestManifest"},
+	"vhost.dash.dash_mpd_file":                {Test: "TestDASHFiles"},
+	"vhost.dash.dash_cleanup":                 {Test: "TestDASHFiles"},
+	"vhost.dash.dash_dispose":                 {Test: "TestManifest"},
+	"vhost.dash.dash_timeshift":               {Why: "without effect in SRS too; dash_window_size says how far back players may go"},
+	"vhost.dash.dash_files":                   {Test: "TestRefused", Why: "weir's own; on is SRS's behaviour and the default"},
 	"vhost.hls.hls_use_fmp4":                  {Test: "TestFragmentedMP4"},
 	"vhost.hls.hls_fmp4_file":                 {Test: "TestFragmentedMP4"},
 	"vhost.hls.hls_init_file":                 {Test: "TestFragmentedMP4"},

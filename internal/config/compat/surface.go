@@ -108,7 +108,7 @@ var streams = Section{
 		{Name: "HLS: files, cleanup, dispose", Test: "hls.txtar"},
 		{Name: "HLS: AES-128", Test: "TestHLSJS"},
 		{Name: "HLS: fragmented MP4", Test: "TestHLSJS"},
-		{Name: "DASH"},
+		{Name: "DASH", Test: "TestDASHPlayers"},
 		{Name: "HDS"},
 		{Name: "DVR"},
 		{Name: "static files, FLV and MP4 seek", Test: "TestFLVStart"},

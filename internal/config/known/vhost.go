@@ -136,17 +136,6 @@ var vhostMedia = []Entry{
 	{"vhost.hds.hds_window", Seconds, "60", "", Now, "", "", "How much is kept."},
 	{"vhost.hds.hds_path", String, "./objs/nginx/html", "", Now, "", "", "Directory of the files."},
 
-	{"vhost.dash", Block, "", "", Now, "", "", "MPEG-DASH."},
-	{"vhost.dash.enabled", Bool, "off", "", Now, "", "", "Turns it on."},
-	{"vhost.dash.dash_fragment", Seconds, "10", "", Now, "", "", "Duration of a segment."},
-	{"vhost.dash.dash_update_period", Seconds, "5", "", Now, "", "", "How often players fetch the manifest."},
-	{"vhost.dash.dash_timeshift", Seconds, "300", "", Now, "", "", "How far back players may go."},
-	{"vhost.dash.dash_window_size", Int, "5", "", Now, "", "", "Number of segments that are kept."},
-	{"vhost.dash.dash_path", String, "./objs/nginx/html", "", Now, "", "", "Directory of the files."},
-	{"vhost.dash.dash_mpd_file", String, "[app]/[stream].mpd", "", Now, "", "", "Name of the manifest."},
-	{"vhost.dash.dash_cleanup", Bool, "on", "", Now, "5.0", "", "Remove segments that left the manifest."},
-	{"vhost.dash.dash_dispose", Seconds, "120", "", Now, "5.0", "", "Remove everything so long after the last frame; 0 never."},
-
 	{"vhost.dvr", Block, "", "", Now, "", "", "Recording."},
 	{"vhost.dvr.enabled", Bool, "off", "", Now, "", "", "Turns it on."},
 	{"vhost.dvr.dvr_apply", List, "all", NoEnv, Restart, "", "", "Streams that are recorded, as app/stream, or all."},

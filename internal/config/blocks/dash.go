@@ -1,0 +1,49 @@
+package blocks
+
+import "time"
+
+// DASHConfig is dash: MPEG-DASH, a manifest and segments of fragmented MP4.
+type DASHConfig struct {
+	// Enabled turns DASH on for the vhost.
+	Enabled bool `conf:"enabled" default:"off" reload:"now"`
+
+	// Fragment is the least duration of a segment; it ends at the next key frame.
+	Fragment time.Duration `conf:"dash_fragment" default:"10" unit:"s" reload:"now"`
+
+	// UpdatePeriod is how often players fetch the manifest; at least once in each
+	// fragment.
+	UpdatePeriod time.Duration `conf:"dash_update_period" default:"5" unit:"s" reload:"now"`
+
+	// Timeshift is accepted and changes nothing, as in SRS: dash_window_size says how
+	// far back players may go.
+	Timeshift time.Duration `conf:"dash_timeshift" default:"300" unit:"s" reload:"now"`
+
+	// WindowSize is how many segments the manifest lists.
+	WindowSize int `conf:"dash_window_size" default:"5" reload:"now"`
+
+	// Path is the directory of the files. It is made if it is missing.
+	Path string `conf:"dash_path" default:"./objs/nginx/html" reload:"now"`
+
+	// Files writes segments and manifests below dash_path. With off they are served
+	// from memory only. It is a directive of weir.
+	Files bool `conf:"dash_files" default:"on" reload:"now" since:"weir"`
+
+	// MPDFile is the name of the manifest below dash_path, with [vhost], [app] and
+	// [stream]. Segments are beside it, in a folder that is called as the stream.
+	MPDFile string `conf:"dash_mpd_file" default:"[app]/[stream].mpd" reload:"now"`
+
+	// Cleanup removes the files of segments that have left the manifest.
+	Cleanup bool `conf:"dash_cleanup" default:"on" reload:"now" since:"5.0"`
+
+	// Dispose removes manifest and segments so long after the last frame; with 0
+	// they stay.
+	Dispose time.Duration `conf:"dash_dispose" default:"120" unit:"s" reload:"now" since:"5.0"`
+}
+
+// Warnings tells what is accepted and probably not meant.
+func (c *DASHConfig) Warnings() []string {
+	if c.Enabled && c.WindowSize < 3 {
+		return []string{"dash_window_size is below three segments; players stall"}
+	}
+	return nil
+}

@@ -1,0 +1,320 @@
+package dash
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	pathpkg "path"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"weir/internal/config/blocks"
+	"weir/internal/format/mpd"
+	"weir/internal/hub"
+	"weir/internal/media"
+	"weir/internal/service/shelf"
+	"weir/internal/store"
+)
+
+// stream is the DASH side of one stream, over its publications.
+type stream struct {
+	// Immutable.
+	server  *server
+	key     hub.Key
+	log     *slog.Logger
+	index   *store.Index[*segment]
+	mpdName string // below dash_path, and below the root of HTTP
+	dir     string // of the segments
+	disk    shelf.Disk
+	detach  func()
+
+	mu     sync.Mutex
+	gone   bool        // forgotten: nothing is put on the shelf any more; guarded by mu
+	text   *shelf.File // the manifest; guarded by mu; nil until there is a segment
+	inits  []initFile  // guarded by mu
+	begins time.Time   // what all times count from; set once, by the recorder
+
+	// Owned by the recorder.
+	period  *period
+	periods int64
+	next    map[media.Kind]int64 // the number of the next segment of a kind
+}
+
+// period is a run, as DASH calls it.
+type period struct {
+	id    string
+	start time.Duration // from the stream's begins
+	run   *store.Run
+	inits map[media.Kind]string // names of the initialization segments
+	end   time.Duration         // of the newest segment, from the stream's begins
+}
+
+// segment is a segment as it is listed.
+type segment struct {
+	*store.Segment
+	period *period
+	pieces map[media.Kind]*piece
+}
+
+// piece is one kind's part of a segment, as a file.
+type piece struct {
+	name     string
+	number   int64
+	time     int64 // in ticks
+	duration int64
+	body     [][]byte
+	size     int
+}
+
+// initFile is an initialization segment. It stays as long as the stream.
+type initFile struct {
+	kind media.Kind
+	name string
+	body []byte
+}
+
+// words are what SRS calls the kinds; IDs of representations, too.
+var words = map[media.Kind]string{media.Video: "video", media.Audio: "audio"}
+
+// kinds are in the order of the manifest, which is SRS's.
+var kinds = []media.Kind{media.Audio, media.Video}
+
+// newStream has a stream cut, for good.
+func (s *server) newStream(p *hub.Publication) (*stream, bool) {
+	key := p.Stream().Key
+	conf := s.conf(key.Vhost)
+	if !conf.Enabled {
+		return nil, false
+	}
+	st := &stream{server: s, key: key, log: s.env.Log.With("stream", key.String()), next: map[media.Kind]int64{},
+		mpdName: pathpkg.Clean(store.Expand(conf.MPDFile, key, time.Time{}))}
+	st.dir = pathpkg.Join(pathpkg.Dir(st.mpdName), pathpkg.Base(key.Stream))
+	st.disk = shelf.Disk{Dir: conf.Path, Log: st.log, Notices: s.env.Notices, Subject: "dash files of " + key.String()}
+	st.index = store.NewIndex[*segment](0)
+	if conf.Files {
+		st.recover()
+	}
+	s.found.Put(key.Vhost, st.mpdName, thing{stream: st})
+	s.found.Put(key.Vhost, st.clock(), thing{stream: st, clock: true})
+	st.detach = s.env.Store.Attach(key, &store.View{Rules: st.rules, Forms: func(*store.Run) store.Forms { return store.MP4 }, Next: st.index.Next, Done: st.done})
+	return st, true
+}
+
+// clock is where players ask what time it is.
+func (st *stream) clock() string { return st.dir + "/time" }
+
+// Republished implements shelf.Kept.
+func (st *stream) Republished() {}
+
+// Forget takes the stream from the shelf.
+func (st *stream) Forget() {
+	st.detach()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.gone = true
+	st.server.found.Remove(st.key.Vhost, append(st.names(st.index.All(), true), st.mpdName, st.clock())...)
+}
+
+// Clean removes the files of a stream that was forgotten, if dash_dispose says so.
+func (st *stream) Clean() {
+	if conf := st.server.conf(st.key.Vhost); conf.Dispose > 0 && conf.Files {
+		st.mu.Lock()
+		names := st.names(st.index.All(), true)
+		st.mu.Unlock()
+		st.disk.Remove(append(names, st.mpdName)...)
+	}
+	st.log.Info("dash disposed")
+}
+
+// names lists the files of segments, and of initialization segments too. mu is
+// held.
+func (st *stream) names(segments []*segment, inits bool) (names []string) {
+	for _, g := range segments {
+		for _, p := range g.pieces {
+			names = append(names, p.name)
+		}
+	}
+	if inits {
+		for _, i := range st.inits {
+			names = append(names, i.name)
+		}
+	}
+	return names
+}
+
+func (st *stream) rules() store.Rules {
+	c := st.server.conf(st.key.Vhost)
+	return store.Rules{Fragment: c.Fragment, TDRatio: 1, AOFRatio: 2.1, SoundRatio: 1, WaitKey: true}
+}
+
+// done numbers a finished segment, lists it and writes it.
+func (st *stream) done(g *store.Segment) {
+	conf := st.server.conf(st.key.Vhost)
+	sg := &segment{Segment: g}
+	var fresh []initFile
+	sg.period, fresh = st.periodOf(g)
+	sg.pieces = st.pieces(g)
+	if len(sg.pieces) == 0 {
+		return // of codecs that DASH does not carry
+	}
+	text, gone := st.add(conf, sg, fresh)
+	if text == nil || !conf.Files {
+		return
+	}
+	st.save(sg, fresh, text)
+	if conf.Cleanup {
+		st.disk.Remove(gone...)
+	}
+}
+
+// add lists a segment and puts it on the shelf. It returns the manifest, nil if
+// the stream was forgotten, and the names of what has gone.
+func (st *stream) add(conf *blocks.DASHConfig, sg *segment, fresh []initFile) (text []byte, names []string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.gone {
+		return nil, nil
+	}
+	gone := st.index.Add(sg, store.Window{Count: max(conf.WindowSize, 1)})
+	names = st.names(gone, false)
+	found, vhost := &st.server.found, st.key.Vhost
+	st.inits = append(st.inits, fresh...)
+	for _, i := range fresh {
+		// The name may come again after a restart, with other bytes.
+		found.Put(vhost, i.name, thing{stream: st, file: shelf.Text("video/mp4", shelf.CacheManifest, i.body)})
+	}
+	cache := shelf.CacheFor(2 * time.Duration(conf.WindowSize) * conf.Fragment)
+	for _, p := range sg.pieces {
+		tag := strconv.FormatInt(sg.Began.UnixNano(), 36) + "-" + strconv.FormatInt(p.number, 36) + "-" + strconv.Itoa(p.size)
+		found.Put(vhost, p.name, thing{stream: st, file: shelf.New("video/iso.segment", cache, tag, p.body...)})
+	}
+	found.Remove(vhost, names...)
+	text = st.render(conf).Append(nil)
+	st.text = shelf.Text("application/dash+xml", shelf.CacheManifest, text)
+	return text, names
+}
+
+// save writes a segment's files: what it needs, itself, and the manifest.
+func (st *stream) save(sg *segment, fresh []initFile, text []byte) {
+	var errs []error
+	for _, i := range fresh {
+		errs = append(errs, st.disk.Write(i.name, i.body))
+	}
+	for _, k := range kinds {
+		if p := sg.pieces[k]; p != nil {
+			errs = append(errs, st.disk.Write(p.name, p.body...))
+		}
+	}
+	if errors.Join(errs...) == nil {
+		errs = append(errs, st.disk.Write(st.mpdName, text))
+	}
+	st.disk.Complain(errors.Join(errs...))
+}
+
+// manifest returns what is listed, nil if that is nothing.
+func (st *stream) manifest() *shelf.File {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.text
+}
+
+// pieces makes files of a segment's parts.
+func (st *stream) pieces(g *store.Segment) map[media.Kind]*piece {
+	all := map[media.Kind]*piece{}
+	for _, c := range g.Chunks {
+		for k, part := range map[media.Kind]store.Piece{media.Video: c.Video, media.Audio: c.Audio} {
+			if len(part.Bytes) == 0 {
+				continue
+			}
+			p := all[k]
+			if p == nil {
+				p = &piece{number: st.next[k], time: part.Time}
+				p.name = fmt.Sprintf("%s/%s-%d.m4s", st.dir, words[k], p.number)
+				st.next[k]++
+				all[k] = p
+			}
+			p.body = append(p.body, part.Bytes)
+			p.size += len(part.Bytes)
+			p.duration = part.Time + part.Duration - p.time
+		}
+	}
+	return all
+}
+
+// periodOf returns the period of g, and the initialization segments that are new
+// in it.
+func (st *stream) periodOf(g *store.Segment) (p *period, fresh []initFile) {
+	if st.begins.IsZero() {
+		st.begins = g.Run.Began.Truncate(time.Millisecond)
+	}
+	if p = st.period; p == nil || p.run.ID != g.Run.ID {
+		start := g.Run.Began.Sub(st.begins).Truncate(time.Millisecond)
+		if p != nil {
+			start = max(start, p.end)
+		}
+		st.periods++
+		p = &period{id: strconv.FormatInt(st.periods, 10), start: max(start, 0), run: g.Run, inits: map[media.Kind]string{}}
+		for k, body := range map[media.Kind][]byte{media.Video: g.Run.VideoInit, media.Audio: g.Run.AudioInit} {
+			if body == nil {
+				continue
+			}
+			name, known := st.initName(k, body)
+			p.inits[k] = name
+			if !known {
+				fresh = append(fresh, initFile{k, name, body})
+			}
+		}
+		st.period = p
+	}
+	p.end = p.start + g.Start + g.Duration - p.run.Start
+	return p, fresh
+}
+
+// initName returns the name of an initialization segment. The first is SRS's;
+// others, which hold something else, have the number of their first segment.
+func (st *stream) initName(k media.Kind, body []byte) (name string, known bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, i := range st.inits {
+		if i.kind == k && bytes.Equal(i.body, body) {
+			return i.name, true
+		}
+	}
+	name = st.dir + "/" + words[k] + "-init"
+	if n := st.next[k]; n > 0 {
+		name += "-" + strconv.FormatInt(n, 10)
+	}
+	return name + ".mp4", false
+}
+
+// recover goes on from the manifest on disk, so that players that stayed over a
+// restart do, too: times count from the same moment, and numbers and periods
+// follow.
+func (st *stream) recover() {
+	b, err := st.disk.Read(st.mpdName)
+	if err != nil {
+		return
+	}
+	old, err := mpd.Parse(b)
+	if err != nil || old.Start.After(time.Now()) {
+		st.log.Warn("dash manifest on disk is not read, numbers start at 0", "file", st.mpdName, "err", err)
+		return
+	}
+	st.begins = old.Start
+	for _, p := range old.Periods {
+		if n, err := strconv.ParseInt(p.ID, 10, 32); err == nil {
+			st.periods = max(st.periods, n)
+		}
+		for _, set := range p.Sets {
+			for k, word := range words {
+				if word == set.ID {
+					st.next[k] = max(st.next[k], set.First+int64(len(set.Timeline)))
+				}
+			}
+		}
+	}
+	st.log.Info("dash goes on where it was", "began", strings.TrimSuffix(string(mpd.AppendTime(nil, st.begins)), "Z"))
+}
