@@ -2,6 +2,7 @@ package main
 
 import (
 	"weir/internal/protocol/dash"
+	"weir/internal/protocol/hds"
 	"weir/internal/protocol/hls"
 	"weir/internal/protocol/httplive"
 	"weir/internal/protocol/rtmp"
@@ -14,6 +15,7 @@ var protocols = []service.Protocol{
 	httplive.Protocol,
 	hls.Protocol,
 	dash.Protocol,
+	hds.Protocol,
 	static.Protocol,
 	rtmp.Protocol,
 }

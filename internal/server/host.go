@@ -55,6 +55,9 @@ func MakeFolders(s *config.Snapshot, logFile string) error {
 		if c := blocks.DASH.Of(v); v.Enabled && c.Enabled && c.Files {
 			dirs = append(dirs, c.Path)
 		}
+		if c := blocks.HDS.Of(v); v.Enabled && c.Enabled && c.Files {
+			dirs = append(dirs, c.Path)
+		}
 		if c := blocks.HTTPStatic.Of(v); v.Enabled && c.Enabled {
 			dirs = append(dirs, strings.ReplaceAll(c.Dir, "[vhost]", v.Name))
 		}

@@ -36,6 +36,7 @@ var (
 	HTTPRemux  = config.NewVhost[HTTPRemuxConfig]("http_remux")
 	HLS        = config.NewVhost[HLSConfig]("hls")
 	DASH       = config.NewVhost[DASHConfig]("dash")
+	HDS        = config.NewVhost[HDSConfig]("hds")
 )
 
 // All returns every block of this package, in the order of the documents.
@@ -43,6 +44,6 @@ func All() []config.Spec {
 	return []config.Spec{
 		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
-		DASH,
+		DASH, HDS,
 	}
 }

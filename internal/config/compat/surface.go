@@ -109,7 +109,7 @@ var streams = Section{
 		{Name: "HLS: AES-128", Test: "TestHLSJS"},
 		{Name: "HLS: fragmented MP4", Test: "TestHLSJS"},
 		{Name: "DASH", Test: "TestDASHPlayers"},
-		{Name: "HDS"},
+		{Name: "HDS", Test: "TestYtdlpHDS"},
 		{Name: "DVR"},
 		{Name: "static files, FLV and MP4 seek", Test: "TestFLVStart"},
 		{Name: "CORS", Test: "static.txtar"},

@@ -130,12 +130,6 @@ var vhostMedia = []Entry{
 	{"vhost.hls.hls_storage", String, "", NoEnv, Now, "-3.0", "", "Accepted, without effect."},
 	{"vhost.hls.hls_mount", String, "", NoEnv, Now, "-3.0", "", "Accepted, without effect."},
 
-	{"vhost.hds", Block, "", "", Now, "", "", "Adobe's HTTP Dynamic Streaming."},
-	{"vhost.hds.enabled", Bool, "off", "", Now, "", "", "Turns it on."},
-	{"vhost.hds.hds_fragment", Seconds, "10", "", Now, "", "", "Duration of a fragment."},
-	{"vhost.hds.hds_window", Seconds, "60", "", Now, "", "", "How much is kept."},
-	{"vhost.hds.hds_path", String, "./objs/nginx/html", "", Now, "", "", "Directory of the files."},
-
 	{"vhost.dvr", Block, "", "", Now, "", "", "Recording."},
 	{"vhost.dvr.enabled", Bool, "off", "", Now, "", "", "Turns it on."},
 	{"vhost.dvr.dvr_apply", List, "all", NoEnv, Restart, "", "", "Streams that are recorded, as app/stream, or all."},

@@ -71,5 +71,5 @@ func features(version string) any {
 		Build2   string      `json:"build2"`
 		Features featureList `json:"features"`
 	}{"weir " + version, runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, "", "",
-		featureList{HLS: true, Callback: true, API: true, HTTPD: true, Stat: true, ComplexSend: true, TCPNoDelay: true}}
+		featureList{HLS: true, HDS: true, Callback: true, API: true, HTTPD: true, Stat: true, ComplexSend: true, TCPNoDelay: true}}
 }
