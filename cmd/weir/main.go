@@ -30,6 +30,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return runBench(args[2:], stdout, stderr)
 		case "check":
 			return runCheck(args[2:], stdout, stderr)
+		case "bandwidth":
+			return runBandwidth(args[2:], stdout, stderr)
 		case "plan":
 			return runPlan(args[2:], stdout, stderr)
 		case "explain":
@@ -72,6 +74,7 @@ Usage: NAME [-c FILE | -e] [-t] [--ignore-unimplemented]
        NAME demo
        NAME bench -publish URL -play URL [-viewers N] [-pid N]
        NAME check -c FILE
+       NAME bandwidth URL
        NAME plan -c NEW
        NAME explain DIRECTIVE
 
@@ -92,6 +95,7 @@ HTTP with FLV and HLS at 8080, the API at 1985.
    bench               Put a load on any server and measure what it costs; see
                        bench -h.
    check               Tell every error and warning of a configuration at once.
+   bandwidth           Measure the bandwidth to a server and back, by RTMP.
    plan                Tell what another configuration would change in the server
                        that runs, and when; see plan -h.
    explain             Tell what a directive does, its default and its

@@ -27,7 +27,7 @@ var floors = [][]string{
 	{"service"},
 	{"protocol", "control", "process", "cluster"},
 	{"server"},
-	{"bench", "demo"},
+	{"bench", "demo", "bandwidth"},
 }
 
 // apart lists rooms whose packages are strangers: one protocol never imports

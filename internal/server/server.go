@@ -21,6 +21,7 @@ import (
 	"weir/internal/config/blocks"
 	"weir/internal/control/api"
 	"weir/internal/control/auth"
+	"weir/internal/control/bandcheck"
 	"weir/internal/control/breaker"
 	"weir/internal/control/heartbeat"
 	"weir/internal/control/hook"
@@ -47,7 +48,7 @@ const Name = "weir/" + Version
 func Specs(protocols []service.Protocol) []config.Spec {
 	specs := []config.Spec{blocks.Root, blocks.HTTPAPI, blocks.HTTPServer, blocks.VhostRoot, blocks.Publish, blocks.Play,
 		blocks.Refer, blocks.Security, blocks.HTTPHooks, blocks.Heartbeat, blocks.Stats, blocks.Exporter, blocks.Breaker,
-		blocks.Pprof}
+		blocks.Pprof, blocks.Bandcheck}
 	have := map[config.Spec]bool{}
 	for _, s := range specs {
 		have[s] = true
@@ -150,6 +151,7 @@ func New(o Options) (*Server, error) {
 		c := blocks.Stats.In(conf.Load())
 		return host.Stats{On: c.Enabled, Disks: c.Disk}
 	})
+	s.env.Bandcheck = &service.BandGate{Busy: s.env.Busy}
 	s.env.Metrics.Add(s.metrics)
 	s.group = service.NewGroup(o.Log, func(err error) {
 		select {
@@ -239,6 +241,7 @@ func (s *Server) web() {
 	s.env.Media.Handle(service.OrderAPI, check)
 	s.env.API.Handle(service.OrderAPI, check)
 	a := api.New(s.env, s.apiSettings())
+	s.env.Media.Handle(service.OrderAPI, bandcheck.New(s.env).Handle)
 	s.add("host", service.Base, s.env.Host)
 	s.add("heartbeat", service.Base, heartbeat.New(s.env))
 	s.env.API.Handle(service.OrderAPI, func(w http.ResponseWriter, r *http.Request) bool {

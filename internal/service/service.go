@@ -117,6 +117,8 @@ type Env struct {
 	Notices *Notices
 	// Busy is how busy the processor is.
 	Busy *LoadGauge
+	// Bandcheck admits tests of the bandwidth.
+	Bandcheck *BandGate
 	// Metrics collects what a part has to tell Prometheus.
 	Metrics *Metrics
 }

@@ -176,3 +176,27 @@ func TestPlayerPageCodecs(t *testing.T) {
 	}
 	wait(t, "the page says that it cannot play HEVC", func() bool { return strings.Contains(lookAt(t, ctx).State, "cannot play") })
 }
+
+// The page measures the bandwidth both ways, below the limit of bandcheck.
+func TestBandwidthPage(t *testing.T) {
+	t.Parallel()
+	hall(t)
+	h := open(t, "bandcheck { enabled on; key secret; interval 0; limit_kbps 4000; }")
+	ctx := browser(t)
+	if _, err := chromedp.Run(ctx, chromedp.Navigate("http://"+h.web+"/players/srs_bwt.html?autostart=1&key=secret")); err != nil {
+		t.Fatal(err)
+	}
+	result := ""
+	wait(t, "the page has a result", func() bool {
+		time.Sleep(200 * time.Millisecond)
+		text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`document.querySelector('output').textContent`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		result = text
+		return strings.HasSuffix(text, "done") || text != "" && !strings.HasPrefix(text, "download")
+	})
+	if !regexp.MustCompile(`^download [0-9]+ kbit/s, upload [0-9]+ kbit/s, done$`).MatchString(result) {
+		t.Errorf("the page says %q", result)
+	}
+}

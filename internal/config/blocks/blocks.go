@@ -37,6 +37,7 @@ var (
 	HLS        = config.NewVhost[HLSConfig]("hls")
 	DASH       = config.NewVhost[DASHConfig]("dash")
 	HDS        = config.NewVhost[HDSConfig]("hds")
+	Bandcheck  = config.NewVhost[BandcheckConfig]("bandcheck")
 )
 
 // All returns every block of this package, in the order of the documents.
@@ -44,6 +45,6 @@ func All() []config.Spec {
 	return []config.Spec{
 		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
-		DASH, HDS,
+		DASH, HDS, Bandcheck,
 	}
 }

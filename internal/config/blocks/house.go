@@ -117,3 +117,31 @@ func (c *PprofConfig) Validate() error {
 	}
 	return nil
 }
+
+// BandcheckConfig is bandcheck: a vhost whose clients measure the bandwidth between
+// them and the server, by RTMP as SRS up to 5.0.51 did it, or by HTTP.
+type BandcheckConfig struct {
+	_ struct{} `env:"-"`
+
+	// Enabled turns it on. Who connects to the vhost by RTMP is measured then and
+	// can do nothing else there.
+	Enabled bool `conf:"enabled" default:"off" reload:"session"`
+
+	// Key is what clients must send, as the parameter key. Without one everybody may
+	// measure.
+	Key string `conf:"key" default:"" reload:"session"`
+
+	// Interval is the least time between two tests.
+	Interval time.Duration `conf:"interval" default:"30" unit:"s" reload:"session"`
+
+	// LimitKbps is the most that a test uses, in kbit/s.
+	LimitKbps int `conf:"limit_kbps" default:"4000" reload:"session"`
+}
+
+// Warnings tells what is accepted and probably not meant.
+func (c *BandcheckConfig) Warnings() []string {
+	if c.Enabled && c.Key == "" {
+		return []string{"it has no key: anybody may put the load of a test on the server"}
+	}
+	return nil
+}

@@ -91,7 +91,7 @@ var rtmp = Section{
 		{Name: "edge: play and publish"},
 		{Name: "origin cluster: 302"},
 		{Name: "forward"},
-		{Name: "bandwidth test"},
+		{Name: "bandwidth test", Test: "bandcheck.txtar"},
 	},
 }
 

@@ -27,7 +27,7 @@ import (
 var Protocol = service.Protocol{
 	Name:  "rtmp",
 	Phase: service.Doors,
-	Conf:  []config.Spec{blocks.Root, blocks.VhostRoot, blocks.Publish, blocks.Play},
+	Conf:  []config.Spec{blocks.Root, blocks.VhostRoot, blocks.Publish, blocks.Play, blocks.Bandcheck},
 	New: func(env service.Env) (service.Service, error) {
 		return &server{env: env, entrance: link.NewEntrance()}, nil
 	},
