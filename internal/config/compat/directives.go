@@ -52,11 +52,14 @@ var Directives = map[string]Proof{
 	"vhost.http_remux.enabled": {Test: "environment.txtar"},
 	"vhost.http_remux.mount":   {Test: "ports.txtar"},
 
-	"exporter":      {Test: "exporter.txtar"},
-	"heartbeat":     {Test: "TestBeat"},
-	"stats.network": {Test: "TestWhatSRSRefuses"},
-	"stats.enabled": {Test: "TestSummaryOff"},
-	"stats.disk":    {Test: "TestStatsDisk"},
+	"pprof":           {Test: "pprof.txtar"},
+	"circuit_breaker": {Test: "TestLevels", Why: "percent of all processors that may be used, not of one core; what is left undone is other, as WebRTC is not there yet, and told"},
+	"vhost.bandcheck": {Test: "bandcheck.txtar"},
+	"exporter":        {Test: "exporter.txtar"},
+	"heartbeat":       {Test: "TestBeat"},
+	"stats.network":   {Test: "TestWhatSRSRefuses"},
+	"stats.enabled":   {Test: "TestSummaryOff"},
+	"stats.disk":      {Test: "TestStatsDisk"},
 
 	// Who may do what.
 	"vhost.refer.enabled":             {Test: "access.txtar"},
