@@ -247,7 +247,7 @@ func TestIndexKeepsOneMoreWindow(t *testing.T) {
 		if n := len(x.Listed()); n != min(i+1, 3) {
 			t.Fatalf("after %d segments %d are listed", i+1, n)
 		}
-		if n := len(x.All()); n > 7 {
+		if n := len(x.All()); n > 8 {
 			t.Fatalf("%d segments are held for a window of 3", n)
 		}
 	}

@@ -41,14 +41,18 @@ func (x *Index[T]) Next() int64 {
 }
 
 // Add puts a segment in, whose number must be Next. Those that have left the
-// window stay for as long again, since a player may have just read their names,
-// and are then returned as gone.
+// window stay for as long again and the duration of a segment, since a player may
+// have just read their names (RFC 8216 section 6.2.2), and are then returned as
+// gone.
 func (x *Index[T]) Add(s T, w Window) (gone []T) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.segments = append(x.segments, s)
 	x.next = s.Number() + 1
-	var total time.Duration
+	var total, longest time.Duration
+	for _, o := range x.segments {
+		longest = max(longest, o.Lasts())
+	}
 	kept := len(x.segments)
 	x.listed = 0
 	for i := len(x.segments) - 1; i >= 0; i-- {
@@ -57,7 +61,8 @@ func (x *Index[T]) Add(s T, w Window) (gone []T) {
 		if w.holds(total, count) || x.listed == 0 {
 			x.listed++
 		}
-		if !w.holds(total/2, count/2) && i < len(x.segments)-x.listed {
+		// One that is too long by itself pushed the last out of the window.
+		if !w.holds(total/2-longest, count/2) && i < len(x.segments)-x.listed {
 			break
 		}
 		kept = i

@@ -133,7 +133,7 @@ func (r *recorder) cut(f *media.Frame, views []*View) {
 	r.close(f.DTS, f, views)
 	for _, v := range views {
 		if v.ends {
-			v.close(f.DTS)
+			v.close(f.DTS, r.broken)
 		}
 	}
 }
@@ -161,8 +161,10 @@ func (r *recorder) change(f *media.Frame, views []*View) {
 		tells = tells || v.seg != nil && v.forms&MP4 != 0
 	}
 	switch {
-	case changed, r.run.chunks > 0 && tells:
+	case changed:
 		r.broken = true
+	case r.run.chunks > 0 && tells:
+		r.broken = !r.restartAt(f, views)
 	default:
 		n := *r.run
 		n.setLayout(f.Layout)
@@ -179,13 +181,39 @@ func (r *recorder) change(f *media.Frame, views []*View) {
 	}
 }
 
+// restartAt begins a run with the chunk at hand, which has hardly begun and whose
+// layout is f's now, and reports whether that could be.
+func (r *recorder) restartAt(f *media.Frame, views []*View) bool {
+	if r.chunk == nil || f.DTS-r.chunk.Start >= minKept {
+		return false
+	}
+	for _, v := range views {
+		if v.seg != nil && len(v.seg.Chunks) > 0 {
+			return false
+		}
+	}
+	r.begin(r.chunk.Start, r.chunk.Began, f.Layout)
+	r.chunk.Run, r.chunk.Broken = r.run, true
+	for _, v := range views {
+		if v.seg != nil {
+			v.seg.Run, v.seg.Discontinuity = r.run, true
+		}
+	}
+	return true
+}
+
+// begin begins a run.
+func (r *recorder) begin(start time.Duration, at time.Time, l *media.Layout) {
+	r.runs++
+	r.run = &Run{ID: r.runs, Start: start, Began: at}
+	r.run.setLayout(l)
+	r.restart(l)
+}
+
 // open begins a chunk with f, and a run where the line is broken.
 func (r *recorder) open(f *media.Frame) {
 	if r.broken || r.run == nil {
-		r.runs++
-		r.run = &Run{ID: r.runs, Start: f.DTS, Began: f.Arrived}
-		r.run.setLayout(f.Layout)
-		r.restart(f.Layout)
+		r.begin(f.DTS, f.Arrived, f.Layout)
 	}
 	r.chunk = &Chunk{Run: r.run, Start: f.DTS, Broken: r.broken, Began: f.Arrived}
 	r.broken = false
@@ -218,20 +246,15 @@ func (r *recorder) drop() {
 	r.frames, r.chunk = r.frames[:0], nil
 }
 
-// finish ends the last segments of a publication; those that have next to
-// nothing in them are dropped.
+// finish ends the last segments of a publication.
 func (r *recorder) finish() {
 	views := r.all()
 	if r.chunk != nil {
 		r.close(r.last, nil, views)
 	}
 	for _, v := range views {
-		switch {
-		case v.seg == nil:
-		case v.cut.last-v.cut.start < minKept:
-			v.seg = nil
-		default:
-			v.close(v.cut.last)
+		if v.seg != nil {
+			v.close(v.cut.last, true)
 		}
 	}
 	r.run, r.layout = nil, nil
@@ -246,10 +269,14 @@ func (v *View) open(c *Chunk, f *media.Frame) {
 	v.seg = &Segment{Seq: v.Next(), Run: c.Run, Discontinuity: c.Broken, Began: f.Arrived, Start: f.DTS, Floor: v.cut.floor}
 }
 
-// close ends the segment where the next begins.
-func (v *View) close(next time.Duration) {
+// close ends the segment where the next begins. The last of a run is dropped if
+// there is next to nothing in it.
+func (v *View) close(next time.Duration, last bool) {
 	s := v.seg
 	v.seg = nil
+	if last && next-v.cut.start < minKept {
+		return
+	}
 	s.Duration = v.cut.end(next)
 	s.Key = s.Chunks[0].Key
 	v.Done(s)

@@ -30,12 +30,13 @@ type writer struct {
 	pieces  uint32 // counts the CMAF chunks
 	sounded bool
 	sound   int64 // where the next frame of sound is due, if sounded
+	shown   int64 // where the picture of the chunk before ended
 	faults  int   // frames that could not be written
 }
 
 // restart begins a run.
 func (w *writer) restart(l *media.Layout) {
-	w.sounded = false
+	w.sounded, w.shown = false, 0
 	w.setLayout(l)
 }
 
@@ -139,7 +140,9 @@ func (w *writer) piece(b []byte, t *media.Track) ([]byte, Piece) {
 	return b, p
 }
 
-// pictures makes samples of the frames of t. Each lasts until the next.
+// pictures makes samples of the frames of t. Each lasts until the next; the first
+// does not begin before the last of the chunk before ends, whose end may have been
+// a guess.
 func (w *writer) pictures(t *media.Track, frames []*media.Frame, next *media.Frame) {
 	w.samples = w.samples[:0]
 	scale := mp4.Timescale(t)
@@ -153,7 +156,7 @@ func (w *writer) pictures(t *media.Track, frames []*media.Frame, next *media.Fra
 		if f.Track != t {
 			continue
 		}
-		at := max(media.Ticks(f.DTS, scale), 0)
+		at := max(media.Ticks(f.DTS, scale), w.shown)
 		until(at)
 		w.samples = append(w.samples, mp4.Sample{Payload: f.Payload, Time: at, Offset: media.Ticks(f.PTS(), scale) - at, Key: f.Key})
 		last = f
@@ -163,6 +166,9 @@ func (w *writer) pictures(t *media.Track, frames []*media.Frame, next *media.Fra
 		until(media.Ticks(next.DTS, scale))
 	case last != nil:
 		until(media.Ticks(last.DTS+mp4.FrameDuration(last), scale))
+	}
+	if n := len(w.samples); n > 0 {
+		w.shown = w.samples[n-1].Time + w.samples[n-1].Duration
 	}
 }
 

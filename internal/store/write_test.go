@@ -151,3 +151,26 @@ func TestFaultIsGuarded(t *testing.T) {
 		t.Errorf("%d faults", faults)
 	}
 }
+
+// A track that comes with the key frame that ended a segment begins the run with
+// it, and leaves no segment of nothing.
+func TestSoundThatComesWithACut(t *testing.T) {
+	h := newHouse(t, usual)
+	p, err := h.hub.Publish(key, hub.PublishOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 150 {
+		at := time.Duration(i) * 40 * time.Millisecond
+		p.Write(&media.Frame{Track: picture, Source: at, Key: i%50 == 0, Payload: []byte{0, 0, 0, 2, 0x65, 0x88}})
+		if i >= 50 {
+			p.Write(&media.Frame{Track: sound, Source: at, Payload: []byte{1, 2, 3}})
+		}
+	}
+	p.Close(nil)
+	h.record()
+	h.want("| 0:2.00 | 1:2.00 2:1.96")
+	if s := h.got[1]; !s.Key || s.Run.Audio == nil || s.Chunks[0].Run != s.Run || !s.Chunks[0].Broken {
+		t.Errorf("the second is %+v", s)
+	}
+}

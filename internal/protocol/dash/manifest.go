@@ -75,10 +75,8 @@ func fill(set *mpd.Set, k media.Kind, listed []*segment) {
 		if p == nil {
 			continue
 		}
-		if n := len(set.Timeline); n == 0 {
+		if len(set.Timeline) == 0 {
 			set.First = p.number
-		} else if prev := &set.Timeline[n-1]; prev.Time+prev.Duration > p.time {
-			prev.Duration = p.time - prev.Time // the next began sooner than expected
 		}
 		set.Timeline = append(set.Timeline, mpd.Entry{Time: p.time, Duration: p.duration})
 		if p.duration > 0 {

@@ -247,11 +247,17 @@ func (st *stream) pieces(g *store.Segment) map[media.Kind]*piece {
 // periodOf returns the period of g, and the initialization segments that are new
 // in it.
 func (st *stream) periodOf(g *store.Segment) (p *period, fresh []initFile) {
-	if st.begins.IsZero() {
-		st.begins = g.Run.Began.Truncate(time.Millisecond)
-	}
 	if p = st.period; p == nil || p.run.ID != g.Run.ID {
-		start := g.Run.Began.Sub(st.begins).Truncate(time.Millisecond)
+		// When the run began: not so late that what is here already were to come, as
+		// it is after a publisher that sends faster than it plays.
+		began := g.Run.Began
+		if latest := time.Now().Add(-(g.Start + g.Duration - g.Run.Start)); latest.Before(began) {
+			began = latest
+		}
+		if st.begins.IsZero() {
+			st.begins = began.Truncate(time.Millisecond)
+		}
+		start := began.Sub(st.begins).Truncate(time.Millisecond)
 		if p != nil {
 			start = max(start, p.end)
 		}
