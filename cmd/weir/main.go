@@ -32,6 +32,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return runCheck(args[2:], stdout, stderr)
 		case "bandwidth":
 			return runBandwidth(args[2:], stdout, stderr)
+		case "sign":
+			return runSign(args[2:], stdout, stderr)
+		case "why-denied":
+			return runWhyDenied(args[2:], stdout, stderr)
 		case "plan":
 			return runPlan(args[2:], stdout, stderr)
 		case "explain":
@@ -76,6 +80,8 @@ Usage: NAME [-c FILE | -e] [-t] [--ignore-unimplemented]
        NAME check -c FILE
        NAME bandwidth URL
        NAME plan -c NEW
+       NAME sign -stream PATTERN
+       NAME why-denied -c FILE URL
        NAME explain DIRECTIVE
 
 Without arguments it starts with a built-in configuration: RTMP at 1935,
@@ -98,6 +104,8 @@ HTTP with FLV and HLS at 8080, the API at 1985.
    bandwidth           Measure the bandwidth to a server and back, by RTMP.
    plan                Tell what another configuration would change in the server
                        that runs, and when; see plan -h.
+   sign                Make a token for signed_url.
+   why-denied          Tell what each rule says of an address.
    explain             Tell what a directive does, its default and its
                        environment variable.
 

@@ -22,7 +22,6 @@ import (
 	"weir/internal/control/api"
 	"weir/internal/control/auth"
 	"weir/internal/control/bandcheck"
-	"weir/internal/control/breaker"
 	"weir/internal/control/heartbeat"
 	"weir/internal/control/hook"
 	"weir/internal/control/metrics"
@@ -48,7 +47,7 @@ const Name = "weir/" + Version
 func Specs(protocols []service.Protocol) []config.Spec {
 	specs := []config.Spec{blocks.Root, blocks.HTTPAPI, blocks.HTTPServer, blocks.VhostRoot, blocks.Publish, blocks.Play,
 		blocks.Refer, blocks.Security, blocks.HTTPHooks, blocks.Heartbeat, blocks.Stats, blocks.Exporter, blocks.Breaker,
-		blocks.Pprof, blocks.Bandcheck}
+		blocks.Pprof, blocks.Bandcheck, blocks.Limits, blocks.SignedURL}
 	have := map[config.Spec]bool{}
 	for _, s := range specs {
 		have[s] = true
@@ -94,6 +93,7 @@ type Server struct {
 	failed  chan error
 	state   atomic.Int32
 	hooks   *hook.Hooks
+	limits  *auth.Limits
 	began   *config.Snapshot // what it was started with
 	turning sync.Mutex       // held while the configuration changes
 	last    atomic.Pointer[LastReload]
@@ -140,7 +140,8 @@ func New(o Options) (*Server, error) {
 			}
 			return session.PreemptOff
 		},
-		Max: func() int { return blocks.Root.In(conf.Load()).MaxConnections },
+		Max:     func() int { return blocks.Root.In(conf.Load()).MaxConnections },
+		Reserve: func(r *session.Request) (func(), error) { return s.limits.Reserve(r) },
 	})
 	s.env = service.Env{
 		Log: o.Log, Conf: conf, Desk: desk, Hub: h, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Metrics: &service.Metrics{}, Busy: &service.LoadGauge{},
@@ -186,46 +187,6 @@ type runner func(ctx context.Context) error
 
 // Run implements service.Service.
 func (r runner) Run(ctx context.Context) error { return r(ctx) }
-
-// rules hangs the access rules and the callbacks on the desk.
-func (s *Server) rules() {
-	conf := s.env.Conf
-	s.hooks = hook.New(s.env, func(vhost string) hook.URLs {
-		v, _ := conf.Load().Vhost(vhost)
-		c := blocks.HTTPHooks.Of(v)
-		if !c.Enabled {
-			return hook.URLs{}
-		}
-		return hook.URLs{OnConnect: c.OnConnect, OnClose: c.OnClose, OnPublish: c.OnPublish, OnUnpublish: c.OnUnpublish, OnPlay: c.OnPlay,
-			OnStop: c.OnStop, OnHLS: c.OnHLS, OnHLSNotify: c.OnHLSNotify, NotifyBytes: blocks.HLS.Of(v).NBNotify,
-			Timeout: c.Timeout, Open: c.OnError == "allow", Retries: c.Retries, RetryInterval: c.RetryInterval, Queue: c.Queue, Secret: c.Secret}
-	})
-	rules := &auth.Auth{
-		Security: func(vhost string) auth.Security {
-			v, _ := conf.Load().Vhost(vhost)
-			c := blocks.Security.Of(v)
-			sec := auth.Security{On: c.Enabled}
-			for _, r := range c.Rules {
-				// The ones that make no sense were warned of when the file was read.
-				if rule, err := auth.Parse(r.Name, r.Args); err == nil {
-					sec.Rules = append(sec.Rules, rule)
-				}
-			}
-			return sec
-		},
-		Refer: func(vhost string) auth.Refer {
-			v, _ := conf.Load().Vhost(vhost)
-			c := blocks.Refer.Of(v)
-			return auth.Refer{On: c.Enabled, All: c.All, Publish: c.Publish, Play: c.Play}
-		},
-	}
-	br := breaker.New(s.env)
-	s.add("circuit_breaker", service.Base, br)
-	s.env.Desk.Authorize(br, rules, s.hooks)
-	s.env.Desk.Observe(s.hooks)
-	s.add("hooks", service.Base, s.hooks)
-	s.add("desk", service.Base, runner(s.env.Desk.Run))
-}
 
 // web makes the shared HTTP servers, which are open as the configuration says.
 func (s *Server) web() {

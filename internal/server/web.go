@@ -128,9 +128,9 @@ func (w *web) Run(ctx context.Context) error {
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          log.New(quiet{w.env.Log}, "", 0),
 	}
-	secure := tls.NewListener(w.secure, &tls.Config{GetCertificate: w.certificate, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12})
+	secure := tls.NewListener(service.Proxied(w.secure, w.env.Conf), &tls.Config{GetCertificate: w.certificate, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12})
 	var wg sync.WaitGroup
-	for _, l := range []net.Listener{w.plain, secure} {
+	for _, l := range []net.Listener{service.Proxied(w.plain, w.env.Conf), secure} {
 		wg.Go(func() {
 			if err := srv.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 				w.env.Log.Error("http server ended", "err", err)
@@ -153,13 +153,14 @@ func (w *web) Run(ctx context.Context) error {
 // ServeHTTP puts our name on the answer and asks the mux.
 func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	rw.Header().Set("Server", w.env.Server)
-	if !w.conf(w.env.Conf.Load()).on {
+	snap := w.env.Conf.Load()
+	if !w.conf(snap).on {
 		// A connection from before a reload that turned the server off.
 		rw.Header().Set("Connection", "close")
 		http.Error(rw, "turned off", http.StatusServiceUnavailable)
 		return
 	}
-	w.handler.ServeHTTP(rw, r)
+	w.handler.ServeHTTP(rw, service.Clients(snap, r))
 }
 
 // quiet logs what net/http complains of, which is mostly peers' faults.

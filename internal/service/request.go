@@ -1,10 +1,16 @@
 package service
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
+	"weir/internal/config"
+	"weir/internal/config/blocks"
+	"weir/internal/link"
 	"weir/internal/session"
 )
 
@@ -37,25 +43,109 @@ func hostname(host string) string {
 	return strings.Trim(host, "[]")
 }
 
-// Visitor describes who sends a request. Where a proxy in front names the real
-// client (X-Forwarded-For, X-Real-IP), its address is the one reported, as in
-// SRS; the address of the connection stays in Remote.
+// Visitor describes who sends a request. Its address is that of the connection, or
+// the one that a trusted proxy in front has told, see [Clients].
 func Visitor(r *http.Request, protocol, app string) session.Visitor {
 	v := session.Visitor{Protocol: protocol, PageURL: r.Header.Get("Referer"), TLS: r.TLS != nil, TcURL: "http://" + hostname(r.Host) + "/" + app}
 	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		v.Remote = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
-	first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-For"), ",")
-	for _, s := range []string{first, r.Header.Get("X-Real-IP")} {
-		s = strings.TrimSpace(s)
-		if ip, err := netip.ParseAddr(s); err == nil {
-			v.IP = ip.Unmap().String()
-			break
-		}
-		if ap, err := netip.ParseAddrPort(s); err == nil {
-			v.IP = ap.Addr().Unmap().String()
-			break
-		}
+	if ip := told(r); ip.IsValid() {
+		v.IP = ip.String()
+	}
+	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		v.Bearer = token
 	}
 	return v
+}
+
+// told returns the address of X-Forwarded-For, the first, or of X-Real-IP.
+func told(r *http.Request) netip.Addr {
+	first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-For"), ",")
+	for _, s := range []string{first, r.Header.Get("X-Real-IP")} {
+		if ip, ok := address(s); ok {
+			return ip
+		}
+	}
+	return netip.Addr{}
+}
+
+// address reads an address, perhaps with a port.
+func address(s string) (netip.Addr, bool) {
+	s = strings.TrimSpace(s)
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return ip.Unmap(), true
+	}
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr().Unmap(), true
+	}
+	return netip.Addr{}, false
+}
+
+// Trusts reports whether the word of a peer about where a client comes from counts.
+func Trusts(s *config.Snapshot, peer netip.Addr) bool {
+	nets, any := blocks.Root.In(s).Proxies()
+	return any || within(nets, peer)
+}
+
+func within(nets []netip.Prefix, ip netip.Addr) bool {
+	ip = ip.Unmap().WithZone("")
+	return slices.ContainsFunc(nets, func(n netip.Prefix) bool { return n.Contains(ip) })
+}
+
+type forwardedKey struct{}
+
+// Clients leaves of what proxies told about where a request comes from only what
+// counts: one address, in X-Forwarded-For, and nothing if the peer is no trusted
+// proxy. Of several addresses it is the last one that is no trusted proxy's: those
+// before it are the client's own words.
+func Clients(s *config.Snapshot, r *http.Request) *http.Request {
+	h := r.Header
+	if h.Get("X-Forwarded-For") == "" && h.Get("X-Real-Ip") == "" && h.Get("Forwarded") == "" && h.Get("Via") == "" {
+		return r
+	}
+	r = r.WithContext(context.WithValue(r.Context(), forwardedKey{}, true))
+	nets, any := blocks.Root.In(s).Proxies()
+	if any {
+		return r
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	client := netip.Addr{}
+	if err == nil && within(nets, peer.Addr()) {
+		all := strings.Split(strings.Join(h.Values("X-Forwarded-For"), ","), ",")
+		for _, word := range slices.Backward(all) {
+			ip, ok := address(word)
+			if !ok {
+				break // what is left of it is not a proxy's work
+			}
+			client = ip
+			if !within(nets, ip) {
+				break
+			}
+		}
+		if ip, ok := address(h.Get("X-Real-Ip")); ok && !client.IsValid() {
+			client = ip
+		}
+	}
+	h.Del("X-Forwarded-For")
+	h.Del("X-Real-Ip")
+	if client.IsValid() {
+		h.Set("X-Forwarded-For", client.String())
+	}
+	return r
+}
+
+// Forwarded reports whether a request that went through [Clients] came through a
+// proxy, or says so.
+func Forwarded(r *http.Request) bool {
+	return r.Context().Value(forwardedKey{}) != nil
+}
+
+// Proxied is a listener of which trusted proxies begin each connection with a PROXY
+// header, where the configuration says so.
+func Proxied(l net.Listener, conf *config.Store) net.Listener {
+	return link.ProxyListener{Listener: l, Expect: func(peer netip.Addr) bool {
+		s := conf.Load()
+		return blocks.Root.In(s).ProxyProtocol && Trusts(s, peer)
+	}}
 }

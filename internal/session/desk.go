@@ -95,10 +95,13 @@ type Visitor struct {
 	Protocol string
 	Remote   netip.AddrPort
 	Local    netip.AddrPort
-	// IP is the address to report; empty means Remote's. It differs where a
-	// proxy in front told of the real client.
+	// IP is the address to report and to judge; empty means Remote's. It differs
+	// where a trusted proxy in front told of the real client, and may be set until
+	// the session first asks.
 	IP  string
 	TLS bool
+	// Bearer is the token that the visitor's HTTP request has, if any.
+	Bearer string
 	// PageURL, SwfURL and TcURL may be set until the session first asks.
 	PageURL, SwfURL, TcURL string
 	// Connects marks protocols with a connect step of their own (RTMP, SRT),
@@ -209,6 +212,9 @@ type Rules struct {
 	Preempt func(vhost string) Preempt
 	// Max is the greatest number of sessions.
 	Max func() int
+	// Reserve, if not nil, takes a place for an act before the authorizers are asked,
+	// or refuses it; release is called when the act is over, or refused after all.
+	Reserve func(r *Request) (release func(), err error)
 }
 
 // A Desk admits sessions. Make one with New.
@@ -291,6 +297,13 @@ func (d *Desk) Publisher(key hub.Key) *Session {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.publishers[key]
+}
+
+// Publishing iterates over a snapshot of those who publish.
+func (d *Desk) Publishing() iter.Seq[*Session] {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Values(slices.Collect(maps.Values(d.publishers)))
 }
 
 // Publishers returns how many sessions publish.

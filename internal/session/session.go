@@ -159,6 +159,15 @@ func (s *Session) admit(ctx context.Context, act Act, ask *Ask) error {
 			release()
 		}
 	}()
+	if d.rules.Reserve != nil {
+		unreserve, err := d.rules.Reserve(&Request{Act: act, Session: s, Ask: *ask, StreamID: stream.ID})
+		if err != nil {
+			d.tally.refuse(act, err)
+			return err
+		}
+		free := release
+		release = func() { unreserve(); free() }
+	}
 	if err := d.authorize(ctx, &Request{Act: act, Session: s, Ask: *ask, StreamID: stream.ID}); err != nil {
 		d.tally.refuse(act, err)
 		return err

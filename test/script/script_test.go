@@ -106,6 +106,7 @@ func setup(env *testscript.Env) error {
 		pairs = append(pairs, "$"+name, addr)
 	}
 	env.Setenv("WEIR", binary)
+	env.Setenv("LOOP", loop)
 	for name, dir := range map[string]string{"CONF": "conf", "PACKAGING": "packaging"} {
 		abs, err := filepath.Abs(filepath.Join(root, dir))
 		if err != nil {

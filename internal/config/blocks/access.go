@@ -1,6 +1,7 @@
 package blocks
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -15,6 +16,10 @@ type ReferConfig struct {
 
 	// Enabled turns it on.
 	Enabled bool `conf:"enabled" default:"off" reload:"session"`
+
+	// Labels has a host match whole labels only: example.com takes www.example.com and
+	// not badexample.com, which SRS takes. It is a directive of weir.
+	Labels bool `conf:"labels" default:"off" reload:"session" since:"weir"`
 
 	// All are the hosts for publishers and players; a page's host must end in one.
 	All []string `conf:"all" reload:"session"`
@@ -78,6 +83,65 @@ func joined(words []string) string {
 		out += " " + w
 	}
 	return out
+}
+
+// LimitsConfig is limits: how much of a vhost there may be at one time. What is 0 has
+// no limit. It is a block of weir.
+type LimitsConfig struct {
+	_ struct{} `env:"-"`
+
+	// Sessions is how many may publish and play in the vhost.
+	Sessions int `conf:"sessions" default:"0" reload:"session" since:"weir"`
+
+	// Players is how many may play one stream.
+	Players int `conf:"players" default:"0" reload:"session" since:"weir"`
+
+	// PerAddress is how many sessions one address may have in the vhost.
+	PerAddress int `conf:"per_address" default:"0" reload:"session" since:"weir"`
+
+	// PublishesPerMinute is how often one address may begin to publish in a minute.
+	PublishesPerMinute int `conf:"publishes_per_minute" default:"0" reload:"session" since:"weir"`
+
+	// BitrateKbps is the most that a publisher may send, in kbit/s over twelve seconds;
+	// who sends more is ended.
+	BitrateKbps int `conf:"bitrate_kbps" default:"0" reload:"now" since:"weir"`
+}
+
+// SignedURLConfig is signed_url: who publishes or plays must show a token that was
+// signed with a secret of the operator, on every protocol: as a parameter of the
+// address, as bearer token of HTTP, or as a field of SRT's stream id. "weir sign"
+// makes one. It is a block of weir.
+type SignedURLConfig struct {
+	_ struct{} `env:"-"`
+
+	// Enabled turns it on.
+	Enabled bool `conf:"enabled" default:"off" reload:"session" since:"weir"`
+
+	// Publish asks publishers for a token.
+	Publish bool `conf:"publish" default:"on" reload:"session" since:"weir"`
+
+	// Play asks players for one.
+	Play bool `conf:"play" default:"on" reload:"session" since:"weir"`
+
+	// Secret is the key, or several, of which any may have signed, so that one can
+	// take another's place.
+	Secret []string `conf:"secret" shown:"none, required" reload:"session" since:"weir"`
+
+	// Name is the parameter that has the token.
+	Name string `conf:"name" default:"token" reload:"session" since:"weir"`
+}
+
+// Validate refuses a policy that anybody could sign for.
+func (c *SignedURLConfig) Validate() error {
+	if c.Enabled && len(c.Secret) == 0 {
+		return errors.New("signed_url is on and has no secret; write secret WORD;")
+	}
+	for _, s := range c.Secret {
+		if c.Enabled && len(s) < 16 {
+			return errors.New("a secret of signed_url is shorter than 16 characters, which can be guessed; make one with: openssl rand -hex 32")
+		}
+	}
+	return nil
 }
 
 // HTTPHooksConfig is http_hooks: other servers that are asked and told by HTTP

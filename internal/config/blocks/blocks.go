@@ -38,6 +38,8 @@ var (
 	DASH       = config.NewVhost[DASHConfig]("dash")
 	HDS        = config.NewVhost[HDSConfig]("hds")
 	Bandcheck  = config.NewVhost[BandcheckConfig]("bandcheck")
+	Limits     = config.NewVhost[LimitsConfig]("limits")
+	SignedURL  = config.NewVhost[SignedURLConfig]("signed_url")
 )
 
 // All returns every block of this package, in the order of the documents.
@@ -45,6 +47,6 @@ func All() []config.Spec {
 	return []config.Spec{
 		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
-		DASH, HDS, Bandcheck,
+		DASH, HDS, Bandcheck, Limits, SignedURL,
 	}
 }

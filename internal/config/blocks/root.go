@@ -1,6 +1,8 @@
 package blocks
 
 import (
+	"fmt"
+	"net/netip"
 	"time"
 
 	"weir/internal/config"
@@ -66,6 +68,17 @@ type RootConfig struct {
 	// for each line. It is a directive of weir.
 	LogFormat string `conf:"srs_log_format" default:"text" enum:"text|json" reload:"restart" since:"weir"`
 
+	// TrustedProxies are the addresses and networks of proxies in front of the server,
+	// whose word for where a client comes from counts: X-Forwarded-For, X-Real-IP, the
+	// PROXY header, and go-oryx's for RTMP. Others' words count for nothing. With any
+	// everybody's count, and the first address of X-Forwarded-For, as in SRS. It is a
+	// directive of weir.
+	TrustedProxies []string `conf:"trusted_proxies" shown:"this machine and private networks" reload:"now" since:"weir"`
+
+	// ProxyProtocol says that trusted proxies begin each connection with a PROXY
+	// header, version 1 or 2; one without it is closed. It is a directive of weir.
+	ProxyProtocol bool `conf:"proxy_protocol" default:"off" reload:"now" since:"weir"`
+
 	// FFLogDir is the directory of the logs of ffmpeg; /dev/null keeps none.
 	FFLogDir string `conf:"ff_log_dir" default:"./objs" reload:"session" pending:"ignored"`
 
@@ -117,6 +130,46 @@ func (c *RootConfig) LogToConsole(detected bool) bool {
 		return c.InContainer(detected)
 	}
 	return c.LogTank == "console"
+}
+
+// privateNetworks are the trusted proxies by default.
+var privateNetworks = []string{"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"}
+
+// Proxies returns the networks whose word for a client's address counts; any says
+// that everybody's does.
+func (c *RootConfig) Proxies() (nets []netip.Prefix, any bool) {
+	words := c.TrustedProxies
+	if len(words) == 0 {
+		words = privateNetworks
+	}
+	for _, w := range words {
+		if w == "any" {
+			return nil, true
+		}
+		if p, err := network(w); err == nil {
+			nets = append(nets, p)
+		}
+	}
+	return nets, false
+}
+
+// network reads an address or a network in CIDR.
+func network(s string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(s)
+	return netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), err
+}
+
+// Validate refuses what would trust nobody that was meant to be trusted.
+func (c *RootConfig) Validate() error {
+	for _, w := range c.TrustedProxies {
+		if _, err := network(w); err != nil && w != "any" && w != "none" {
+			return fmt.Errorf("trusted_proxies %s is neither an address, nor a network, nor any, nor none", w)
+		}
+	}
+	return nil
 }
 
 // Warnings tells what is accepted and probably not meant.

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+
+	"weir/internal/service"
 )
 
 // textLimit bounds the body of a request that carries a configuration.
@@ -48,10 +50,8 @@ func (a *API) guarded(w http.ResponseWriter, r *http.Request, method string) boo
 // local reports whether a request comes from this machine, and not through a
 // proxy on it.
 func local(r *http.Request) bool {
-	for _, name := range []string{"X-Forwarded-For", "X-Real-Ip", "Forwarded", "Via"} {
-		if r.Header.Get(name) != "" {
-			return false
-		}
+	if service.Forwarded(r) || r.Header.Get("X-Forwarded-For") != "" {
+		return false
 	}
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
 	return err == nil && ap.Addr().Unmap().IsLoopback()

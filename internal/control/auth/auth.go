@@ -1,5 +1,6 @@
-// Package auth judges visitors by where they come from: by address (SRS's
-// security rules) and by the page they are on (SRS's refer rules).
+// Package auth judges visitors by where they come from, by address (SRS's security
+// rules) and by the page they are on (SRS's refer rules), and by a token that the
+// operator has signed; and it counts them where there are limits.
 package auth
 
 import (
@@ -89,36 +90,73 @@ func (s Security) check(act session.Act, ip netip.Addr) error {
 // page must end with.
 type Refer struct {
 	On                 bool
+	Labels             bool // whole labels only
 	All, Publish, Play []string
 }
 
-// Auth is an authorizer. The functions give the rules of a vhost.
-type Auth struct {
-	Security func(vhost string) Security
-	Refer    func(vhost string) Refer
-}
-
-// Authorize implements session.Authorizer.
-func (a *Auth) Authorize(_ context.Context, r *session.Request) error {
-	vhost := r.Ask.Key.Vhost
-	// Pages are a notion of RTMP: other doors have no connect step.
-	if refer := a.Refer(vhost); refer.On && r.Session.Connects {
-		for act, hosts := range map[session.Act][]string{session.Connect: refer.All, session.Publish: refer.Publish, session.Play: refer.Play} {
-			if act == r.Act && !from(r.Session.PageURL, hosts) {
-				return session.ErrRefer
-			}
-		}
-	}
-	if s := a.Security(vhost); s.On && r.Act != session.Connect {
-		ip, _ := netip.ParseAddr(r.Session.IP)
-		return s.check(r.Act, ip.Unmap())
+// check judges a page.
+func (r Refer) check(act session.Act, page string) error {
+	hosts := map[session.Act][]string{session.Connect: r.All, session.Publish: r.Publish, session.Play: r.Play}[act]
+	if !from(page, hosts, r.Labels) {
+		return fmt.Errorf("%w: the page %.80q is not of %s", session.ErrRefer, page, strings.Join(hosts, ", "))
 	}
 	return nil
 }
 
-// from reports whether the host of page ends with one of hosts; an empty list
-// takes every page.
-func from(page string, hosts []string) bool {
+// Auth is an authorizer. The functions give the rules of a vhost; each may be nil.
+type Auth struct {
+	Security func(vhost string) Security
+	Refer    func(vhost string) Refer
+	Signed   func(vhost string) Signed
+}
+
+// A Step is one rule and what it says of a request.
+type Step struct {
+	Rule string
+	// Err is why it refuses, nil if it does not.
+	Err error
+}
+
+// Explain asks every rule that is on, and tells what each says.
+func (a *Auth) Explain(r *session.Request) (steps []Step) {
+	vhost := r.Ask.Key.Vhost
+	ip, _ := netip.ParseAddr(r.Session.IP)
+	ip = ip.Unmap()
+	// Pages are a notion of RTMP: other doors have no connect step.
+	if a.Refer != nil && r.Session.Connects {
+		if refer := a.Refer(vhost); refer.On {
+			steps = append(steps, Step{"refer", refer.check(r.Act, r.Session.PageURL)})
+		}
+	}
+	if r.Act == session.Connect {
+		return steps
+	}
+	if a.Security != nil {
+		if s := a.Security(vhost); s.On {
+			steps = append(steps, Step{"security", s.check(r.Act, ip)})
+		}
+	}
+	if a.Signed != nil {
+		if s := a.Signed(vhost); s.Publish || s.Play {
+			steps = append(steps, Step{"signed_url", s.check(r, ip)})
+		}
+	}
+	return steps
+}
+
+// Authorize implements session.Authorizer.
+func (a *Auth) Authorize(_ context.Context, r *session.Request) error {
+	for _, s := range a.Explain(r) {
+		if s.Err != nil {
+			return s.Err
+		}
+	}
+	return nil
+}
+
+// from reports whether the host of page ends with one of hosts, with whole labels
+// of its name if labels says so; an empty list takes every page.
+func from(page string, hosts []string, labels bool) bool {
 	if len(hosts) == 0 {
 		return true
 	}
@@ -126,8 +164,10 @@ func from(page string, hosts []string) bool {
 	if err != nil || u.Hostname() == "" {
 		return false
 	}
+	name := u.Hostname()
 	for _, h := range hosts {
-		if strings.HasSuffix(u.Hostname(), h) {
+		before, ok := strings.CutSuffix(name, h)
+		if ok && (!labels || before == "" || strings.HasSuffix(before, ".") || strings.HasPrefix(h, ".")) {
 			return true
 		}
 	}

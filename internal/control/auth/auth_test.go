@@ -90,3 +90,19 @@ func TestRefer(t *testing.T) {
 		s.Close(nil)
 	}
 }
+
+// With labels a host matches whole labels of a name only.
+func TestReferLabels(t *testing.T) {
+	for page, want := range map[string][2]bool{
+		"http://github.com/": {true, true}, "http://www.github.com/": {true, true}, "http://notgithub.com/": {true, false}, "http://github.com.evil/": {false, false},
+	} {
+		for i, labels := range []bool{false, true} {
+			if err := (Refer{Labels: labels, Play: []string{"github.com"}}).check(session.Play, page); (err == nil) != want[i] {
+				t.Errorf("%s, labels %v: %v", page, labels, err)
+			}
+		}
+	}
+	if err := (Refer{Labels: true, Play: []string{".github.com"}}).check(session.Play, "http://www.github.com/"); err != nil {
+		t.Error(err)
+	}
+}

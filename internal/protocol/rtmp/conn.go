@@ -48,6 +48,10 @@ func (c *conn) run() error {
 		return err
 	}
 	c.connect = info
+	if ip := c.link.Proxied(); ip.IsValid() && service.Trusts(c.env.Conf.Load(), c.session.Remote.Addr()) {
+		c.session.IP = ip.String()
+		c.log.Info("RTMP proxy tells the client", "ip", ip)
+	}
 	c.session.TcURL, c.session.PageURL, c.session.SwfURL = info.TcURL, info.PageURL, info.SwfURL
 	target, err := rtmp.Resolve(info.TcURL, "")
 	if err != nil {

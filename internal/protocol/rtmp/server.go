@@ -51,8 +51,9 @@ func (s *server) Doors(c *config.Snapshot) []link.Want {
 // Run implements service.Service.
 func (s *server) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { s.entrance.Close() })()
+	l := service.Proxied(s.entrance, s.env.Conf)
 	for {
-		nc, err := s.entrance.Accept()
+		nc, err := l.Accept()
 		if err != nil {
 			break
 		}
