@@ -25,8 +25,9 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	// weir CODE [K=V...] ARGS... runs the server to its end, which must have that
 	// exit code; stdout and stderr look at what it said.
 	"weir": cmdWeir,
-	// server [log=FILE] [files=N] [K=V...] ARGS... starts the server, with at most N
-	// descriptors, and waits until it is ready. What it says goes to out.txt.
+	// server [log=FILE] [files=N] [disk=OPTIONS:DIR] [K=V...] ARGS... starts the server
+	// and waits until it is ready: with at most N descriptors, or with a disk of its
+	// own in DIR ("size=200k", "ro"). What it says goes to out.txt.
 	"server": cmdServer,
 	// container DIR [K=V...] starts what the Dockerfile starts, with its
 	// environment, in DIR, as process 1.
@@ -131,6 +132,12 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 	if n, ok := strings.CutPrefix(args[0], "files="); ok {
 		name, before, args = "sh", []string{"-c", `ulimit -n "$0"; exec "$@"`, n, binary}, args[1:]
 	}
+	if o, ok := strings.CutPrefix(args[0], "disk="); ok {
+		options, dir, ok := strings.Cut(o, ":")
+		need(ts, ok, "disk=OPTIONS:DIR")
+		const mount = `mount -t tmpfs -o "$0" none "$1" && shift && exec "$@"`
+		name, before, args = "unshare", []string{"--map-root-user", "--mount", "sh", "-c", mount, options, dir, binary}, args[1:]
+	}
 	env, rest := settings(args)
 	of(ts).serve(ts, of(ts).command(ts.MkAbs("."), env, name, append(before, rest...)...), log)
 }
@@ -138,8 +145,8 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, !neg && len(args) > 0, "signal NAME [PIDFILE]")
 	sig, ok := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT,
-		"HUP": syscall.SIGHUP, "USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2}[args[0]]
-	need(ts, ok, "signal TERM|INT|QUIT|HUP|USR1|USR2")
+		"HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL, "USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2}[args[0]]
+	need(ts, ok, "signal TERM|INT|QUIT|HUP|KILL|USR1|USR2")
 	ts.Check(syscall.Kill(of(ts).pid(ts, args[1:]), sig))
 }
 

@@ -91,15 +91,29 @@ func (d *Disk) Remove(names ...string) {
 func (d *Disk) Complain(err error) {
 	text := ""
 	if err != nil {
-		text = fmt.Sprintf("%s cannot be written: %v", d.Subject, err)
+		text = fmt.Sprintf("%s cannot be written in %s: %v", d.Subject, d.Dir, bare(err))
 	}
 	if !d.Notices.Set(d.Subject, text) {
 		return
 	}
 	kind, _, _ := strings.Cut(d.Subject, " ")
 	if err != nil {
-		d.Log.Error(kind+" files cannot be written, live goes on from memory", "err", err)
+		d.Log.Error(kind+" files cannot be written, live goes on from memory", "dir", d.Dir, "err", bare(err))
 	} else {
 		d.Log.Info(kind + " files are written again")
 	}
+}
+
+// bare is what the system said, without the names of files, so that the same
+// complaint is the same text.
+func bare(err error) error {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		return path.Err
+	case errors.As(err, &link):
+		return link.Err
+	}
+	return err
 }
