@@ -55,7 +55,18 @@ func TestMP4(t *testing.T) {
 					t.Errorf("a fragment of %d bytes, but FrameFragmentSize says %d", len(each)-n, size)
 				}
 			}
-			for name, b := range map[string][]byte{"groups.mp4": whole, "frames.mp4": each} {
+			movie, err := mp4.AppendMovie(nil, layoutOf(frames), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			movie = append(movie, whole[len(init):]...)
+			moov, end, err := mp4.Finish(nil, bytes.NewReader(movie), int64(len(movie)))
+			if err != nil || end != int64(len(movie)) {
+				t.Fatalf("a movie of %d bytes ends at %d: %v", len(movie), end, err)
+			}
+			finished := append(bytes.Clone(movie), moov...)
+			copy(finished[mp4.LidAt:], mp4.AppendLid(nil, end))
+			for name, b := range map[string][]byte{"groups.mp4": whole, "frames.mp4": each, "recording.mp4": movie, "recorded.mp4": finished} {
 				file := write(t, name, b)
 				compare(t, file, frames, time.Millisecond, true)
 				decodes(t, file)
