@@ -3,6 +3,7 @@ package main
 import (
 	"weir/internal/protocol/dash"
 	"weir/internal/protocol/hds"
+	"weir/internal/protocol/dvr"
 	"weir/internal/protocol/hls"
 	"weir/internal/protocol/httplive"
 	"weir/internal/protocol/rtmp"
@@ -16,6 +17,7 @@ var protocols = []service.Protocol{
 	hls.Protocol,
 	dash.Protocol,
 	hds.Protocol,
+	dvr.Protocol,
 	static.Protocol,
 	rtmp.Protocol,
 }

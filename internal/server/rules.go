@@ -66,6 +66,6 @@ func Hooks(s *config.Snapshot, vhost string) hook.URLs {
 		return hook.URLs{}
 	}
 	return hook.URLs{OnConnect: c.OnConnect, OnClose: c.OnClose, OnPublish: c.OnPublish, OnUnpublish: c.OnUnpublish, OnPlay: c.OnPlay,
-		OnStop: c.OnStop, OnHLS: c.OnHLS, OnHLSNotify: c.OnHLSNotify, NotifyBytes: blocks.HLS.Of(v).NBNotify,
+		OnStop: c.OnStop, OnDVR: c.OnDVR, OnHLS: c.OnHLS, OnHLSNotify: c.OnHLSNotify, NotifyBytes: blocks.HLS.Of(v).NBNotify,
 		Timeout: c.Timeout, Open: c.OnError == "allow", Retries: c.Retries, RetryInterval: c.RetryInterval, Queue: c.Queue, Secret: c.Secret}
 }

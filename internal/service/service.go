@@ -112,6 +112,8 @@ type Env struct {
 	Store *store.Store
 	// Media and API are the shared HTTP servers.
 	Media, API *Mux
+	// Endpoints are paths of the API that parts answer.
+	Endpoints *Endpoints
 	// Notices collects what a part wants the operator to be shown while it
 	// lasts: "disk full", by subject.
 	Notices *Notices

@@ -168,6 +168,7 @@ const (
 	Stopped
 	Closed
 	Segmented // a segment of HLS was finished; Event.Segment tells which
+	Recorded  // a recording was finished; Event.Recording tells which
 )
 
 // An Event tells what happened to a session.
@@ -178,11 +179,21 @@ type Event struct {
 	StreamID string
 	// Err is why it ended, for Unpublished, Stopped and Closed.
 	Err error
+	// Recording is set for Recorded.
+	Recording *Recording
 	// Segment is set for Segmented.
 	Segment *Segment
 	// Listed says, for Unpublished and Stopped, that the act had really begun;
 	// otherwise it was admitted by the authorizers and failed later.
 	Listed bool
+}
+
+// A Recording is a finished file, as on_dvr tells of it. The session is the one
+// that published it, which may have ended; of a file that was left over from an
+// earlier run only its ID, IP and TcURL are known.
+type Recording struct {
+	// File is a path, as configured.
+	File string
 }
 
 // A Segment is a finished piece of HLS, as on_hls tells of it.

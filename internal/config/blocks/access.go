@@ -171,7 +171,7 @@ type HTTPHooksConfig struct {
 	OnStop []string `conf:"on_stop" reload:"session"`
 
 	// OnDVR is told when a recording is finished.
-	OnDVR []string `conf:"on_dvr" reload:"session" pending:"ignored"`
+	OnDVR []string `conf:"on_dvr" reload:"session"`
 
 	// OnHLS is told when an HLS segment is finished.
 	OnHLS []string `conf:"on_hls" reload:"session"`

@@ -36,6 +36,7 @@ var (
 	HTTPRemux  = config.NewVhost[HTTPRemuxConfig]("http_remux")
 	HLS        = config.NewVhost[HLSConfig]("hls")
 	DASH       = config.NewVhost[DASHConfig]("dash")
+	DVR        = config.NewVhost[DVRConfig]("dvr")
 	HDS        = config.NewVhost[HDSConfig]("hds")
 	Bandcheck  = config.NewVhost[BandcheckConfig]("bandcheck")
 	Limits     = config.NewVhost[LimitsConfig]("limits")
@@ -47,6 +48,6 @@ func All() []config.Spec {
 	return []config.Spec{
 		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
-		DASH, HDS, Bandcheck, Limits, SignedURL,
+		DASH, HDS, DVR, Bandcheck, Limits, SignedURL,
 	}
 }

@@ -130,15 +130,6 @@ var vhostMedia = []Entry{
 	{"vhost.hls.hls_storage", String, "", NoEnv, Now, "-3.0", "", "Accepted, without effect."},
 	{"vhost.hls.hls_mount", String, "", NoEnv, Now, "-3.0", "", "Accepted, without effect."},
 
-	{"vhost.dvr", Block, "", "", Now, "", "", "Recording."},
-	{"vhost.dvr.enabled", Bool, "off", "", Now, "", "", "Turns it on."},
-	{"vhost.dvr.dvr_apply", List, "all", NoEnv, Restart, "", "", "Streams that are recorded, as app/stream, or all."},
-	{"vhost.dvr.dvr_plan", String, "session", "", Now, "", "", "A file per session or per segment."},
-	{"vhost.dvr.dvr_path", String, "./objs/nginx/html/[app]/[stream].[timestamp].flv", "", Now, "", "", "Name of a file; its ending is the format."},
-	{"vhost.dvr.dvr_duration", Seconds, "30", "", Now, "", "", "Duration of a segment."},
-	{"vhost.dvr.dvr_wait_keyframe", Bool, "on", "", Now, "", "", "Cut at key frames only."},
-	{"vhost.dvr.time_jitter", String, "full", "", Now, "", "", "How time is repaired: full, zero or off."},
-
 	{"vhost.rtc", Block, "", "", Session, "4.0.14", "", "WebRTC of a vhost."},
 	{"vhost.rtc.enabled", Bool, "off", "", Session, "4.0.14", "", "Turns it on."},
 	{"vhost.rtc.nack", Bool, "on", "", Session, "4.0.14", "", "Ask for lost packets and send them again."},

@@ -265,12 +265,32 @@ func (a *API) v1(w http.ResponseWriter, r *http.Request, path string) {
 	case "tests":
 		a.tests(w, r, rest)
 	default:
+		if f := a.env.Endpoints.Get(name); f != nil {
+			a.part(w, r, f, rest)
+			return
+		}
 		a.send(w, r, struct {
 			reply
 			URLs  index `json:"urls"`
 			Tests tests `json:"tests"`
 		}{a.ok(), v1Index, v1Tests})
 	}
+}
+
+// part sends what a part of the server answers, in the envelope.
+func (a *API) part(w http.ResponseWriter, r *http.Request, f service.Endpoint, path string) {
+	body, code := f(r, path)
+	if code != 0 {
+		a.send(w, r, onlyCode{code})
+		return
+	}
+	own, err := json.Marshal(body)
+	envelope, _ := json.Marshal(a.ok())
+	if err == nil && len(own) > 2 {
+		own[0] = ','
+		envelope = append(envelope[:len(envelope)-1], own...)
+	}
+	a.send(w, r, json.RawMessage(envelope))
 }
 
 // verb returns the request's method, which JSONP, having only GET, names in the

@@ -36,6 +36,7 @@ type URLs struct {
 	OnConnect, OnClose     []string
 	OnPublish, OnUnpublish []string
 	OnPlay, OnStop         []string
+	OnDVR                  []string
 	OnHLS                  []string
 	OnHLSNotify            string // one URL with variables
 	NotifyBytes            int    // how much of the notified segment is read; -1 is all
@@ -150,6 +151,17 @@ type onHLS struct {
 	StreamID  string `json:"stream_id"`
 }
 
+type onDVR struct {
+	base
+	TcURL     string `json:"tcUrl"`
+	Stream    string `json:"stream"`
+	Param     string `json:"param"`
+	Cwd       string `json:"cwd"`
+	File      string `json:"file"`
+	StreamURL string `json:"stream_url"`
+	StreamID  string `json:"stream_id"`
+}
+
 // fixed2 is a number written with two decimals, as SRS does.
 type fixed2 float64
 
@@ -229,6 +241,9 @@ func (h *Hooks) Observe(e session.Event) {
 	case session.Closed:
 		in, out := s.Bytes()
 		h.tell(&u, u.OnClose, "on_close", s, onClose{h.base("on_close", s, ask), out, in})
+	case session.Recorded:
+		h.tell(&u, u.OnDVR, "on_dvr", s, onDVR{h.base("on_dvr", s, ask), tcURL(s, ask), ask.Said.Stream, ask.Said.Param,
+			h.env.Cwd, e.Recording.File, ask.Key.URL(), e.StreamID})
 	case session.Segmented:
 		g := e.Segment
 		h.tell(&u, u.OnHLS, "on_hls", s, onHLS{h.base("on_hls", s, ask), tcURL(s, ask), ask.Said.Stream, ask.Said.Param, fixed2(g.Duration.Seconds()),

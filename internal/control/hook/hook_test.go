@@ -67,7 +67,7 @@ func newHouse(t *testing.T, o *operator) (*session.Desk, *Hooks) {
 	h := New(service.Env{Log: slog.New(slog.DiscardHandler), Identity: service.Identity{ID: "vid-server", Service: "service", Server: "weir/1", Cwd: "/cwd"}},
 		func(string) URLs {
 			return URLs{OnConnect: one("/on_connect"), OnClose: one("/on_close"), OnPublish: one("/on_publish"), OnUnpublish: one("/on_unpublish"),
-				OnPlay: one("/on_play"), OnStop: one("/on_stop"), OnHLS: one("/on_hls"),
+				OnPlay: one("/on_play"), OnStop: one("/on_stop"), OnDVR: one("/on_dvr"), OnHLS: one("/on_hls"),
 				OnHLSNotify: o.URL + "/notify/[server_id]/[app]/[stream]/[ts_url][param]", NotifyBytes: 64}
 		})
 	d.Authorize(h)
@@ -92,6 +92,8 @@ func TestBodies(t *testing.T) {
 	d.Tell(session.Event{What: session.Segmented, Session: p, Ask: resolved, StreamID: stream.ID, Segment: &session.Segment{
 		Duration: 2020 * time.Millisecond, File: "./html/live/s1-0.ts", URL: "live/s1-0.ts", Playlist: "./html/live/s1.m3u8", PlaylistURL: "live/s1.m3u8", Seq: 3}})
 	o.wait(t, 4)
+	d.Tell(session.Event{What: session.Recorded, Session: p, Ask: resolved, StreamID: stream.ID, Recording: &session.Recording{File: "./html/live/s1.1.flv"}})
+	o.wait(t, 5)
 	v, err := d.Connect(t.Context(), session.Visitor{IP: "10.0.0.1", TcURL: "http://127.0.0.1/live", PageURL: "http://page/"})
 	if err != nil {
 		t.Fatal(err)
@@ -101,10 +103,10 @@ func TestBodies(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.Close(nil)
-	o.wait(t, 6)
+	o.wait(t, 7)
 	p.Count(3506, 4685)
 	p.Close(nil)
-	got := o.wait(t, 8)
+	got := o.wait(t, 9)
 	got = strings.NewReplacer(p.ID, "PUB", v.ID, "VIEW", stream.ID, "STREAM").Replace(got)
 	lines := strings.Split(got, "\n")
 	// The segment's two calls run side by side.
@@ -120,6 +122,7 @@ func TestBodies(t *testing.T) {
 		"POST /on_publish " + base("on_publish", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1"` + tail,
 		"POST /on_hls " + base("on_hls", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1","duration":2.02,"cwd":"/cwd","file":"./html/live/s1-0.ts","url":"live/s1-0.ts","m3u8":"./html/live/s1.m3u8","m3u8_url":"live/s1.m3u8","seq_no":3` + tail,
 		"GET /notify/vid-server/live/s1/live/s1-0.ts?token=1 ",
+		"POST /on_dvr " + base("on_dvr", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1","cwd":"/cwd","file":"./html/live/s1.1.flv"` + tail,
 		"POST /on_play " + base("on_play", "VIEW", "10.0.0.1") + `,"stream":"s1","tcUrl":"rtmp://__defaultVhost__/live","param":"?token=1","pageUrl":"http://page/"` + tail,
 		"POST /on_stop " + base("on_stop", "VIEW", "10.0.0.1") + `,"tcUrl":"rtmp://__defaultVhost__/live","stream":"s1","param":"?token=1"` + tail,
 		"POST /on_unpublish " + base("on_unpublish", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1"` + tail,

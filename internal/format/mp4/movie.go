@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"time"
 
 	"weir/internal/media"
 )
@@ -356,4 +357,22 @@ func (t *track) add(dts, lasts int64, size uint32, key bool, shift int64) {
 	if key {
 		t.keys = append(t.keys, uint32(len(t.sizes)))
 	}
+}
+
+// Duration returns how long a finished movie lasts. The error is [ErrMovie].
+func Duration(r io.ReaderAt) (time.Duration, error) {
+	b, ok := read(r, LidAt, LidLen)
+	if !ok || string(b[4:8]) != "mdat" {
+		return 0, fmt.Errorf("%w: it is not finished", ErrMovie)
+	}
+	at := LidAt + int64(min(binary.BigEndian.Uint64(b[8:]), math.MaxInt64-LidAt))
+	b, ok = read(r, at, 8+8+4+16+4+8)
+	if !ok || string(b[4:8]) != "moov" || string(b[12:16]) != "mvhd" || b[16] != 1 {
+		return 0, fmt.Errorf("%w: no moov at its end", ErrMovie)
+	}
+	scale := binary.BigEndian.Uint32(b[36:])
+	if scale == 0 {
+		return 0, errDamaged
+	}
+	return media.Duration(int64(binary.BigEndian.Uint64(b[40:])), int64(scale)), nil
 }
