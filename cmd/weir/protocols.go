@@ -2,8 +2,8 @@ package main
 
 import (
 	"weir/internal/protocol/dash"
-	"weir/internal/protocol/hds"
 	"weir/internal/protocol/dvr"
+	"weir/internal/protocol/hds"
 	"weir/internal/protocol/hls"
 	"weir/internal/protocol/httplive"
 	"weir/internal/protocol/rtmp"
