@@ -134,34 +134,40 @@ func TestVLCPlays(t *testing.T) {
 			if ext == ".m3u8" {
 				h.awaitHLS(t, "s")
 			}
-			home := nobodysHome(t)
-			args := strings.Fields("-I dummy -q --play-and-exit --run-time=4 --no-audio --vout=vdummy --video-filter=scene --scene-format=png" +
-				" --scene-ratio=5 --scene-prefix=p --scene-path=" + home)
-			r := runIn(t, unprivileged(home, "cvlc", append(args, url, "vlc://quit")...))
-			if r.err != nil {
-				t.Errorf("cvlc: %v", r)
-			}
-			// Every fifth picture that it showed.
-			files, _ := filepath.Glob(filepath.Join(home, "p*.png"))
-			seen := map[string]bool{}
-			for _, file := range files {
-				b, err := os.ReadFile(file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				img, err := png.Decode(bytes.NewReader(b))
-				if err != nil {
-					continue // VLC ended while it wrote
-				}
-				if s := img.Bounds().Size(); s.X != 320 {
-					t.Errorf("a picture of %v", s) // the filter has its own mind about the height
-				}
-				seen[string(b)] = true
-			}
-			if len(seen) < 8 {
-				t.Errorf("VLC showed %d different pictures of %d, want 8 or more: %v", len(seen), len(files), r)
-			}
+			vlc(t, url)
 		})
+	}
+}
+
+// vlc has VLC play an address for some seconds, and looks at the pictures.
+func vlc(t *testing.T, url string) {
+	t.Helper()
+	home := nobodysHome(t)
+	args := strings.Fields("-I dummy -q --play-and-exit --run-time=4 --no-audio --vout=vdummy --video-filter=scene --scene-format=png" +
+		" --scene-ratio=5 --scene-prefix=p --scene-path=" + home)
+	r := runIn(t, unprivileged(home, "cvlc", append(args, url, "vlc://quit")...))
+	if r.err != nil {
+		t.Errorf("cvlc: %v", r)
+	}
+	// Every fifth picture that it showed.
+	files, _ := filepath.Glob(filepath.Join(home, "p*.png"))
+	seen := map[string]bool{}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := png.Decode(bytes.NewReader(b))
+		if err != nil {
+			continue // VLC ended while it wrote
+		}
+		if s := img.Bounds().Size(); s.X != 320 {
+			t.Errorf("a picture of %v", s) // the filter has its own mind about the height
+		}
+		seen[string(b)] = true
+	}
+	if len(seen) < 8 {
+		t.Errorf("VLC showed %d different pictures of %d, want 8 or more: %v", len(seen), len(files), r)
 	}
 }
 

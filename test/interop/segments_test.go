@@ -189,3 +189,26 @@ func TestHLSCodecs(t *testing.T) {
 		})
 	}
 }
+
+// VLC plays HLS as fragmented MP4 and encrypted, and DASH.
+func TestVLCPlaysSegments(t *testing.T) {
+	for name, env := range map[string][]string{
+		"fmp4": {"SRS_VHOST_HLS_HLS_USE_FMP4=on"},
+		"keys": {"SRS_VHOST_HLS_HLS_KEYS=on", "SRS_VHOST_HLS_HLS_FRAGMENTS_PER_KEY=3"},
+		"dash": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hall(t)
+			h := open(t, dashConf, env...)
+			h.publish(t, bFrames, "s")
+			if name == "dash" {
+				h.awaitDASH(t, "s")
+				vlc(t, h.page("s", ".mpd"))
+				return
+			}
+			h.awaitHLS(t, "s")
+			vlc(t, h.page("s", ".m3u8"))
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package dash
 
 import (
+	"net/url"
 	"testing"
 
 	"weir/internal/protocol/protocoltest"
@@ -17,4 +18,20 @@ func TestHours(t *testing.T) {
 		r := &protocoltest.DASHRules{Sink: h, Path: "/live/s.mpd"}
 		protocoltest.Day(t, h, hours, r.Look)
 	})
+}
+
+// A publisher's name may be anything: its manifest is one all the same, and its
+// segments are found.
+func TestOddNames(t *testing.T) {
+	for _, name := range []string{"a b", "ü中", "a%20b", "a?b", "a#b", "a.b.c", "x:y", `a"b<c>&'`, "$Number$"} {
+		protocoltest.InSink(t, Protocol, t.TempDir(), "dash { enabled on; dash_path DIR; dash_fragment 2; dash_update_period 2; }", func(t *testing.T, h *protocoltest.Sink) {
+			b := &protocoltest.Broadcast{Stream: name, Video: protocoltest.PictureTrack(10), Audio: protocoltest.SoundTrack()}
+			h.Publish(b, 9)
+			r := &protocoltest.DASHRules{Sink: h, Path: "/live/" + url.PathEscape(name) + ".mpd"}
+			if err := r.Look(); err != nil {
+				t.Errorf("%q: %v", name, err)
+			}
+			h.Leave(b)
+		})
+	}
 }

@@ -2,8 +2,10 @@ package hds
 
 import (
 	"bytes"
+	"encoding/xml"
 	"errors"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -151,4 +153,32 @@ func TestRefusedAndNoFiles(t *testing.T) {
 		}
 		h.Leave(b)
 	})
+}
+
+// A publisher's name may be anything: what its manifest names is found.
+func TestOddNames(t *testing.T) {
+	for _, name := range []string{"a b", "ü中", "a%20b", "a?b", "a#b", "a.b.c", "x:y", `a"b<c>&'`} {
+		protocoltest.InSink(t, Protocol, t.TempDir(), conf(""), func(t *testing.T, h *protocoltest.Sink) {
+			b := &protocoltest.Broadcast{Stream: name, Video: protocoltest.PictureTrack(10)}
+			h.Publish(b, 5)
+			var m struct {
+				Bootstrap struct {
+					URL string `xml:"url,attr"`
+				} `xml:"bootstrapInfo"`
+				Media struct {
+					URL string `xml:"url,attr"`
+				} `xml:"media"`
+			}
+			w := h.Get("/live/" + url.PathEscape(name) + ".f4m")
+			if err := xml.Unmarshal(w.Body.Bytes(), &m); w.Code != 200 || err != nil {
+				t.Fatalf("%q: %d, %v", name, w.Code, err)
+			}
+			for _, uri := range []string{m.Bootstrap.URL, m.Media.URL + "Seg1-Frag2"} {
+				if w := h.Get("/live/" + uri); w.Code != 200 {
+					t.Errorf("%q: %s: %d", name, uri, w.Code)
+				}
+			}
+			h.Leave(b)
+		})
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -40,7 +41,32 @@ type File struct {
 	Body [][]byte
 	Size int
 
-	zipped []byte // the same compressed, if that is worth while
+	small *zipped // the same compressed; nil if that is not worth while
+}
+
+// zipped is text that is compressed when it is first asked for.
+type zipped struct {
+	once sync.Once
+	b    []byte
+}
+
+// zippers are kept, since each has most of a megabyte.
+var zippers = sync.Pool{New: func() any {
+	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is one
+	return z
+}}
+
+func (s *zipped) of(text []byte) []byte {
+	s.once.Do(func() {
+		z := zippers.Get().(*gzip.Writer)
+		defer zippers.Put(z)
+		var b bytes.Buffer
+		z.Reset(&b)
+		z.Write(text) // into memory: it cannot fail
+		z.Close()
+		s.b = b.Bytes()
+	})
+	return s.b
 }
 
 // New returns a file. Its ETag follows from tag, which must differ where the bytes
@@ -63,11 +89,7 @@ func Text(typ, cache string, text []byte) *File {
 	h.Write(text)
 	f := New(typ, cache, fmt.Sprintf("%x", h.Sum64()), text)
 	if len(text) >= gzipLeast {
-		var b bytes.Buffer
-		z := gzip.NewWriter(&b)
-		z.Write(text) // into memory: it cannot fail
-		z.Close()
-		f.zipped = b.Bytes()
+		f.small = &zipped{}
 	}
 	return f
 }
@@ -78,10 +100,11 @@ func (f *File) Serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", f.Type)
 	h.Set("Cache-Control", f.Cache)
 	body, size, tag := f.Body, f.Size, f.ETag
-	if f.zipped != nil {
+	if f.small != nil {
 		h.Set("Vary", "Accept-Encoding")
 		if takesGzip(r) {
-			body, size, tag = [][]byte{f.zipped}, len(f.zipped), strings.TrimSuffix(tag, `"`)+`-gz"`
+			b := f.small.of(f.Body[0])
+			body, size, tag = [][]byte{b}, len(b), strings.TrimSuffix(tag, `"`)+`-gz"`
 			h.Set("Content-Encoding", "gzip")
 		}
 	}
