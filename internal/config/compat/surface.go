@@ -110,7 +110,7 @@ var streams = Section{
 		{Name: "HLS: fragmented MP4", Test: "TestHLSJS"},
 		{Name: "DASH", Test: "TestDASHPlayers"},
 		{Name: "HDS", Test: "TestYtdlpHDS"},
-		{Name: "DVR", Test: "TestSegments"},
+		{Name: "DVR", Test: "TestDVR"},
 		{Name: "static files, FLV and MP4 seek", Test: "TestFLVStart"},
 		{Name: "CORS", Test: "static.txtar"},
 		{Name: "HTTPS", Test: "image.txtar"},

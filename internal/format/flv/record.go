@@ -71,12 +71,21 @@ func AppendSheet(dst []byte, s *Sheet) []byte {
 		positions, times = append(positions, float64(k.Off)), append(times, k.At.Seconds())
 	}
 	list = append(list, amf.Property{Key: "keyframes", Value: amf.Object{{Key: "filepositions", Value: positions}, {Key: "times", Value: times}}},
-		amf.Property{Key: "filler", Value: strings.Repeat(" ", (s.Room-len(keys))*entryLen)})
+		amf.Property{Key: "filler", Value: filler((s.Room - len(keys)) * entryLen)})
 	return AppendTag(dst, TypeScript, 0, amf.AppendAll(nil, "onMetaData", list))
 }
 
-// MaxRoom is the most that [Sheet.Room] may be: what is not used is one string.
-const MaxRoom = 0xffff / entryLen
+// stuffing is how long a string of the filler is with its head, in bytes; ffmpeg
+// gives metadata up at one of a kilobyte.
+const stuffing = 50 * entryLen
+
+// filler is n bytes of what is not used, n being some entries.
+func filler(n int) (a amf.StrictArray) {
+	for ; n > 0; n -= stuffing {
+		a = append(a, strings.Repeat(" ", min(n, stuffing)-3))
+	}
+	return a
+}
 
 // thin returns at most room of the keys, evenly.
 func thin(keys []Entry, room int) []Entry {
@@ -124,11 +133,15 @@ func ReadSheet(r io.ReaderAt, size int64) (s *Sheet, n int64, err error) {
 	}
 	o, _ := amf.Properties(values[1])
 	note, ok := o.Get("recording").(string)
-	filler, full := o.Get("filler").(string)
+	fill, full := o.Get("filler").(amf.StrictArray)
 	if !ok || !full {
 		return nil, 0, ErrNote
 	}
-	s = &Sheet{Note: note, Room: len(filler) / entryLen}
+	s = &Sheet{Note: note}
+	for _, f := range fill {
+		text, _ := f.(string)
+		s.Room += (len(text) + 3) / entryLen
+	}
 	if k, ok := amf.Properties(o.Get("keyframes")); ok {
 		positions, _ := k.Get("filepositions").(amf.StrictArray)
 		s.Room += len(positions)

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"weir/internal/config/blocks"
-	"weir/internal/format/flv"
 	"weir/internal/format/mp4"
 	"weir/internal/hub"
 	"weir/internal/media"
@@ -282,7 +281,7 @@ func room(c *blocks.DVRConfig) int {
 	if c.Plan != "segment" {
 		return usual
 	}
-	return int(min(max(4*c.Duration/time.Second, 16), usual, flv.MaxRoom))
+	return int(min(max(4*c.Duration/time.Second, 16), usual))
 }
 
 func (r *recorder) note(began time.Time) note {
