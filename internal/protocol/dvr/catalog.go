@@ -40,37 +40,50 @@ func (r *recording) ended() time.Time {
 	return r.Began.Add(time.Duration(r.Duration * float64(time.Second)))
 }
 
-// catalog is the finished recordings that are known.
+// catalog is the finished recordings that are known, the oldest first. The list is
+// bounded: what is older than the newest mostListed is in it no more, and is kept on
+// disk.
 type catalog struct {
 	mu  sync.Mutex
-	all map[string]*recording // by file; guarded by mu
+	all []*recording // guarded by mu
 }
+
+// mostListed is how many recordings are in the list.
+const mostListed = 100000
+
+func older(a, b *recording) int { return cmp.Or(a.Began.Compare(b.Began), cmp.Compare(a.File, b.File)) }
 
 func (c *catalog) put(r *recording) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.all == nil {
-		c.all = map[string]*recording{}
+	at, there := slices.BinarySearchFunc(c.all, r, older)
+	if there {
+		c.all[at] = r
+		return
 	}
-	c.all[r.File] = r
+	c.all = slices.Insert(c.all, at, r)
+	if len(c.all) > mostListed {
+		c.all = slices.Clone(c.all[len(c.all)-mostListed*9/10:])
+	}
 }
 
-func (c *catalog) drop(file string) {
+func (c *catalog) drop(r *recording) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.all, file)
+	if at, there := slices.BinarySearchFunc(c.all, r, older); there {
+		c.all = slices.Delete(c.all, at, at+1)
+	}
 }
 
 // of returns the recordings of a vhost, or of all, the oldest first.
 func (c *catalog) of(vhost string) (all []*recording) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, r := range c.all {
 		if vhost == "" || r.Vhost == vhost {
 			all = append(all, r)
 		}
 	}
-	c.mu.Unlock()
-	slices.SortFunc(all, func(a, b *recording) int { return cmp.Or(a.Began.Compare(b.Began), cmp.Compare(a.File, b.File)) })
 	return all
 }
 
@@ -103,6 +116,7 @@ func (s *server) tell(n note, dir, name string, duration time.Duration, c *clien
 		s.env.Log.Warn("recording is gone", "file", join(dir, name), "err", err)
 		return
 	}
+	s.finished.Add(1)
 	s.env.Log.Info("dvr file is finished", "stream", n.App+"/"+n.Stream, "file", join(dir, name), "duration", duration)
 	who := &session.Session{Visitor: session.Visitor{IP: n.IP, TcURL: n.TcURL}, ID: n.Client}
 	if c != nil {
@@ -324,7 +338,7 @@ func (s *server) delete(r *recording) bool {
 		s.env.Log.Warn("recording cannot be deleted", "file", r.File, "err", err)
 		return false
 	}
-	s.list.drop(r.File)
+	s.list.drop(r)
 	s.env.Log.Info("recording is deleted, since it is too old or there is too much", "file", r.File)
 	for d := path.Dir(r.name); d != "." && d != "/"; d = path.Dir(d) {
 		if root.Remove(d) != nil {

@@ -521,20 +521,13 @@ func TestRetention(t *testing.T) {
 	h := start(t, "[app]/[stream].[timestamp].flv", "dvr_plan segment; dvr_duration 1; dvr_keep_age 3600; dvr_keep_size 1;")
 	files := h.record(movie(0, 250), 10)
 	os.WriteFile(h.dir+"/live/holiday.flv", make([]byte, 2<<20), 0o644)
-	s := &server{env: h.Env}
-	for _, f := range files {
-		st, err := os.Stat(f)
+	s := newServer(h.Env)
+	for i, f := range files {
+		r, err := s.enter(note{Vhost: live.Vhost, Began: time.Now().Add(time.Duration(i) * time.Second)}, h.dir, strings.TrimPrefix(f, h.dir+"/"), time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.enter(note{Vhost: live.Vhost, Began: time.Now()}, h.dir, strings.TrimPrefix(f, h.dir+"/"), time.Second)
-		for _, r := range s.list.of("") {
-			if r.File == f {
-				r.Bytes = 200 << 10 // as if they were bigger
-				r.Began = r.Began.Add(time.Duration(len(s.list.of(""))) * time.Second)
-			}
-		}
-		_ = st
+		r.Bytes = 200 << 10 // as if they were bigger
 	}
 	s.clear(time.Now())
 	left := glob(h.dir + "/live/s.*")

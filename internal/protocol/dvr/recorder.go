@@ -57,7 +57,8 @@ type recorder struct {
 	moved   time.Duration // DTS where the present file begins
 	retry   time.Time     // when writing may be tried again
 	pause   time.Duration
-	mute    bool // nothing of this publication can be recorded in the format
+	skipped uint64 // frames that the hub has told of as lost
+	mute    bool   // nothing of this publication can be recorded in the format
 }
 
 // client is who publishes.
@@ -115,9 +116,10 @@ func (r *recorder) run() {
 			return
 		}
 		if r.sub.Resumed() {
-			lost, _ := r.sub.Dropped()
-			r.lost.Store(lost)
-			r.log.Warn("disk is too slow, the recording lacks frames up to a key frame", "frames", lost)
+			skipped, _ := r.sub.Dropped()
+			r.lose(skipped - r.skipped)
+			r.log.Warn("disk is too slow, the recording lacks frames up to a key frame", "frames", skipped-r.skipped)
+			r.skipped = skipped
 		}
 		for _, f := range frames[:n] {
 			r.take(f)
@@ -135,10 +137,16 @@ func (r *recorder) meet() {
 	}
 }
 
+// lose counts frames that are in no file.
+func (r *recorder) lose(frames uint64) {
+	r.lost.Add(frames)
+	r.server.lost.Add(int64(frames))
+}
+
 // take records one frame.
 func (r *recorder) take(f *media.Frame) {
 	if r.mute || !r.retry.IsZero() && time.Now().Before(r.retry) {
-		r.lost.Add(1)
+		r.lose(1)
 		return
 	}
 	access := r.access(f)
@@ -212,7 +220,7 @@ func (r *recorder) begin() {
 	}
 	o, err := r.create(frames)
 	if err != nil {
-		r.lost.Add(uint64(len(frames)))
+		r.lose(uint64(len(frames)))
 		if errors.Is(err, mp4.ErrTracks) {
 			r.mute = true
 			r.log.Warn("stream is not recorded: it has no track that MP4 can carry; let dvr_path end in .flv", "err", err)
@@ -308,7 +316,7 @@ func (r *recorder) add(f *media.Frame) {
 
 // broken ends a file that cannot be written on.
 func (r *recorder) broken(err error) {
-	r.lost.Add(1)
+	r.lose(1)
 	r.finish()
 	r.fail(err)
 }

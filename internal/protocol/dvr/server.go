@@ -16,6 +16,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir/internal/config"
@@ -35,6 +36,7 @@ var Protocol = service.Protocol{
 		env.Hub.OnPublish(s.published)
 		env.Desk.Observe(s)
 		env.Endpoints.Set("dvrs", s.endpoint)
+		env.Metrics.Add(s.metrics)
 		return s, nil
 	},
 }
@@ -53,6 +55,9 @@ type server struct {
 	wg     sync.WaitGroup
 	list   catalog
 	tidy   chan struct{} // wakes the one who deletes what is too old or too much
+
+	finished atomic.Int64 // files
+	lost     atomic.Int64 // frames that are in no file
 
 	mu        sync.Mutex
 	recorders map[hub.Key]*recorder // guarded by mu
@@ -180,4 +185,22 @@ func (s *server) Prepare(_ context.Context, old, next *config.Snapshot) (service
 			}
 		}
 	}}, nil
+}
+
+// metrics are the numbers for Prometheus.
+func (s *server) metrics() []service.Metric {
+	active := 0
+	s.mu.Lock()
+	for _, r := range s.recorders {
+		if r.now() != nil {
+			active++
+		}
+	}
+	s.mu.Unlock()
+	one := func(v float64) []service.Sample { return []service.Sample{{Value: v}} }
+	return []service.Metric{
+		{Name: "weir_dvr_active", Help: "Files that are written now", Samples: one(float64(active))},
+		{Name: "weir_dvr_files_total", Help: "Recordings that were finished", Counter: true, Samples: one(float64(s.finished.Load()))},
+		{Name: "weir_dvr_lost_frames_total", Help: "Frames that a disk was too slow or too full for", Counter: true, Samples: one(float64(s.lost.Load()))},
+	}
 }
