@@ -16,6 +16,8 @@ type Beat struct {
 	began   time.Time // guarded by mu; beats are counted from here, by the monotonic clock
 	waiting []*quiet  // guarded by mu
 	running bool      // guarded by mu
+	next    time.Time // when the goroutine looks again; guarded by mu
+	sooner  chan struct{}
 
 	// Owned by the goroutine.
 	answered []*quiet
@@ -26,12 +28,20 @@ type Beat struct {
 func (b *Beat) await(q *quiet) {
 	now := time.Now()
 	b.mu.Lock()
-	q.due = b.next(now, q.every)
+	q.due = b.beatAfter(now, q.every)
 	q.waiting = true
 	b.waiting = append(b.waiting, q)
-	if !b.running {
+	switch {
+	case !b.running:
 		b.running = true
+		b.sooner = make(chan struct{}, 1)
 		go b.run()
+	case q.due.Before(b.next):
+		b.next = q.due
+		select {
+		case b.sooner <- struct{}{}:
+		default:
+		}
 	}
 	b.mu.Unlock()
 	// What came to pass before it stood in the list told nobody.
@@ -41,8 +51,8 @@ func (b *Beat) await(q *quiet) {
 	<-q.woken
 }
 
-// next returns the next multiple of every. mu is held.
-func (b *Beat) next(now time.Time, every time.Duration) time.Time {
+// beatAfter returns the next multiple of every. mu is held.
+func (b *Beat) beatAfter(now time.Time, every time.Duration) time.Time {
 	if b.began.IsZero() {
 		b.began = now
 	}
@@ -67,7 +77,13 @@ const rest = 100 * time.Millisecond
 
 func (b *Beat) run() {
 	idle := 0
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
+		select {
+		case <-timer.C:
+		case <-b.sooner:
+		}
 		now := time.Now()
 		next := now.Add(rest)
 		b.mu.Lock()
@@ -83,27 +99,30 @@ func (b *Beat) run() {
 		b.waiting = slices.DeleteFunc(b.waiting, func(q *quiet) bool {
 			if !now.Before(q.due) {
 				if q.attempt(now) {
-					q.waiting, q.due = false, b.next(now, q.every)
+					q.waiting, q.due = false, b.beatAfter(now, q.every)
 					b.answered = append(b.answered, q)
 					return true
 				}
-				q.due = b.next(now, q.every)
+				q.due = b.beatAfter(now, q.every)
 			}
 			if q.due.Before(next) {
 				next = q.due
 			}
 			return false
 		})
-		b.mu.Unlock()
-		// Only now, so that none of them comes back while the lock is held.
 		for _, q := range b.answered {
 			if q.due.Before(next) { // it will be back for that
 				next = q.due
 			}
+		}
+		b.next = next
+		b.mu.Unlock()
+		// Only now, so that none of them comes back while the lock is held.
+		for _, q := range b.answered {
 			q.woken <- struct{}{}
 		}
 		clear(b.answered)
 		b.answered = b.answered[:0]
-		time.Sleep(time.Until(next))
+		timer.Reset(time.Until(next))
 	}
 }

@@ -301,6 +301,10 @@ func (e *Entrance) pass(nc net.Conn, closed <-chan struct{}) {
 	}
 }
 
+// Return lets a connection in once more that Accept gave out before. It waits
+// until it is accepted, and closes it if nobody accepts any more.
+func (e *Entrance) Return(nc net.Conn) { e.pass(nc, nil) }
+
 // Accept implements net.Listener; the only error is net.ErrClosed.
 func (e *Entrance) Accept() (net.Conn, error) {
 	select {

@@ -143,3 +143,11 @@ func SetPace(nc net.Conn, pace func() time.Duration) {
 		p.SetPace(pace)
 	}
 }
+
+// Look has a connection that is read at a pace read at once; see [SetPace]. It is
+// safe for concurrent use.
+func Look(nc net.Conn) {
+	if p, ok := nc.(interface{ Look() }); ok {
+		p.Look()
+	}
+}

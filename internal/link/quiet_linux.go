@@ -44,6 +44,7 @@ type quiet struct {
 	err   error
 	pace  func() time.Duration
 	empty bool // the last Read took all there was
+	since int  // bytes since the last beat
 	due   time.Time
 	every time.Duration
 
@@ -78,6 +79,12 @@ func (q *quiet) SetPace(pace func() time.Duration) {
 		q.settle(0)
 	}
 }
+
+// beatMost is how many bytes should come between two beats at most.
+const beatMost = 32 << 10
+
+// Look has the Beat read at once, if the reader waits for it.
+func (q *quiet) Look() { q.beat.interrupt(q) }
 
 // settle takes the connection out of Go's poller, which wakes the process for
 // every packet whether somebody waits for it or not, if it is to be read at a
@@ -174,6 +181,7 @@ func (q *quiet) Read(p []byte) (int, error) {
 		err = raw.Read(q.once)
 	}
 	q.buf, q.empty = nil, q.n < len(p)
+	q.since += q.n
 	switch {
 	case err != nil:
 		return 0, err
@@ -190,7 +198,12 @@ func (q *quiet) wait(pace time.Duration) {
 	if !q.empty && q.attempt(time.Now()) {
 		return
 	}
-	q.every = pace
+	// What comes between two beats has to fit into the kernel's buffer, which is
+	// small at first; a peer that fills it is read more often.
+	for n := q.since; n > beatMost && pace > 2*time.Millisecond; n /= 2 {
+		pace /= 2
+	}
+	q.every, q.since = pace, 0
 	q.beat.await(q)
 }
 
@@ -290,7 +303,7 @@ func (q *quiet) put(p []byte) (int, error) {
 		case !q.writeBy.IsZero() && !time.Now().Before(q.writeBy):
 			return 0, os.ErrDeadlineExceeded
 		}
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(q.fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), syscall.MSG_NOSIGNAL|syscall.MSG_DONTWAIT, 0, 0)
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(q.fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
 		switch errno {
 		case 0:
 			return int(n), nil

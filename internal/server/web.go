@@ -15,6 +15,7 @@ import (
 
 	"weir/internal/config"
 	"weir/internal/link"
+	"weir/internal/sender"
 	"weir/internal/service"
 )
 
@@ -37,6 +38,8 @@ type web struct {
 	conf          func(*config.Snapshot) webConf
 
 	plain, secure *link.Entrance
+	back          *link.Entrance  // connections that come back from replies
+	replies       *sender.Replies // nil if net/http answers everything
 	pair          atomic.Pointer[link.Certificate]
 }
 
@@ -50,7 +53,7 @@ type webConf struct {
 }
 
 func newWeb(env service.Env, part, name, tlsName string, h http.Handler, conf func(*config.Snapshot) webConf) *web {
-	return &web{part: part, name: name, tlsName: tlsName, handler: h, env: env, conf: conf, plain: link.NewEntrance(), secure: link.NewEntrance()}
+	return &web{part: part, name: name, tlsName: tlsName, handler: h, env: env, conf: conf, plain: link.NewEntrance(), secure: link.NewEntrance(), back: link.NewEntrance(), replies: sender.NewReplies(env.Log)}
 }
 
 // Doors implements service.Door.
@@ -127,10 +130,12 @@ func (w *web) Run(ctx context.Context) error {
 		MaxHeaderBytes:    headerBytes,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          log.New(quiet{w.env.Log}, "", 0),
+		ConnContext:       connContext,
 	}
 	secure := tls.NewListener(service.Proxied(w.secure, w.env.Conf), &tls.Config{GetCertificate: w.certificate, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12})
 	var wg sync.WaitGroup
-	for _, l := range []net.Listener{service.Proxied(w.plain, w.env.Conf), secure} {
+	wg.Go(func() { w.replies.Run(ctx) })
+	for _, l := range []net.Listener{service.Proxied(w.plain, w.env.Conf), secure, w.back} {
 		wg.Go(func() {
 			if err := srv.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 				w.env.Log.Error("http server ended", "err", err)
@@ -145,6 +150,7 @@ func (w *web) Run(ctx context.Context) error {
 	}
 	// Shutdown knows them only once they were served.
 	w.plain.Close()
+	w.back.Close()
 	w.secure.Close()
 	wg.Wait()
 	return nil
@@ -160,7 +166,10 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		http.Error(rw, "turned off", http.StatusServiceUnavailable)
 		return
 	}
-	w.handler.ServeHTTP(rw, service.Clients(snap, r))
+	r = service.Clients(snap, r)
+	if !w.takeHot(rw, r) {
+		w.handler.ServeHTTP(rw, r)
+	}
 }
 
 // quiet logs what net/http complains of, which is mostly peers' faults.

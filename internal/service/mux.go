@@ -26,7 +26,8 @@ type Handler func(w http.ResponseWriter, r *http.Request) bool
 // paths are live streams depends on templates that an operator writes.
 type Mux struct {
 	mu       sync.RWMutex
-	handlers []entry // guarded by mu; in order
+	handlers []entry     // guarded by mu; in order
+	ready    []ReadyFunc // guarded by mu
 }
 
 type entry struct {

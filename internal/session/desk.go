@@ -107,6 +107,9 @@ type Visitor struct {
 	// Connects marks protocols with a connect step of their own (RTMP, SRT),
 	// to whom the acts Connect and the event Closed apply.
 	Connects bool
+	// Look has the protocol look at once whether the visitor is still there, where
+	// it reads now and then only; may be nil.
+	Look func()
 	// Detail returns facts that only the protocol knows, for the API; may be
 	// nil.
 	Detail func() any

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"sync"
@@ -80,7 +81,7 @@ func (s *Session) Publish(ctx context.Context, ask Ask) (*hub.Publication, error
 	}
 	d := s.desk
 	taken := func() { s.Kick(hub.ErrTaken) }
-	p, err := d.Hub.Publish(ask.Key, hub.PublishOptions{Takeover: d.mayPreempt(s, ask.Key), Taken: taken})
+	p, err := d.claim(ctx, s, ask.Key, taken)
 	if err != nil {
 		d.tally.refuse(Publish, err)
 		s.undo(Unpublished, err)
@@ -99,6 +100,28 @@ func (s *Session) Publish(ctx context.Context, ask Ask) (*hub.Publication, error
 	s.recheck(ask)
 	d.tell(Event{What: Published, Session: s, Ask: ask, StreamID: s.stream.ID})
 	return p, nil
+}
+
+const (
+	// partingTime is how long a stream that is busy is waited for: who lost its
+	// connection and comes back at once may be here before we have read the end of
+	// the old one.
+	partingTime = 100 * time.Millisecond
+	partingStep = 10 * time.Millisecond
+)
+
+// claim claims key for s.
+func (d *Desk) claim(ctx context.Context, s *Session, key hub.Key, taken func()) (*hub.Publication, error) {
+	for waited := time.Duration(0); ; waited += partingStep {
+		p, err := d.Hub.Publish(key, hub.PublishOptions{Takeover: d.mayPreempt(s, key), Taken: taken})
+		if !errors.Is(err, hub.ErrBusy) || waited >= partingTime || context.Cause(ctx) != nil {
+			return p, err
+		}
+		if present := d.Publisher(key); present != nil && present.Look != nil {
+			present.Look()
+		}
+		time.Sleep(partingStep)
+	}
 }
 
 // Play joins the stream that ask names, after the authorizers have admitted

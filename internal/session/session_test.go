@@ -124,6 +124,34 @@ func TestBusyIsUndoneOnce(t *testing.T) {
 	}
 }
 
+// Who comes back at once may find its old connection still there: the desk has
+// that one looked at before it says that the stream is busy.
+func TestBackBeforeTheOldConnectionIsMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newDesk(Rules{})
+		looked := 0
+		var old *Session
+		old = connect(t, d, Visitor{Look: func() {
+			if looked++; looked == 2 {
+				old.Close(nil)
+			}
+		}})
+		if _, err := old.Publish(t.Context(), ask("s")); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		back := connect(t, d, Visitor{})
+		if _, err := back.Publish(t.Context(), ask("s")); err != nil {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		other := connect(t, d, Visitor{})
+		began = time.Now()
+		if _, err := other.Publish(t.Context(), ask("s")); !errors.Is(err, hub.ErrBusy) || time.Since(began) > 200*time.Millisecond {
+			t.Errorf("a stream that is busy: %v after %v", err, time.Since(began))
+		}
+	})
+}
+
 func TestPreempt(t *testing.T) {
 	for _, c := range []struct {
 		how  Preempt

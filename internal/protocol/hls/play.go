@@ -47,6 +47,26 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
+// ready reports whether a request can be answered at once: it is for a file, or
+// for the playlist of a viewer who has been let in.
+func (s *server) ready(r *http.Request) bool {
+	it, ok := s.found.Find(s.env.Conf.Load(), r)
+	if !ok || it.stream == nil {
+		return ok
+	}
+	id := viewerID(r, it.stream, s.conf(it.stream.key.Vhost))
+	return id != "" && s.viewers.Has(id)
+}
+
+// viewerID returns what tells viewers of a stream apart: their hls_ctx, "" if
+// they have none yet, or else their address.
+func viewerID(r *http.Request, st *stream, conf *blocks.HLSConfig) string {
+	if conf.Ctx && !conf.Cacheable {
+		return r.URL.Query().Get(ctxParam)
+	}
+	return "@" + service.Visitor(r, "hls", "").IP + " " + st.key.String()
+}
+
 // listed returns what is listed, nil if that is nothing.
 func (st *stream) listed() *list {
 	st.mu.Lock()
@@ -58,13 +78,8 @@ func (st *stream) listed() *list {
 // hls_ctx and this one has none yet, with one that leads to it.
 func (s *server) sendPlaylist(w http.ResponseWriter, r *http.Request, st *stream, l *list) {
 	conf := s.conf(st.key.Vhost)
-	counted := conf.Ctx && !conf.Cacheable
 	ctx := r.URL.Query().Get(ctxParam)
-	id := ctx
-	if !counted {
-		id = "@" + service.Visitor(r, "hls", "").IP + " " + st.key.String()
-	}
-	v, err := s.viewer(r, st, conf, id)
+	v, err := s.viewer(r, st, conf, viewerID(r, st, conf))
 	if err != nil {
 		shelf.Refuse(w, err)
 		return

@@ -169,7 +169,7 @@ func TestFlows(t *testing.T) {
 			p: meta
 			p: headers
 			p: frames 27
-			p: wait 100
+			p: wait 300
 			` + play + `
 			v: > data onMetaData
 			v: > audio sh 0
@@ -181,7 +181,7 @@ func TestFlows(t *testing.T) {
 		{"no GOP cache", "", "play { gop_cache off; }", fmle + `
 			p: headers
 			p: frames 24
-			p: wait 100
+			p: wait 300
 			` + play + `
 			v: > silence
 			p: frames 3
@@ -194,7 +194,7 @@ func TestFlows(t *testing.T) {
 		{"atc gives the publisher's time", "", "play { atc on; }", fmle + `
 			p: headers
 			p: frames 26
-			p: wait 100
+			p: wait 300
 			` + play + `
 			v: > audio sh 1000
 			v: > video sh 1000
@@ -204,7 +204,7 @@ func TestFlows(t *testing.T) {
 			p: meta bravo_atc
 			p: headers
 			p: frames 26
-			p: wait 100
+			p: wait 300
 			` + play + `
 			v: > data onMetaData
 			v: > audio sh 1000
@@ -215,7 +215,7 @@ func TestFlows(t *testing.T) {
 			p: meta
 			p: headers
 			p: frames 26
-			p: wait 100
+			p: wait 300
 			` + play + `
 			v: > data onMetaData
 			v: > audio sh 0

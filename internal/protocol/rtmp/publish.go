@@ -45,7 +45,7 @@ func (c *conn) publish(ctx context.Context, w rtmp.Wish, ask session.Ask) (err e
 	if err := c.link.StartPublish(); err != nil {
 		return err
 	}
-	sockets.SetPace(c.nc, c.pace(key))
+	sockets.SetPace(c.nc, c.pace(pub.Stream()))
 	defer sockets.SetPace(c.nc, nil)
 	in := &ingest{conn: c, pub: pub, key: key}
 	return in.run(ctx)
@@ -56,6 +56,8 @@ const (
 	// and its half what it costs of delay. slowBeat is that of a throng: one frame
 	// of most streams.
 	beat, slowBeat = 20 * time.Millisecond, 40 * time.Millisecond
+	// idleBeat is the pace for a stream that nobody watches live.
+	idleBeat = 100 * time.Millisecond
 	// crowd is the number of publishers from which there is a beat, and throng that
 	// from which it is slow.
 	crowd, throng = 4, 16
@@ -63,8 +65,9 @@ const (
 
 // pace returns at which pace a publisher is read: at once where there are few
 // and nothing gathers, or where min_latency asks for it; at mr_latency where mr is
-// on, as in SRS.
-func (c *conn) pace(key hub.Key) func() time.Duration {
+// on, as in SRS. A stream that nobody watches live can wait.
+func (c *conn) pace(st *hub.Stream) func() time.Duration {
+	key := st.Key
 	return func() time.Duration {
 		vhost, _ := c.env.Conf.Load().Vhost(key.Vhost)
 		conf := blocks.Publish.Of(vhost)
@@ -76,6 +79,8 @@ func (c *conn) pace(key hub.Key) func() time.Duration {
 		}
 		n := c.env.Desk.Publishers()
 		switch {
+		case st.Viewers() == 0:
+			return idleBeat
 		case n >= throng:
 			return slowBeat
 		case n >= crowd || c.env.Loops.Gathering() >= beat:

@@ -65,8 +65,10 @@ func (s *server) Run(ctx context.Context) error {
 
 // serve signs a connection in and sees it through.
 func (s *server) serve(ctx context.Context, nc net.Conn) {
-	defer nc.Close()
 	v := session.Visitor{Protocol: "rtmp", Remote: link.Remote(nc), Local: link.Local(nc), Connects: true}
+	nc = link.Quiet(nc, &s.beat)
+	defer nc.Close()
+	v.Look = func() { link.Look(nc) }
 	sess, err := s.env.Desk.Connect(ctx, v)
 	if err != nil {
 		s.env.Log.Info("RTMP client refused", "ip", v.Remote.String(), "err", err)
@@ -75,7 +77,7 @@ func (s *server) serve(ctx context.Context, nc net.Conn) {
 	}
 	log := s.env.Log.With(slog.String("cid", sess.ID))
 	log.Info("RTMP client", "ip", v.Remote.String())
-	c := &conn{server: s, env: s.env, nc: link.Quiet(nc, &s.beat), session: sess, log: log}
+	c := &conn{server: s, env: s.env, nc: nc, session: sess, log: log}
 	c.end(service.Guard(log, c.run))
 }
 

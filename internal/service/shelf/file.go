@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"weir/internal/service"
 )
 
 // Cache headers. Manifests change, and whoever keeps one must ask again.
@@ -118,7 +120,7 @@ func (f *File) Serve(w http.ResponseWriter, r *http.Request) {
 		}
 		h.Set("Content-Length", strconv.Itoa(size))
 		for _, b := range body {
-			if _, err := w.Write(b); err != nil {
+			if _, err := service.Share(w, b); err != nil {
 				return
 			}
 		}

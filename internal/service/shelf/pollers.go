@@ -49,6 +49,13 @@ func (p *Pollers) Get(id string) (*Poller, error) {
 	return v, nil
 }
 
+// Has reports whether a viewer is known by an id.
+func (p *Pollers) Has(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.all[id] != nil
+}
+
 // Sign returns the viewer with an id, signed in by desk if it is new; with an
 // empty id it is new, and the session's id becomes its own. An id that is not
 // known, as after a restart, is kept. The viewer is signed out when it has asked

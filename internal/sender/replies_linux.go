@@ -1,0 +1,407 @@
+package sender
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+const (
+	// callerIdle is how long a caller may be silent between two requests, and in
+	// the middle of one (SRS's 15 s).
+	callerIdle = 15 * time.Second
+	// lastReplies is how long answers under way may take when the server stops.
+	lastReplies = time.Second
+	// turnMost is how much one connection may do before the others have theirs.
+	turnMost = 16
+	// A turn that took d is followed by a pause of up to d/repliesShare and
+	// repliesPause, in which more can come, so that the process is not woken for
+	// each request. Nobody who fetches segments notices.
+	repliesShare = 0.002
+	repliesPause = 20 * time.Millisecond
+)
+
+// epollET is EPOLLET; package syscall has it as a negative number.
+const epollET = 1 << 31
+
+// Replies is one goroutine that answers those requests of many HTTP connections
+// whose answers lie ready in memory, such as the segments of HLS. For net/http
+// such a connection is two goroutines, buffers, and some seven wake-ups of the
+// process a request; here it is a descriptor, and sending is one call for what
+// there is room for.
+//
+// It sleeps and makes its calls as the send loops do.
+type Replies struct {
+	log   *slog.Logger
+	epoll int
+	event int // eventfd
+
+	mu    sync.Mutex
+	inbox []*caller // guarded by mu
+	over  bool      // guarded by mu
+
+	// Owned by Run.
+	callers map[int]*caller
+	watch   *os.File // of epoll, in Go's poller; nil while it makes pauses
+	evs     []syscall.EpollEvent
+	got     int
+	poll    func(uintptr) bool
+	read    []byte
+	now     time.Time
+	swept   time.Time
+	cost    time.Duration // of a turn, smoothed
+	pause   time.Duration
+	again   []*caller // that have more to say than one turn takes
+}
+
+// caller is one connection. It is owned by Run.
+type caller struct {
+	Caller
+	fd    int
+	in    []byte   // read and not answered
+	out   [][]byte // not sent
+	close bool     // when out is sent
+	moved time.Time
+}
+
+// NewReplies returns Replies, nil if the system has not what they need or it is
+// told not to use send loops.
+func NewReplies(log *slog.Logger) *Replies {
+	if os.Getenv(senderEnv) == "goroutine" {
+		return nil
+	}
+	r, err := newReplies(log)
+	if err != nil {
+		log.Warn("answers from memory go through net/http", "err", err)
+		return nil
+	}
+	return r
+}
+
+func newReplies(log *slog.Logger) (*Replies, error) {
+	ep, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	ev, _, errno := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
+	if errno != 0 {
+		syscall.Close(ep)
+		return nil, fmt.Errorf("eventfd: %w", errno)
+	}
+	r := &Replies{log: log, epoll: ep, event: int(ev), callers: map[int]*caller{}, evs: make([]syscall.EpollEvent, events), read: make([]byte, readMost)}
+	if err := syscall.EpollCtl(ep, syscall.EPOLL_CTL_ADD, r.event, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(r.event)}); err != nil {
+		syscall.Close(r.event)
+		syscall.Close(ep)
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	r.poll = func(fd uintptr) bool {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&r.evs[0])), uintptr(len(r.evs)), 0, 0, 0)
+		if errno != 0 {
+			n = 0
+		}
+		r.got = int(n)
+		return n > 0
+	}
+	return r, nil
+}
+
+// Take gives a connection to the goroutine. It returns false, and has done
+// nothing, if that is not possible.
+func (r *Replies) Take(c Caller) bool {
+	if r == nil {
+		return false
+	}
+	tcp, ok := c.Conn.(*net.TCPConn)
+	if !ok {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return false
+	}
+	fd, err := takeDescriptor(tcp)
+	if err != nil {
+		return false
+	}
+	tcp.Close() // the descriptor is a duplicate
+	c.Conn = nil
+	k := &caller{Caller: c, fd: fd, in: c.Read, out: c.First.Parts, close: c.First.Close}
+	k.First, k.Read = Reply{}, nil
+	r.inbox = append(r.inbox, k)
+	r.wake()
+	return true
+}
+
+func (r *Replies) wake() {
+	one := [8]byte{1}
+	syscall.RawSyscall(syscall.SYS_WRITE, uintptr(r.event), uintptr(unsafe.Pointer(&one)), 8)
+}
+
+// Run answers until ctx is done, and then sends what is under way for a second.
+func (r *Replies) Run(ctx context.Context) error {
+	if r == nil {
+		<-ctx.Done()
+		return nil
+	}
+	stop := context.AfterFunc(ctx, r.wake)
+	defer stop()
+	r.now = time.Now()
+	r.swept = r.now
+	var until time.Time // set when the server stops
+	for {
+		r.takeInbox()
+		if ctx.Err() != nil && until.IsZero() {
+			until = r.now.Add(lastReplies)
+		}
+		if r.now.Sub(r.swept) >= housekeeping || !until.IsZero() {
+			r.sweep(until)
+		}
+		if !until.IsZero() && len(r.callers) == 0 {
+			break
+		}
+		r.sleep(until)
+	}
+	r.mu.Lock()
+	r.over = true
+	late := r.inbox
+	r.inbox = nil
+	r.mu.Unlock()
+	for _, c := range late {
+		syscall.Close(c.fd)
+	}
+	r.unwatch()
+	syscall.Close(r.event)
+	return syscall.Close(r.epoll)
+}
+
+// await waits for events until a time, for ever if that is zero. Go's poller does
+// it, which is told of the epoll: it would be woken for every event in the pauses
+// too, so it only knows the epoll while there are none.
+func (r *Replies) await(by time.Time) {
+	if r.pause >= calm {
+		r.unwatch()
+		time.Sleep(r.pause)
+		r.poll(uintptr(r.epoll))
+		return
+	}
+	if r.watch == nil {
+		fd, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(r.epoll), syscall.F_DUPFD_CLOEXEC, 0)
+		if errno != 0 { // out of descriptors
+			time.Sleep(repliesPause)
+			r.poll(uintptr(r.epoll))
+			return
+		}
+		syscall.SetNonblock(int(fd), true) // else os.File would not use the poller
+		r.watch = os.NewFile(fd, "epoll")
+	}
+	raw, err := r.watch.SyscallConn()
+	if err != nil {
+		return
+	}
+	r.watch.SetReadDeadline(by)
+	raw.Read(r.poll) // an error is that the time is over
+}
+
+func (r *Replies) unwatch() {
+	if r.watch != nil {
+		r.watch.Close()
+		r.watch = nil
+	}
+}
+
+// sleep waits for events and handles them.
+func (r *Replies) sleep(until time.Time) {
+	by := until
+	if by.IsZero() && len(r.callers) > 0 {
+		by = r.swept.Add(housekeeping)
+	}
+	r.got = 0
+	again := r.again
+	r.again = nil
+	if len(again) > 0 {
+		r.poll(uintptr(r.epoll))
+	} else {
+		r.await(by)
+	}
+	r.now = time.Now()
+	defer func(began time.Time) {
+		took := time.Since(began)
+		r.cost += (took - r.cost) / 8
+		r.pause = min(time.Duration(float64(r.cost)/repliesShare), repliesPause)
+	}(r.now)
+	for _, c := range again {
+		if r.callers[c.fd] == c {
+			r.serve(c)
+		}
+	}
+	for _, e := range r.evs[:r.got] {
+		if int(e.Fd) == r.event {
+			var count [8]byte
+			syscall.RawSyscall(syscall.SYS_READ, uintptr(r.event), uintptr(unsafe.Pointer(&count)), 8)
+			continue
+		}
+		if c := r.callers[int(e.Fd)]; c != nil {
+			r.serve(c)
+		}
+	}
+}
+
+func (r *Replies) takeInbox() {
+	r.mu.Lock()
+	in := r.inbox
+	r.inbox = nil
+	r.mu.Unlock()
+	for _, c := range in {
+		// Told of changes only: one call to watch a connection for its whole life.
+		err := syscall.EpollCtl(r.epoll, syscall.EPOLL_CTL_ADD, c.fd, &syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | epollET, Fd: int32(c.fd)})
+		if err != nil {
+			syscall.Close(c.fd)
+			continue
+		}
+		c.moved = r.now
+		r.callers[c.fd] = c
+		r.serve(c)
+	}
+}
+
+// serve goes on with a connection as far as it goes: sends what waits, reads the
+// next request and answers it, until there is no room to send or nothing to read.
+func (r *Replies) serve(c *caller) {
+	for n := 0; r.send(c); n++ {
+		if n == turnMost {
+			r.again = append(r.again, c)
+			return
+		}
+		if c.close {
+			r.drop(c)
+			return
+		}
+		if i := bytes.Index(c.in, emptyLine); i >= 0 {
+			if !r.answer(c, i+len(emptyLine)) {
+				return
+			}
+			continue
+		}
+		if len(c.in) > headMost {
+			r.giveBack(c)
+			return
+		}
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(c.fd), uintptr(unsafe.Pointer(&r.read[0])), uintptr(len(r.read)))
+		switch {
+		case errno == syscall.EINTR:
+		case errno == syscall.EAGAIN:
+			return
+		case errno != 0 || n == 0:
+			r.drop(c)
+			return
+		default:
+			if len(c.in) == 0 {
+				c.moved = r.now // the time for the rest of a request counts from its first bytes
+			}
+			c.in = append(c.in, r.read[:n]...)
+		}
+	}
+}
+
+var emptyLine = []byte("\r\n\r\n")
+
+// answer answers the request that the first n bytes of in are, or gives the
+// connection back and returns false. A fault in it ends that connection only.
+func (r *Replies) answer(c *caller, n int) (done bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error("answering a request failed", "err", p)
+			r.drop(c)
+			done = false
+		}
+	}()
+	rep, ok := c.Reply(c.in[:n])
+	if !ok {
+		r.giveBack(c)
+		return false
+	}
+	if c.in = c.in[n:]; len(c.in) == 0 {
+		c.in = nil
+	}
+	c.out, c.close, c.moved = rep.Parts, rep.Close, r.now
+	return true
+}
+
+// send sends what waits and reports whether all is sent. If not, epoll tells when
+// there is room, or the connection is closed already.
+func (r *Replies) send(c *caller) bool {
+	for len(c.out) > 0 {
+		var vec [maxPieces]syscall.Iovec
+		n := min(len(c.out), len(vec))
+		for i, p := range c.out[:n] {
+			vec[i].Base = unsafe.SliceData(p)
+			vec[i].SetLen(len(p))
+		}
+		sent, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, uintptr(c.fd), uintptr(unsafe.Pointer(&vec[0])), uintptr(n))
+		switch errno {
+		case 0:
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			return false
+		default:
+			r.drop(c)
+			return false
+		}
+		c.moved = r.now
+		left := int(sent)
+		for len(c.out) > 0 && left >= len(c.out[0]) {
+			left -= len(c.out[0])
+			c.out = c.out[1:]
+		}
+		if left > 0 {
+			c.out[0] = c.out[0][left:]
+		}
+	}
+	c.out = nil
+	return true
+}
+
+// sweep ends the connections that have been silent or stuck for too long; while
+// the server stops, those that nothing is under way to.
+func (r *Replies) sweep(until time.Time) {
+	r.swept = r.now
+	for _, c := range r.callers {
+		limit := callerIdle
+		if len(c.out) > 0 {
+			limit = stuckTime
+		}
+		if r.now.Sub(c.moved) >= limit || !until.IsZero() && (len(c.out) == 0 || !r.now.Before(until)) {
+			r.drop(c)
+		}
+	}
+}
+
+func (r *Replies) drop(c *caller) {
+	if r.callers[c.fd] != c {
+		return
+	}
+	delete(r.callers, c.fd)
+	syscall.Close(c.fd)
+}
+
+// giveBack gives the connection to the HTTP server; nothing waits to be sent.
+func (r *Replies) giveBack(c *caller) {
+	delete(r.callers, c.fd)
+	syscall.EpollCtl(r.epoll, syscall.EPOLL_CTL_DEL, c.fd, nil)
+	f := os.NewFile(uintptr(c.fd), "caller")
+	nc, err := net.FileConn(f) // makes a duplicate
+	f.Close()
+	if err != nil {
+		return // out of descriptors: the client has to come again
+	}
+	go c.Back(nc, c.in)
+}

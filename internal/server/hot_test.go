@@ -1,0 +1,234 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"weir/internal/config"
+	"weir/internal/service"
+)
+
+// hotHouse is an HTTP server whose handler answers /hot/... from memory, and all
+// else as net/http does it.
+type hotHouse struct {
+	t    *testing.T
+	addr string
+	web  *web
+	big  []byte
+}
+
+func openHot(t *testing.T) *hotHouse {
+	t.Helper()
+	h := &hotHouse{t: t, big: bytes.Repeat([]byte("0123456789abcdef"), 500_000)} // 8 MB
+	var mux service.Mux
+	hot := func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/hot/") }
+	mux.HandleReady(hot)
+	mux.Handle(service.OrderLive, func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.URL.Path == "/hot/big":
+			service.Share(w, h.big)
+		case r.URL.Path == "/hot/fault":
+			panic("a fault of ours")
+		case hot(r):
+			// How it was answered shows in the type of the writer.
+			_, memory := w.(*hotAnswer)
+			w.Header().Set("X-Test", "a\r\nb")
+			fmt.Fprintf(w, "%s %s %v", r.URL.RequestURI(), r.Header.Get("X-Said"), memory)
+		case r.URL.Path == "/cold":
+			b, _ := io.ReadAll(r.Body)
+			fmt.Fprintf(w, "cold %s", b)
+		default:
+			return false
+		}
+		return true
+	})
+	env := service.Env{Log: slog.New(slog.DiscardHandler), Conf: config.NewStore(nil), Identity: service.Identity{Server: Name}}
+	h.web = newWeb(env, "test", "T", "TS", &mux, func(*config.Snapshot) webConf { return webConf{on: true} })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.addr = l.Addr().String()
+	runWeb(t, h.web, l)
+	return h
+}
+
+// runWeb runs w with what l accepts, until the test ends.
+func runWeb(t *testing.T, w *web, l net.Listener) {
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { w.Run(ctx) })
+	wg.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			w.back.Return(nc)
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		stop()
+		wg.Wait()
+	})
+}
+
+// talk sends requests on one connection and returns the bodies, with the status
+// where it is not 200.
+func (h *hotHouse) talk(requests ...string) (answers []string) {
+	h.t.Helper()
+	nc, err := net.Dial("tcp", h.addr)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	go io.WriteString(nc, strings.Join(requests, ""))
+	in := bufio.NewReader(nc)
+	for _, req := range requests {
+		method, _, _ := strings.Cut(req, " ")
+		res, err := http.ReadResponse(in, &http.Request{Method: method})
+		if err != nil {
+			return append(answers, err.Error())
+		}
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			return append(answers, err.Error())
+		}
+		if res.StatusCode == 200 && res.Header.Get("Server") != Name {
+			h.t.Errorf("%q: Server is %q", req, res.Header.Get("Server"))
+		}
+		s := string(b)
+		if len(b) > 1000 {
+			s = fmt.Sprintf("%d bytes %x", len(b), sha256.Sum256(b))
+		}
+		if method == "HEAD" {
+			s = fmt.Sprint("length ", res.ContentLength)
+		}
+		if res.StatusCode != 200 {
+			s = fmt.Sprint(res.StatusCode)
+		}
+		answers = append(answers, s)
+	}
+	return answers
+}
+
+func get(path string, headers ...string) string {
+	return "GET " + path + " HTTP/1.1\r\nHost: x\r\n" + strings.Join(append(headers, ""), "\r\n") + "\r\n"
+}
+
+// One connection goes from net/http to memory and back as its requests want it,
+// also when they all come at once.
+func TestHotAndColdOnOneConnection(t *testing.T) {
+	h := openHot(t)
+	big := fmt.Sprintf("%d bytes %x", len(h.big), sha256.Sum256(h.big))
+	got := h.talk(
+		get("/hot/1", "X-Said: a"), get("/hot/2?x=y", "X-Said: a"), get("/cold"), get("/hot/3", "X-Said: b"), get("/hot/big"), get("/hot/big"),
+		"POST /cold HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody", "HEAD /hot/4 HTTP/1.1\r\nHost: x\r\n\r\n", get("/hot/5", "Connection: keep-alive"),
+		get("/none"), "GET /hot/6 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", get("/hot/7"), get("/hot/8", "Connection: close"))
+	want := []string{"/hot/1 a true", "/hot/2?x=y a true", "cold ", "/hot/3 b true", big, big, "cold body", "length 12", "/hot/5  true", "404", "/hot/6  false", "/hot/7  true", "/hot/8  false"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// What a stranger sends after a request of the plain kind is net/http's to judge.
+func TestHotGarbage(t *testing.T) {
+	h := openHot(t)
+	for _, bad := range []string{
+		"GET /hot/1 HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", "GET /hot/1 HTTP/1.1\r\n\r\n", "GET  /hot/1 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /hot/1 HTTP/1.1\r\nHost : x\r\n\r\n", "GET /hot/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+		"GET /hot/\x01 HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\n\r\n\r\n", "GET /hot/1 HTTP/3.0\r\nHost: x\r\n\r\n",
+		"GET /hot/1 HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("y", 80<<10) + "\r\n\r\n",
+	} {
+		got := h.talk(get("/hot/1"), bad)
+		if len(got) != 2 || !regexp.MustCompile(`^(4\d\d|505|EOF|unexpected EOF|.*reset.*)$`).MatchString(got[1]) {
+			t.Errorf("%.60q: %q", bad, got)
+		}
+	}
+	if got := h.talk(get("/hot/fault")); len(got) != 1 || !strings.Contains(got[0], "EOF") {
+		t.Errorf("a fault: %q", got)
+	}
+	if got := h.talk(get("/hot/1"), get("/hot/fault")); len(got) != 2 || !strings.Contains(got[1], "EOF") {
+		t.Errorf("a fault in memory: %q", got)
+	}
+	if got := h.talk(get("/hot/1"), get("/hot/2")); !slices.Equal(got, []string{"/hot/1  true", "/hot/2  true"}) {
+		t.Errorf("afterwards: %q", got)
+	}
+}
+
+// Viewers that come and go, read slowly or not at all, leave nothing behind.
+func TestHotLeavesNothing(t *testing.T) {
+	h := openHot(t)
+	h.talk(get("/hot/1"))
+	fds := descriptors(t)
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			nc, err := net.Dial("tcp", h.addr)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer nc.Close()
+			io.WriteString(nc, get("/hot/1")+get("/hot/big")+get("/hot/big"))
+			io.CopyN(io.Discard, nc, int64(i)*100_000)
+			if i%3 == 0 {
+				nc.(*net.TCPConn).SetLinger(0)
+			}
+		})
+	}
+	wg.Wait()
+	if !soon(func() bool { return descriptors(t) <= fds+2 }) {
+		t.Errorf("%d descriptors, %d before", descriptors(t), fds)
+	}
+}
+
+// FuzzHotHead: whatever we answer from memory net/http would have understood in
+// the same way.
+func FuzzHotHead(f *testing.F) {
+	for _, s := range []string{get("/hot/1"), get("/a%2fb?c=d&e", "Accept: */*", "Connection: keep-alive"), "HEAD / HTTP/1.1\r\nhost: [::1]:80\r\n\r\n", "GET /x HTTP/1.1\r\nHost: a\r\nA:b\r\n c\r\n\r\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, head []byte) {
+		i := bytes.Index(head, []byte(emptyLine))
+		if i < 0 {
+			return
+		}
+		head = head[:i+len(emptyLine)]
+		h := &hotConn{remote: "1.2.3.4:5", local: &net.TCPAddr{}}
+		r := h.parse(head)
+		if r == nil {
+			return
+		}
+		want, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
+		if err != nil {
+			t.Fatalf("we take what net/http refuses: %v", err)
+		}
+		if r.Method != want.Method || r.Host != want.Host || r.URL.String() != want.URL.String() || r.RequestURI != want.RequestURI || want.ContentLength != 0 || want.Close {
+			t.Fatalf("we read %+v, net/http %+v", r, want)
+		}
+		want.Header.Del("Connection")
+		if fmt.Sprint(r.Header) != fmt.Sprint(want.Header) {
+			t.Fatalf("headers %v, net/http's %v", r.Header, want.Header)
+		}
+		again := h.parse(head)
+		if again == nil || again.Host != r.Host || fmt.Sprint(again.Header) != fmt.Sprint(r.Header) {
+			t.Fatal("the second time it reads otherwise")
+		}
+	})
+}

@@ -1,0 +1,36 @@
+package service
+
+import "net/http"
+
+// A ReadyFunc reports whether a request can be answered from memory, without
+// waiting for anything or anybody. It must not wait itself.
+type ReadyFunc func(r *http.Request) bool
+
+// HandleReady adds f, which speaks for the handler of a part: the requests that
+// it accepts may be answered by a goroutine that many connections share.
+func (m *Mux) HandleReady(f ReadyFunc) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ready = append(m.ready[:len(m.ready):len(m.ready)], f)
+}
+
+// Ready reports whether a request can be answered from memory.
+func (m *Mux) Ready(r *http.Request) bool {
+	m.mu.RLock()
+	fs := m.ready
+	m.mu.RUnlock()
+	for _, f := range fs {
+		if f(r) {
+			return true
+		}
+	}
+	return false
+}
+
+// Share writes bytes that nobody will ever change, without a copy where w can.
+func Share(w http.ResponseWriter, b []byte) (int, error) {
+	if s, ok := w.(interface{ Share(b []byte) (int, error) }); ok {
+		return s.Share(b)
+	}
+	return w.Write(b)
+}
