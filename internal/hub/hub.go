@@ -236,6 +236,9 @@ type Counters struct {
 	Dropped     uint64 // frames that slow readers lost
 	Skips       uint64 // times that a slow reader lost frames
 	LastDTS     time.Duration
+	LastVideo   time.Duration // DTS of the newest frame of video, and of audio
+	LastAudio   time.Duration
+	Jumps       int // of the publisher's time, that were repaired
 	LastKey     time.Time
 	LastFrame   time.Time
 	GOP         time.Duration // distance of the last two key frames

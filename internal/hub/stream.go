@@ -159,9 +159,11 @@ func (s *Stream) count(f *media.Frame, now time.Time) {
 	c.Frames++
 	c.Bytes += uint64(len(f.Payload))
 	c.LastDTS, c.LastFrame = f.DTS, now
+	c.Jumps = s.line.Jumps()
 	switch f.Track.Kind {
 	case media.Video:
 		c.VideoFrames++
+		c.LastVideo = f.DTS
 		s.audioRun = 0
 		if f.Key {
 			c.Keys++
@@ -172,6 +174,7 @@ func (s *Stream) count(f *media.Frame, now time.Time) {
 		}
 	case media.Audio:
 		c.AudioFrames++
+		c.LastAudio = f.DTS
 		s.audioRun++
 	}
 }

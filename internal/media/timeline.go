@@ -20,7 +20,12 @@ type Timeline struct {
 	started bool
 	fresh   bool // no frame of this publication yet
 	at      time.Time
+	jumps   int
 }
+
+// Jumps returns how often the time of a track has jumped so far, in a way that no
+// clock explains.
+func (t *Timeline) Jumps() int { return t.jumps }
 
 type lane struct {
 	kind    Kind
@@ -132,6 +137,7 @@ func (t *Timeline) check(l *lane, src time.Duration, now time.Time) {
 		}
 		return
 	}
+	t.jumps++
 	if o := t.other(l); o != nil && o.offset != l.offset && near(src+o.offset, t.line) && src+o.offset > l.out-together {
 		l.offset = o.offset
 		return

@@ -171,6 +171,7 @@ func (l *loop) place(o *outlet, v *view) {
 		}
 		n := r.lost(o.pos, to)
 		o.hand.Sub.Stream().Lost(n)
+		o.hand.Session.Drop(n)
 		if !o.slow {
 			o.slow = true
 			l.all.log.Warn("viewer is too slow, frames are dropped up to the next key frame", "cid", o.hand.Session.ID, "frames", n)

@@ -141,6 +141,7 @@ func New(o Options) (*Server, error) {
 			return session.PreemptOff
 		},
 		Max:     func() int { return blocks.Root.In(conf.Load()).MaxConnections },
+		History: func() time.Duration { return blocks.HTTPAPI.In(conf.Load()).History },
 		Reserve: func(r *session.Request) (func(), error) { return s.limits.Reserve(r) },
 	})
 	s.env = service.Env{
@@ -275,6 +276,7 @@ func (s *Server) apiSettings() api.Settings {
 		Listening: s.group.Listening,
 		Reload:    func(ctx context.Context) api.Reload { return s.ReloadFile(ctx).api() },
 		Reloaded:  func() api.Reload { return s.LastReload().api() },
+		PlanType:  Plan{},
 		Plan: func(text []byte) (any, error) {
 			return s.PlanText(text)
 		},

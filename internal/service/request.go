@@ -50,6 +50,10 @@ func Visitor(r *http.Request, protocol, app string) session.Visitor {
 	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		v.Remote = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
+	if at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		ap := at.AddrPort()
+		v.Local = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
 	if ip := told(r); ip.IsValid() {
 		v.IP = ip.String()
 	}

@@ -226,6 +226,9 @@ type Rules struct {
 	Preempt func(vhost string) Preempt
 	// Max is the greatest number of sessions.
 	Max func() int
+	// History is for how long it is kept who published and played; nil or 0 keeps
+	// nothing.
+	History func() time.Duration
 	// Reserve, if not nil, takes a place for an act before the authorizers are asked,
 	// or refuses it; release is called when the act is over, or refused after all.
 	Reserve func(r *Request) (release func(), err error)
@@ -246,13 +249,14 @@ type Desk struct {
 	closing    error                // guarded by mu
 
 	tally       tally
+	history     history
 	connections atomic.Int64 // ever
 	in, out     atomic.Int64 // bytes of sessions that ended
 }
 
 // New returns a desk for h.
 func New(h *hub.Hub, r Rules) *Desk {
-	return &Desk{Hub: h, rules: r, sessions: map[string]*Session{}, publishers: map[hub.Key]*Session{}, totals: map[string]*total{}}
+	return &Desk{Hub: h, rules: r, history: history{keep: r.History}, sessions: map[string]*Session{}, publishers: map[hub.Key]*Session{}, totals: map[string]*total{}}
 }
 
 // Authorize appends to the list of those who are asked, in order.

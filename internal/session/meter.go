@@ -42,6 +42,8 @@ func (m *meter) rates() (in, out int) {
 type total struct {
 	in, out int64 // of acts that ended
 	meter   meter
+	frames  meter // of a stream: video and audio
+	payload meter // of a stream: bytes of its frames
 }
 
 // Traffic is what a stream, a vhost or the server has moved, in bytes and, over
@@ -49,6 +51,38 @@ type total struct {
 type Traffic struct {
 	In, Out         int64
 	KbpsIn, KbpsOut int
+}
+
+// perSecond returns the mean growth a second over what the meter has seen, at most
+// its window; false before it has seen two samples.
+func (m *meter) perSecond() (a, b float64, ok bool) {
+	n := min(m.n, samples)
+	if n < 2 {
+		return 0, 0, false
+	}
+	newest, oldest := m.at[(m.pos+samples-1)%samples], m.at[(m.pos+samples-n)%samples]
+	d := SampleEvery.Seconds() * float64(n-1)
+	return float64(newest[0]-oldest[0]) / d, float64(newest[1]-oldest[1]) / d, true
+}
+
+// Rates is what a stream's publisher has sent a second, over the last 30 s or since
+// it is watched over.
+type Rates struct {
+	Video, Audio float64 // frames
+	Bytes        float64 // of frames
+}
+
+// Rates returns the rates of a stream by its id; false if they are not known yet.
+func (d *Desk) Rates(stream string) (r Rates, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.totals[stream]
+	if t == nil {
+		return r, false
+	}
+	r.Video, r.Audio, ok = t.frames.perSecond()
+	r.Bytes, _, _ = t.payload.perSecond()
+	return r, ok
 }
 
 // Run takes the samples for the rates until ctx is done.
@@ -83,9 +117,9 @@ func (d *Desk) sample() {
 			sums[name] = t
 		}
 	}
-	streams := map[string]bool{}
+	streams := map[string]hub.Counters{}
 	for _, s := range d.Hub.All() {
-		streams[s.ID] = true
+		streams[s.ID] = s.Counters()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -93,9 +127,14 @@ func (d *Desk) sample() {
 		d.total(name)
 	}
 	for name, t := range d.totals {
-		if isStream := len(name) > 4 && name[:4] == "vid-"; isStream && !streams[name] {
-			delete(d.totals, name)
-			continue
+		if isStream := len(name) > 4 && name[:4] == "vid-"; isStream {
+			c, ok := streams[name]
+			if !ok {
+				delete(d.totals, name)
+				continue
+			}
+			t.frames.sample(int64(c.VideoFrames), int64(c.AudioFrames))
+			t.payload.sample(int64(c.Bytes), 0)
 		}
 		t.meter.sample(t.in+sums[name].In, t.out+sums[name].Out)
 	}

@@ -25,11 +25,14 @@ type Session struct {
 	cancel context.CancelCauseFunc
 
 	in, out         atomic.Int64
+	dropped         atomic.Int64 // frames that it lost by being slow, in acts that ended and in loops
 	baseIn, baseOut atomic.Int64 // of acts that ended
 
 	mu          sync.Mutex
-	act         Act // 0 while it does nothing; guarded by mu
-	ask         Ask // guarded by mu
+	act         Act          // 0 while it does nothing; guarded by mu
+	actBegan    time.Time    // guarded by mu
+	before      hub.Counters // of the stream, when it was published; guarded by mu
+	ask         Ask          // guarded by mu
 	stream      *hub.Stream
 	meter       meter // guarded by mu
 	connected   bool
@@ -66,6 +69,21 @@ func (s *Session) Count(in, out int) {
 	s.out.Add(int64(out))
 }
 
+// Drop adds frames that the visitor lost by being slow.
+func (s *Session) Drop(frames int) { s.dropped.Add(int64(frames)) }
+
+// Dropped returns how many frames the visitor has lost by being slow.
+func (s *Session) Dropped() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.dropped.Load()
+	if s.reader != nil {
+		lost, _ := s.reader.Dropped()
+		n += int64(lost)
+	}
+	return n
+}
+
 // Kbps returns the mean rates of the last 30 s in kbit/s, 0 before that.
 func (s *Session) Kbps() (in, out int) {
 	s.mu.Lock()
@@ -89,7 +107,8 @@ func (s *Session) Publish(ctx context.Context, ask Ask) (*hub.Publication, error
 	}
 	s.mu.Lock()
 	s.publication = p
-	s.act = Publish
+	s.act, s.actBegan = Publish, p.Began
+	s.before = p.Stream().Counters()
 	s.mu.Unlock()
 	d.mu.Lock()
 	// Another may have taken the stream over meanwhile and be listed already.
@@ -131,8 +150,11 @@ func (s *Session) Play(ctx context.Context, ask Ask, o hub.Options) (*hub.Subscr
 		return nil, err
 	}
 	_, ask, _ = s.Doing()
-	s.reader = s.desk.Hub.Subscribe(ask.Key, o)
-	return s.reader, nil
+	reader := s.desk.Hub.Subscribe(ask.Key, o)
+	s.mu.Lock()
+	s.reader = reader
+	s.mu.Unlock()
+	return reader, nil
 }
 
 // Watch is Play for visitors who fetch what others read from the stream, such
@@ -142,7 +164,7 @@ func (s *Session) Watch(ctx context.Context, ask Ask) error {
 		return err
 	}
 	s.mu.Lock()
-	s.act = Play
+	s.act, s.actBegan = Play, time.Now()
 	s.mu.Unlock()
 	s.recheck(ask)
 	s.desk.tell(Event{What: Played, Session: s, Ask: ask, StreamID: s.stream.ID})
@@ -239,10 +261,16 @@ func (s *Session) Leave(err error) {
 	s.act, s.stream, s.release = 0, nil, nil
 	publication, reader := s.publication, s.reader
 	s.publication, s.reader = nil, nil
+	began, before := s.actBegan, s.before
 	s.mu.Unlock()
 	if act == 0 {
 		return
 	}
+	if reader != nil {
+		lost, _ := reader.Dropped()
+		s.Drop(int(lost))
+	}
+	s.desk.remember(s, act, ask, stream, began, before, err)
 	what := Stopped
 	if act == Publish {
 		what = Unpublished

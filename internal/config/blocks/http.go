@@ -23,6 +23,10 @@ type HTTPAPIConfig struct {
 	// CrossDomain lets pages of other sites call the API (CORS).
 	CrossDomain bool `conf:"crossdomain" default:"on" reload:"now"`
 
+	// History is for how long the API tells of who has published and played, and why
+	// it ended, in seconds; 0 keeps nothing. It is a directive of weir.
+	History time.Duration `conf:"history" default:"600" unit:"s" reload:"now" since:"weir"`
+
 	// RawAPI is the part of the API that changes the server.
 	RawAPI RawAPIConfig `conf:"raw_api"`
 

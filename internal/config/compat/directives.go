@@ -52,14 +52,15 @@ var Directives = map[string]Proof{
 	"vhost.http_remux.enabled": {Test: "environment.txtar"},
 	"vhost.http_remux.mount":   {Test: "ports.txtar"},
 
-	"pprof":           {Test: "pprof.txtar"},
-	"circuit_breaker": {Test: "TestLevels", Why: "percent of all processors that may be used, not of one core; what is left undone is other, as WebRTC is not there yet, and told"},
-	"vhost.bandcheck": {Test: "bandcheck.txtar"},
-	"exporter":        {Test: "exporter.txtar"},
-	"heartbeat":       {Test: "TestBeat"},
-	"stats.network":   {Test: "TestWhatSRSRefuses"},
-	"stats.enabled":   {Test: "TestSummaryOff"},
-	"stats.disk":      {Test: "TestStatsDisk"},
+	"http_api.history": {Test: "TestHistory"},
+	"pprof":            {Test: "pprof.txtar"},
+	"circuit_breaker":  {Test: "TestLevels", Why: "percent of all processors that may be used, not of one core; what is left undone is other, as WebRTC is not there yet, and told"},
+	"vhost.bandcheck":  {Test: "bandcheck.txtar"},
+	"exporter":         {Test: "exporter.txtar"},
+	"heartbeat":        {Test: "TestBeat"},
+	"stats.network":    {Test: "TestWhatSRSRefuses"},
+	"stats.enabled":    {Test: "TestSummaryOff"},
+	"stats.disk":       {Test: "TestStatsDisk"},
 
 	// Who may do what.
 	"trusted_proxies":                   {Test: "proxies.txtar"},

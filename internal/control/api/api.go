@@ -1,3 +1,5 @@
+//go:generate go run weir/internal/tools/apidoc ../../../docs/reference/api.md
+
 // Package api answers the HTTP API in the shapes that SRS's dashboards and
 // scripts read: its paths, its envelope, its codes.
 //
@@ -48,6 +50,8 @@ type Settings struct {
 	// Plan tells, in a form for JSON, what the text of a configuration would
 	// change.
 	Plan func(text []byte) (any, error)
+	// PlanType is a value of the type that Plan returns.
+	PlanType any
 }
 
 // A Reload tells how a reload of the configuration went.
@@ -235,6 +239,10 @@ func (a *API) v1(w http.ResponseWriter, r *http.Request, path string) {
 		return
 	}
 	method := verb(r)
+	if name == "streams" && r.Method == http.MethodDelete && rest != "" {
+		a.endStream(w, r, rest)
+		return
+	}
 	if list && method != http.MethodGet && (name != "clients" || method != http.MethodDelete) {
 		http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
 		return
@@ -260,6 +268,10 @@ func (a *API) v1(w http.ResponseWriter, r *http.Request, path string) {
 		a.raw(w, r)
 	case "clusters":
 		a.clusters(w, r)
+	case "history":
+		a.history(w, r, rest)
+	case "openapi.json":
+		a.openAPI(w, r)
 	case "reload", "plan":
 		a.configure(w, r, name)
 	case "tests":
@@ -394,6 +406,20 @@ func (a *API) raw(w http.ResponseWriter, r *http.Request) {
 
 func fetched(r Reload) rawReload { return rawReload{r.Code, r.Text, r.State, r.ID} }
 
+type requestReply struct {
+	URI     string         `json:"uri"`
+	Path    string         `json:"path"`
+	Method  string         `json:"METHOD"`
+	Headers requestHeaders `json:"headers"`
+}
+
+type requestHeaders struct {
+	Signature string `json:"sigature"` // SRS's spelling
+	Version   string `json:"version"`
+	Link      string `json:"link"`
+	Time      int64  `json:"time"`
+}
+
 func (a *API) tests(w http.ResponseWriter, r *http.Request, what string) {
 	switch what {
 	case "errors":
@@ -401,20 +427,8 @@ func (a *API) tests(w http.ResponseWriter, r *http.Request, what string) {
 	case "redirects":
 		redirect(w, "/api/v1/tests/errors", http.StatusMovedPermanently)
 	default:
-		type headers struct {
-			Signature string `json:"sigature"` // SRS's spelling
-			Version   string `json:"version"`
-			Link      string `json:"link"`
-			Time      int64  `json:"time"`
-		}
-		type request struct {
-			URI     string  `json:"uri"`
-			Path    string  `json:"path"`
-			Method  string  `json:"METHOD"`
-			Headers headers `json:"headers"`
-		}
-		a.data(w, r, request{"http://" + r.Host + r.URL.Path, r.URL.Path, r.Method,
-			headers{"weir", a.env.Level, "https://github.com/ossrs/srs", time.Now().UnixMilli()}})
+		a.data(w, r, requestReply{"http://" + r.Host + r.URL.Path, r.URL.Path, r.Method,
+			requestHeaders{"weir", a.env.Level, "https://github.com/ossrs/srs", time.Now().UnixMilli()}})
 	}
 }
 
@@ -426,13 +440,14 @@ func (a *API) data(w http.ResponseWriter, r *http.Request, v any) {
 	}{a.ok(), v})
 }
 
+type version struct {
+	Major    int    `json:"major"`
+	Minor    int    `json:"minor"`
+	Revision int    `json:"revision"`
+	Version  string `json:"version"`
+}
+
 func (a *API) versions(w http.ResponseWriter, r *http.Request) {
-	type version struct {
-		Major    int    `json:"major"`
-		Minor    int    `json:"minor"`
-		Revision int    `json:"revision"`
-		Version  string `json:"version"`
-	}
 	v := version{Version: a.env.Level}
 	fmt.Sscanf(a.env.Level, "%d.%d.%d", &v.Major, &v.Minor, &v.Revision)
 	a.data(w, r, v)

@@ -28,6 +28,7 @@ type house struct {
 	api              *API
 	auth, cors       bool
 	bearer           bool
+	keep             time.Duration
 	raw              Raw
 	publisher        *session.Session
 	publication      *hub.Publication
@@ -38,9 +39,10 @@ type house struct {
 func newHouse(t *testing.T) *house {
 	t.Helper()
 	hb := hub.New(func(hub.Key) hub.Settings { return hub.Settings{Cache: true, Queue: time.Second} })
-	desk := session.New(hb, session.Rules{Vhost: func(string) (string, bool) { return hub.DefaultVhost, true }})
-	h := &house{t: t, cors: true, env: service.Env{Log: slog.New(slog.DiscardHandler), Desk: desk, Hub: hb, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Host: host.New(func() host.Stats { return host.Stats{On: true} }),
-		Identity: service.Identity{Server: "weir/1", Version: "0.1.0", Level: "7.0.18", ID: "vid-0123456", Service: "abcdefgh", PID: 42, Cwd: "/srv"}}}
+	h := &house{t: t, cors: true, keep: time.Minute}
+	desk := session.New(hb, session.Rules{Vhost: func(string) (string, bool) { return hub.DefaultVhost, true }, History: func() time.Duration { return h.keep }})
+	h.env = service.Env{Log: slog.New(slog.DiscardHandler), Desk: desk, Hub: hb, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Host: host.New(func() host.Stats { return host.Stats{On: true} }),
+		Identity: service.Identity{Server: "weir/1", Version: "0.1.0", Level: "7.0.18", ID: "vid-0123456", Service: "abcdefgh", PID: 42, Cwd: "/srv"}}
 	h.raw = Raw{Enabled: true, Listen: "1985", CrossDomain: true}
 	h.api = New(h.env, Settings{
 		Vhosts: func() []Vhost { return []Vhost{{Name: hub.DefaultVhost, HLS: true, HLSFragment: 10 * time.Second}} },

@@ -14,13 +14,16 @@ type senderState struct {
 	Loops []sender.LoopState `json:"loops,omitempty"`
 }
 
+// summary is SRS's, and what is ours.
+type summary struct {
+	host.Summary
+	Weir    string            `json:"weir_version"`
+	Notices map[string]string `json:"notices,omitempty"`
+	Sender  senderState       `json:"sender"`
+}
+
 func (a *API) summaries(w http.ResponseWriter, r *http.Request) {
-	a.data(w, r, struct {
-		host.Summary
-		Weir    string            `json:"weir_version"`
-		Notices map[string]string `json:"notices,omitempty"`
-		Sender  senderState       `json:"sender"`
-	}{a.env.Summary(), a.env.Version, a.env.Notices.All(), senderState{a.env.Loops.Kind(), a.env.Loops.States()}})
+	a.data(w, r, summary{a.env.Summary(), a.env.Version, a.env.Notices.All(), senderState{a.env.Loops.Kind(), a.env.Loops.States()}})
 }
 
 // facts answers the endpoints that repeat what the kernel tells.
@@ -35,13 +38,23 @@ func (a *API) facts(w http.ResponseWriter, r *http.Request, name string) {
 	case "meminfos":
 		a.data(w, r, a.env.Host.Memory())
 	case "authors":
-		a.data(w, r, struct {
-			License      string `json:"license"`
-			Contributors string `json:"contributors"`
-		}{"MIT", "the weir authors"})
+		a.data(w, r, authors{"MIT", "the weir authors"})
 	case "features":
 		a.data(w, r, features(a.env.Version))
 	}
+}
+
+type authors struct {
+	License      string `json:"license"`
+	Contributors string `json:"contributors"`
+}
+
+type featureReply struct {
+	Options  string      `json:"options"`
+	Options2 string      `json:"options2"`
+	Build    string      `json:"build"`
+	Build2   string      `json:"build2"`
+	Features featureList `json:"features"`
 }
 
 type featureList struct {
@@ -63,13 +76,7 @@ type featureList struct {
 }
 
 // features tells what works in this version.
-func features(version string) any {
-	return struct {
-		Options  string      `json:"options"`
-		Options2 string      `json:"options2"`
-		Build    string      `json:"build"`
-		Build2   string      `json:"build2"`
-		Features featureList `json:"features"`
-	}{"weir " + version, runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, "", "",
+func features(version string) featureReply {
+	return featureReply{"weir " + version, runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, "", "",
 		featureList{HLS: true, HDS: true, Callback: true, API: true, HTTPD: true, Stat: true, ComplexSend: true, TCPNoDelay: true}}
 }

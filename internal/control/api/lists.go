@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,13 +19,63 @@ type kbps struct {
 	Send int `json:"send_30s"`
 }
 
-// page cuts a list as SRS's start and count do, whose count is at least ten.
-func page[T any](r *http.Request, all []T) []T {
-	q := r.URL.Query()
-	start, _ := strconv.Atoi(q.Get("start"))
-	count, _ := strconv.Atoi(q.Get("count"))
-	start = min(max(start, 0), len(all))
-	return all[start : start+min(len(all)-start, max(10, count))]
+// The answers with lists, and with one of a list.
+type (
+	vhostList struct {
+		reply
+		Vhosts []vhostRow `json:"vhosts"`
+		Total  int        `json:"total"`
+	}
+	vhostReply struct {
+		reply
+		Vhost vhostRow `json:"vhost"`
+	}
+	streamList struct {
+		reply
+		Streams []streamRow `json:"streams"`
+		Total   int         `json:"total"`
+	}
+	streamReply struct {
+		reply
+		Stream fullStream `json:"stream"`
+	}
+	fullStream struct {
+		streamRow
+		Detail streamDetail `json:"detail"`
+	}
+	clientList struct {
+		reply
+		Clients []clientRow `json:"clients"`
+		Total   int         `json:"total"`
+	}
+	clientReply struct {
+		reply
+		Client fullClient `json:"client"`
+	}
+	fullClient struct {
+		clientRow
+		Detail clientDetail `json:"detail"`
+	}
+	pastClientList struct {
+		reply
+		Clients []pastClient `json:"clients"`
+		Total   int          `json:"total"`
+	}
+	pastStreamList struct {
+		reply
+		Streams []pastStream `json:"streams"`
+		Total   int          `json:"total"`
+	}
+)
+
+// list answers with a page of rows.
+func list[T any](a *API, w http.ResponseWriter, r *http.Request, rows []T, answer func([]T, int) any) {
+	page, total, err := selectRows(a, r, rows)
+	if err != nil {
+		a.refuse(w, r, http.StatusBadRequest, refusal{http.StatusBadRequest, err.Error()})
+		return
+	}
+	a.send(w, r, answer(page, total))
 }
 
 type vhostRow struct {
@@ -69,10 +118,7 @@ func (a *API) listVhosts(w http.ResponseWriter, r *http.Request, id string) {
 	}
 	slices.SortFunc(rows, func(x, y vhostRow) int { return strings.Compare(x.ID, y.ID) })
 	if id == "" {
-		a.send(w, r, struct {
-			reply
-			Vhosts []vhostRow `json:"vhosts"`
-		}{a.ok(), page(r, rows)})
+		list(a, w, r, rows, func(rows []vhostRow, total int) any { return vhostList{a.ok(), rows, total} })
 		return
 	}
 	i := slices.IndexFunc(rows, func(v vhostRow) bool { return v.ID == id })
@@ -80,10 +126,7 @@ func (a *API) listVhosts(w http.ResponseWriter, r *http.Request, id string) {
 		a.send(w, r, onlyCode{codeNoVhost})
 		return
 	}
-	a.send(w, r, struct {
-		reply
-		Vhost vhostRow `json:"vhost"`
-	}{a.ok(), rows[i]})
+	a.send(w, r, vhostReply{a.ok(), rows[i]})
 }
 
 type streamRow struct {
@@ -150,10 +193,7 @@ func (a *API) listStreams(w http.ResponseWriter, r *http.Request, id string) {
 	}
 	slices.SortFunc(rows, func(x, y streamRow) int { return strings.Compare(x.ID, y.ID) })
 	if id == "" {
-		a.send(w, r, struct {
-			reply
-			Streams []streamRow `json:"streams"`
-		}{a.ok(), page(r, rows)})
+		list(a, w, r, rows, func(rows []streamRow, total int) any { return streamList{a.ok(), rows, total} })
 		return
 	}
 	i := slices.IndexFunc(rows, func(s streamRow) bool { return s.ID == id })
@@ -161,10 +201,13 @@ func (a *API) listStreams(w http.ResponseWriter, r *http.Request, id string) {
 		a.send(w, r, onlyCode{codeNoStream})
 		return
 	}
-	a.send(w, r, struct {
-		reply
-		Stream streamRow `json:"stream"`
-	}{a.ok(), rows[i]})
+	full := fullStream{streamRow: rows[i]}
+	for key, s := range a.env.Hub.All() {
+		if s.ID == id {
+			full.Detail = a.streamDetail(key, s)
+		}
+	}
+	a.send(w, r, streamReply{a.ok(), full})
 }
 
 func codecs(l *media.Layout) (v *video, s *audio) {
@@ -199,11 +242,11 @@ func (a *API) listClients(w http.ResponseWriter, r *http.Request, id string) {
 	if id != "" {
 		if s := a.env.Desk.Session(id); s != nil {
 			if row, ok := a.client(s); ok {
-				a.send(w, r, struct {
-					reply
-					Client clientRow `json:"client"`
-				}{a.ok(), row})
-				return
+				_, _, stream := s.Doing()
+				if stream != nil {
+					a.send(w, r, clientReply{a.ok(), fullClient{row, detailOf(s, stream)}})
+					return
+				}
 			}
 		}
 		a.send(w, r, onlyCode{codeNoClient})
@@ -215,10 +258,7 @@ func (a *API) listClients(w http.ResponseWriter, r *http.Request, id string) {
 			rows = append(rows, row)
 		}
 	}
-	a.send(w, r, struct {
-		reply
-		Clients []clientRow `json:"clients"`
-	}{a.ok(), page(r, rows)})
+	list(a, w, r, rows, func(rows []clientRow, total int) any { return clientList{a.ok(), rows, total} })
 }
 
 // client returns a session's row, false if it neither publishes nor plays.

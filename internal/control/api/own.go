@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 
 	"weir/internal/service"
+	"weir/internal/session"
 )
 
 // textLimit bounds the body of a request that carries a configuration.
@@ -95,4 +97,59 @@ func (a *API) configure(w http.ResponseWriter, r *http.Request, name string) {
 		return
 	}
 	a.data(w, r, plan)
+}
+
+// ended is the answer to the end of a stream.
+type ended struct {
+	reply
+	Ended int `json:"ended"` // sessions
+}
+
+// endStream ends the publisher of a stream, or its players:
+//
+//	DELETE /api/v1/streams/ID[?who=publisher|players|all]
+func (a *API) endStream(w http.ResponseWriter, r *http.Request, id string) {
+	if !a.guarded(w, r, http.MethodDelete) {
+		return
+	}
+	who := cmp.Or(r.URL.Query().Get("who"), "publisher")
+	if who != "publisher" && who != "players" && who != "all" {
+		a.refuse(w, r, http.StatusBadRequest, refusal{http.StatusBadRequest, "who is publisher, players or all"})
+		return
+	}
+	found, n := false, 0
+	for s := range a.env.Desk.Sessions() {
+		act, _, stream := s.Doing()
+		if act == 0 || stream.ID != id {
+			continue
+		}
+		found = true
+		if who == "all" || (act == session.Publish) == (who == "publisher") {
+			n++
+			a.env.Log.Warn("kickoff client of stream by the API", "cid", s.ID, "stream", id)
+			s.Kick(session.ErrKicked)
+		}
+	}
+	r.URL.RawQuery = "" // no JSONP
+	if !found {
+		a.send(w, r, onlyCode{codeNoStream})
+		return
+	}
+	a.send(w, r, ended{a.ok(), n})
+}
+
+// history tells of what is over, the newest first, for as long as http_api.history
+// says:
+//
+//	GET /api/v1/history/clients
+//	GET /api/v1/history/streams
+func (a *API) history(w http.ResponseWriter, r *http.Request, what string) {
+	switch what {
+	case "clients":
+		list(a, w, r, a.pastClients(), func(rows []pastClient, total int) any { return pastClientList{a.ok(), rows, total} })
+	case "streams":
+		list(a, w, r, a.pastStreams(), func(rows []pastStream, total int) any { return pastStreamList{a.ok(), rows, total} })
+	default:
+		a.refuse(w, r, http.StatusNotFound, refusal{http.StatusNotFound, "see /api/v1/history/clients and /api/v1/history/streams"})
+	}
 }

@@ -241,7 +241,7 @@ func TestShapesOfSilence(t *testing.T) {
 func TestEmptyListsAreLists(t *testing.T) {
 	h := newHouse(t)
 	for _, name := range []string{"streams", "clients"} {
-		if got := h.ask("GET", "/api/v1/"+name+"/").Body.String(); !strings.HasSuffix(got, `"`+name+`":[]}`) {
+		if got := h.ask("GET", "/api/v1/"+name+"/").Body.String(); !strings.HasSuffix(got, `"`+name+`":[],"total":0}`) {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
