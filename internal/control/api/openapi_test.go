@@ -90,7 +90,9 @@ func TestOpenAPI(t *testing.T) {
 	}
 	h.api.set.PlanType = plan{}
 	h.api.set.Plan = func([]byte) (any, error) { return plan{[]string{"a"}}, nil }
-	h.api.set.Reload = func(context.Context) Reload { return Reload{Text: "Success", State: 90, ID: "1234567", Plan: plan{[]string{}}} }
+	h.api.set.Reload = func(context.Context) Reload {
+		return Reload{Text: "Success", State: 90, ID: "1234567", Plan: plan{[]string{}}}
+	}
 	h.api.set.Reloaded = func() Reload { return Reload{Text: "Success", ID: "1234567"} }
 	h.raw.RawAPI.Enabled, h.raw.RawAPI.AllowReload = true, true
 	h.crowd()
