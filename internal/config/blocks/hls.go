@@ -53,10 +53,10 @@ type HLSConfig struct {
 
 	// ACodec was the sound that segments announce before the first frame. It does
 	// nothing: the stream says what it holds.
-	ACodec string `conf:"hls_acodec" default:"aac" reload:"now" pending:"ignored"`
+	ACodec string `conf:"hls_acodec" default:"aac" reload:"now"`
 
 	// VCodec was the same for the picture.
-	VCodec string `conf:"hls_vcodec" default:"h264" reload:"now" pending:"ignored"`
+	VCodec string `conf:"hls_vcodec" default:"h264" reload:"now"`
 
 	// Cleanup removes the files of segments that have left the playlist.
 	Cleanup bool `conf:"hls_cleanup" default:"on" reload:"now"`

@@ -183,5 +183,7 @@ var Directives = map[string]Proof{
 	"vhost.hls.hls_key_file_path":             {Test: "TestKeyURL"},
 	"vhost.hls.hls_key_url":                   {Test: "TestKeyURL", Why: "unset, keys are found beside the playlist; SRS writes a path on disk"},
 	"vhost.hls.hls_master_m3u8_path_relative": {Test: "TestRelativeMaster"},
+	"vhost.hls.hls_acodec":                    {Why: "accepted; the stream says what it holds"},
+	"vhost.hls.hls_vcodec":                    {Why: "accepted; the stream says what it holds"},
 	"vhost.hls.hls_cacheable":                 {Test: "TestCacheable", Why: "weir's own; off is SRS's behaviour and the default"},
 }

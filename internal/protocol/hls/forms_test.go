@@ -281,3 +281,15 @@ func TestRelativeMaster(t *testing.T) {
 		leave()
 	})
 }
+
+// A template that numbers nothing keeps one file, the newest.
+func TestOneName(t *testing.T) {
+	bubble(t, "hls_ts_file [app]/[stream].ts; hls_ctx off;", func(h *house, dir string) {
+		leave := h.publish("s", 900)
+		if got := files(t, dir); got != "live/s.m3u8 live/s.ts" {
+			t.Errorf("files %s", got)
+		}
+		h.want(h.get("http://x/live/s.ts"), 200, "")
+		leave()
+	})
+}

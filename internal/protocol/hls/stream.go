@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	pathpkg "path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -171,6 +172,8 @@ func (st *stream) done(g *store.Segment) {
 	}
 	st.save(conf, sg, fresh, text)
 	if conf.Cleanup {
+		// A template without [seq] gives each segment the name of the one before.
+		gone = slices.DeleteFunc(slices.Clone(gone), func(old *segment) bool { return old.name == sg.name })
 		st.remove(conf.Files, gone, idle)
 	}
 	p := st.session()
