@@ -48,11 +48,26 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
+// ready reports whether a request can be answered at once: it is for a segment or the clock,
+// or of a viewer who has been let in.
+func (s *server) ready(r *http.Request) bool {
+	it, ok := s.found.Find(s.env.Conf.Load(), r)
+	if !ok || it.file != nil || it.clock {
+		return ok
+	}
+	return s.viewers.Has(viewerID(r, it.stream))
+}
+
+// viewerID returns what tells viewers of a stream apart: their address.
+func viewerID(r *http.Request, st *stream) string {
+	return service.Visitor(r, "dash", "").IP + " " + st.key.String()
+}
+
 // send answers with a file. Whoever asks for the manifest is signed in, by its
 // address; callbacks hear nothing of it, as in SRS.
 func (s *server) send(w http.ResponseWriter, r *http.Request, it thing, file *shelf.File) {
 	st := it.stream
-	id := service.Visitor(r, "dash", "").IP + " " + st.key.String()
+	id := viewerID(r, st)
 	v, err := s.viewers.Get(id)
 	if v == nil && err == nil && it.file == nil {
 		ask := session.Ask{Key: st.key, Type: "dash-play", Silent: true, Name: st.key.Stream + ".mpd",

@@ -26,6 +26,7 @@ var Protocol = service.Protocol{
 		s.streams = shelf.Keeper[*stream]{Env: env, New: s.newStream, Patience: func(string) time.Duration { return idleForget }}
 		env.Hub.OnPublish(s.streams.Published)
 		env.Media.Handle(service.OrderSegments, s.handle)
+		env.Media.HandleReady(s.ready)
 		return s, nil
 	},
 }
