@@ -25,6 +25,7 @@ type HLSRules struct {
 	last   int64 // the newest number
 	target int
 	since  map[int64]time.Time // when a segment left the playlist
+	ts     tsRules
 }
 
 // hlsSegment is a segment as a player understands it.
@@ -42,8 +43,8 @@ type hlsSegment struct {
 // Look fetches the playlist and what is new in it. It returns what is wrong.
 func (r *HLSRules) Look() error {
 	w := r.Sink.Get(r.Path)
-	if w.Code != 200 {
-		return fmt.Errorf("playlist: %d", w.Code)
+	if w.Code != 200 || w.Header().Get("Content-Type") != "application/vnd.apple.mpegurl" {
+		return fmt.Errorf("playlist: %d %s", w.Code, w.Header().Get("Content-Type"))
 	}
 	text := w.Body.String()
 	all, err := r.read(text)
@@ -214,10 +215,7 @@ func (r *HLSRules) fetch(all []hlsSegment) error {
 // inside looks at a segment that is not encrypted.
 func (r *HLSRules) inside(s *hlsSegment, b []byte) error {
 	if s.imap == "" {
-		if len(b)%188 != 0 || len(b) == 0 || b[0] != 0x47 || b[1] != 0x40 || b[2] != 0 {
-			return fmt.Errorf("no transport stream that begins with its tables")
-		}
-		return nil
+		return r.ts.segment(b, s.discontinuity, s.independent)
 	}
 	spans, err := Spans(b)
 	if err != nil || len(spans) == 0 {

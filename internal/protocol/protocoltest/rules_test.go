@@ -1,12 +1,15 @@
 package protocoltest
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"weir/internal/format/mp4"
+	"weir/internal/format/mpegts"
+	"weir/internal/media"
 	"weir/internal/service"
 )
 
@@ -16,6 +19,9 @@ func (h *Sink) serve(files map[string]string) {
 		body, ok := files[r.URL.Path]
 		if !ok {
 			return false
+		}
+		if strings.HasSuffix(r.URL.Path, ".m3u8") {
+			w.Header().Set("Content-Type", "application/vnd.apple.mpegurl")
 		}
 		w.Write([]byte(body))
 		return true
@@ -29,9 +35,24 @@ const (
 		"#EXTINF:2.000, no desc\ns-4.ts\n#EXTINF:1.000, no desc\ns-5.ts\n"
 )
 
+// streamTS is three segments of a transport stream, of a frame each.
+func streamTS(t *testing.T) (segments [3]string) {
+	t.Helper()
+	m := mpegts.NewMuxer((&media.Layout{}).With(PictureTrack(10)))
+	for i := range segments {
+		f := &media.Frame{Track: PictureTrack(10), Key: true, Payload: []byte{0, 0, 0, 2, 0x65, 0x88}}
+		b, err := m.AppendFrame(m.AppendTables(nil), f, time.Duration(1+2*i)*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		segments[i] = string(b)
+	}
+	return segments
+}
+
 // The checker of playlists lets good ones pass, and finds each fault.
 func TestHLSRulesFindFaults(t *testing.T) {
-	ts := "\x47\x40\x00" + strings.Repeat("x", 185)
+	ts := streamTS(t)
 	for _, c := range []struct{ name, from, to, want string }{
 		{"nothing", "", "", ""},
 		{"a long segment", "EXTINF:1.000", "EXTINF:3.000", "target 2"},
@@ -49,7 +70,7 @@ func TestHLSRulesFindFaults(t *testing.T) {
 		{"a map too early", "#EXTINF:1", "#EXT-X-MAP:URI=\"s-3.ts\"\n#EXTINF:1", "version 3"},
 	} {
 		InSink(t, none, t.TempDir(), "", func(t *testing.T, h *Sink) {
-			files := map[string]string{"/live/s.m3u8": goodList, "/live/s-3.ts": ts, "/live/s-4.ts": ts, "/live/s-5.ts": ts}
+			files := map[string]string{"/live/s.m3u8": goodList, "/live/s-3.ts": ts[0], "/live/s-4.ts": ts[1], "/live/s-5.ts": ts[2]}
 			h.serve(files)
 			r := &HLSRules{Sink: h, Path: "/live/s.m3u8", Window: 4 * time.Second}
 			if err := r.Look(); err != nil {
@@ -62,8 +83,21 @@ func TestHLSRulesFindFaults(t *testing.T) {
 			}
 		})
 	}
+	var stream tsRules
+	if err := stream.segment([]byte(ts[0]), true, true); err != nil {
+		t.Error(err)
+	}
+	for name, bad := range map[string]string{
+		"one that was lost": ts[2], "the same again": ts[0], "cut": ts[1][:500], "no tables": ts[1][188:], "nothing": "",
+		"noise": strings.Replace(ts[1], "\x47", "\x48", 1), "no key frame": ts[1][:2*188+5] + "\x10" + ts[1][2*188+6:],
+	} {
+		r := tsRules{counters: maps.Clone(stream.counters), pts: maps.Clone(stream.pts)}
+		if err := r.segment([]byte(bad), false, true); err == nil {
+			t.Errorf("%s passes", name)
+		}
+	}
 	InSink(t, none, t.TempDir(), "", func(t *testing.T, h *Sink) {
-		files := map[string]string{"/live/s.m3u8": goodList, "/live/s-3.ts": ts, "/live/s-4.ts": ts, "/live/s-5.ts": ts}
+		files := map[string]string{"/live/s.m3u8": goodList, "/live/s-3.ts": ts[0], "/live/s-4.ts": ts[1], "/live/s-5.ts": ts[2]}
 		h.serve(files)
 		r := &HLSRules{Sink: h, Path: "/live/s.m3u8", Window: 4 * time.Second}
 		if err := r.Look(); err != nil {
