@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,6 +66,7 @@ func (r *recorder) loop(ctx context.Context) {
 				v.seg = nil
 			}
 			r.drop()
+			r.writer = writer{}
 		}
 	}
 }
@@ -98,6 +100,9 @@ func (r *recorder) frame(f *media.Frame) {
 	views := r.all()
 	if f.Layout != r.layout {
 		r.change(f, views)
+	}
+	if r.run != nil && r.run.chunks > 0 && r.run.lacks(f.Track) {
+		r.added(f, views)
 	}
 	if r.chunk != nil {
 		r.cut(f, views)
@@ -153,32 +158,38 @@ func (r *recorder) change(f *media.Frame, views []*View) {
 		added = added || a == nil && b != nil
 		changed = changed || a != nil && a != b
 	}
-	if !added && !changed {
-		return
-	}
-	tells := false
-	for _, v := range views {
-		tells = tells || v.seg != nil && v.forms&MP4 != 0
-	}
 	switch {
 	case changed:
 		r.broken = true
-	case r.run.chunks > 0 && tells:
-		r.broken = !r.restartAt(f, views)
-	default:
-		n := *r.run
-		n.setLayout(f.Layout)
-		r.run = &n
-		if r.chunk != nil {
-			r.chunk.Run = r.run
-		}
-		for _, v := range views {
-			if v.seg != nil && len(v.seg.Chunks) == 0 {
-				v.seg.Run = r.run
-			}
-		}
-		r.setLayout(f.Layout)
+	case added:
+		r.added(f, views)
 	}
+}
+
+// added goes over to f's layout, of which there is more than before.
+func (r *recorder) added(f *media.Frame, views []*View) {
+	if r.run.chunks > 0 && tell(views) {
+		r.broken = r.broken || !r.restartAt(f, views)
+		return
+	}
+	n := *r.run
+	n.setLayout(f.Layout)
+	r.run = &n
+	if r.chunk != nil {
+		r.chunk.Run = r.run
+	}
+	for _, v := range views {
+		if v.seg != nil && len(v.seg.Chunks) == 0 {
+			v.seg.Run = r.run
+		}
+	}
+	r.setLayout(f.Layout)
+}
+
+// tell reports whether a view has chunks in a form that tells once for all what is
+// in them.
+func tell(views []*View) bool {
+	return slices.ContainsFunc(views, func(v *View) bool { return v.seg != nil && v.forms&MP4 != 0 })
 }
 
 // restartAt begins a run with the chunk at hand, which has hardly begun and whose
@@ -230,6 +241,9 @@ func (r *recorder) close(next time.Duration, f *media.Frame, views []*View) {
 		if v.seg != nil {
 			forms |= v.forms
 		}
+	}
+	if r.run.chunks == 0 {
+		r.run.keep(r.frames)
 	}
 	r.write(c, forms, r.frames, f)
 	r.run.chunks++

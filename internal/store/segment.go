@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"time"
 
 	"weir/internal/format/mp4"
@@ -32,6 +33,31 @@ func (r *Run) At(dts time.Duration) time.Time { return r.Began.Add(dts - r.Start
 func (r *Run) setLayout(l *media.Layout) {
 	r.Layout = l
 	r.Video, r.Audio = carried(l, media.Video), carried(l, media.Audio)
+	r.setInit()
+}
+
+// keep forgets the tracks of which there is nothing among the frames of the first
+// chunk, though they were announced: players would wait for them.
+func (r *Run) keep(frames []*media.Frame) {
+	has := func(t *media.Track) bool {
+		return slices.ContainsFunc(frames, func(f *media.Frame) bool { return f.Track == t })
+	}
+	if r.Video != nil && !has(r.Video) {
+		r.Video = nil
+	}
+	if r.Audio != nil && !has(r.Audio) {
+		r.Audio = nil
+	}
+	r.setInit()
+}
+
+// lacks reports whether the run was begun without a track that there is now.
+func (r *Run) lacks(t *media.Track) bool {
+	return r.Video == nil && t.Kind == media.Video && carried(r.Layout, media.Video) == t ||
+		r.Audio == nil && t.Kind == media.Audio && carried(r.Layout, media.Audio) == t
+}
+
+func (r *Run) setInit() {
 	r.Init, r.VideoInit, r.AudioInit = initOf(r.Video, r.Audio), initOf(r.Video), initOf(r.Audio)
 }
 

@@ -174,3 +174,28 @@ func TestSoundThatComesWithACut(t *testing.T) {
 		t.Errorf("the second is %+v", s)
 	}
 }
+
+// A track that is announced and does not come is in no initialization segment; when
+// it comes after all, a run begins.
+func TestSoundThatWasOnlyAnnounced(t *testing.T) {
+	h := newHouse(t, usual)
+	p, err := h.hub.Publish(key, hub.PublishOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Announce(picture)
+	p.Announce(sound)
+	for i := range 200 {
+		at := time.Duration(i) * 40 * time.Millisecond
+		p.Write(&media.Frame{Track: picture, Source: at, Key: i%50 == 0, Payload: []byte{0, 0, 0, 2, 0x65, 0x88}})
+		if i >= 110 {
+			p.Write(&media.Frame{Track: sound, Source: at, Payload: []byte{1, 2, 3}})
+		}
+	}
+	p.Close(nil)
+	h.record()
+	h.want("| 0:2.00 1:2.00 2:0.40 | 3:1.60 4:1.96")
+	if a, b := h.got[0].Run, h.got[3].Run; a.Audio != nil || bytes.Contains(a.Init, []byte("mp4a")) || !bytes.Contains(b.Init, []byte("mp4a")) {
+		t.Errorf("runs %+v and %+v", a, b)
+	}
+}

@@ -88,7 +88,7 @@ func (l *list) with(query string) []byte {
 func variant(listed []*segment, target time.Duration) m3u8.Variant {
 	newest := listed[len(listed)-1]
 	v := m3u8.Variant{Codecs: codecs(newest)}
-	if t := newest.Run.Layout.Main(media.Video); t != nil {
+	if t := newest.Run.Video; t != nil {
 		v.Width, v.Height = t.Width, t.Height
 	}
 	var bits, pictures float64
@@ -116,8 +116,7 @@ func variant(listed []*segment, target time.Duration) m3u8.Variant {
 // codecs names what a segment carries.
 func codecs(g *segment) string {
 	var names []string
-	for _, k := range []media.Kind{media.Video, media.Audio} {
-		t := g.Run.Layout.Main(k)
+	for _, t := range []*media.Track{g.Run.Video, g.Run.Audio} {
 		if t == nil || g.init == nil && !mpegts.Supported(t) {
 			continue
 		}
