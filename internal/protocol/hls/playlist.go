@@ -39,16 +39,23 @@ func (st *stream) render() *list {
 		p.Discontinuities-- // its own is still there
 	}
 	var longest time.Duration
+	meant := listed[len(listed)-1].meant
+	same := true // all were meant to last alike
 	for _, g := range listed {
 		longest = max(longest, g.Duration)
+		same = same && g.meant == meant
 		l.key = l.key && g.Key
 		if g.init != nil {
 			p.Version = 7
 		}
 	}
-	// A target that shrinks again confuses players, and none may change.
-	st.target = max(st.target, m3u8.Target(longest, st.rules().Target()))
-	p.Target, p.Independent = st.target, l.key
+	// A target may not change (RFC 8216 section 6.2.1), so at least it does not
+	// shrink, unless the configuration has become another.
+	target := m3u8.Target(longest, meant)
+	if same {
+		target = max(st.target, target)
+	}
+	st.target, p.Target, p.Independent = target, target, l.key
 	l.text = m3u8.AppendHead(nil, &p)
 	prev := &m3u8.Segment{}
 	for i, g := range listed {
@@ -147,7 +154,7 @@ func (st *stream) recover(conf *blocks.HLSConfig) int64 {
 		return 0
 	}
 	next := int64(old.Sequence) + int64(len(old.Segments))
-	st.breaks, st.target = old.Discontinuities, old.Target
+	st.breaks = old.Discontinuities
 	for _, g := range old.Segments {
 		if g.Discontinuity {
 			st.breaks++

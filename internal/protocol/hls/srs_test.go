@@ -3,8 +3,11 @@ package hls
 import (
 	"regexp"
 	"testing"
+	"time"
 
+	"weir/internal/format/m3u8"
 	"weir/internal/protocol/protocoltest"
+	"weir/internal/store"
 )
 
 // srsList is what SRS 7.0.18 lists with the configuration of TestShapeIsSRSs; the
@@ -76,4 +79,33 @@ func TestTraversal(t *testing.T) {
 		}
 		h.Leave(b)
 	})
+}
+
+// The target does not shrink when a long segment has gone, but it does when shorter
+// ones are configured.
+func TestTarget(t *testing.T) {
+	list := func(meant time.Duration, durations ...time.Duration) (all []*segment) {
+		for _, d := range durations {
+			all = append(all, &segment{Segment: &store.Segment{Duration: d * time.Second, Run: &store.Run{}}, meant: meant * time.Second})
+		}
+		return all
+	}
+	st := &stream{}
+	for _, c := range []struct {
+		listed []*segment
+		want   int
+	}{
+		{list(2, 2, 2), 2}, {list(2, 2, 4), 4}, {list(2, 2, 2), 4}, // a long one has been
+		{append(list(2, 2), list(6, 6)...), 6}, {list(6, 6, 6), 6},
+		{append(list(6, 6), list(1, 1)...), 6}, {append(list(6, 3), list(1, 1)...), 3}, {list(1, 1, 1), 3},
+	} {
+		x := store.NewIndex[*segment](0)
+		for _, g := range c.listed {
+			x.Add(g, store.Window{Duration: time.Hour})
+		}
+		st.index = x
+		if p, err := m3u8.Parse(st.render().text); err != nil || p.Target != c.want {
+			t.Errorf("%v: target %d, want %d, %v", c.listed, p.Target, c.want, err)
+		}
+	}
 }

@@ -39,7 +39,7 @@ type stream struct {
 	// Owned by the recorder.
 	fmp4   bool   // segments are fragmented MP4; once so, always so
 	breaks uint64 // discontinuities so far
-	target int    // the greatest target duration so far, in seconds
+	target int    // the target duration of the newest playlist, in seconds
 	key128 *key   // of the newest segment
 }
 
@@ -47,9 +47,10 @@ type stream struct {
 type segment struct {
 	*store.Segment
 	name, uri string
-	breaks    uint64  // discontinuities up to it
-	init      *beside // nil for a transport stream
-	key       *key    // nil for no encryption
+	breaks    uint64        // discontinuities up to it
+	meant     time.Duration // how long it was to last, by the configuration
+	init      *beside       // nil for a transport stream
+	key       *key          // nil for no encryption
 	body      [][]byte
 	size      int
 }
@@ -194,7 +195,7 @@ func (st *stream) dress(conf *blocks.HLSConfig, g *store.Segment) (sg *segment, 
 	if g.Discontinuity {
 		st.breaks++
 	}
-	sg = &segment{Segment: g, breaks: st.breaks, name: st.segmentName(conf, g)}
+	sg = &segment{Segment: g, breaks: st.breaks, meant: st.rules().Target(), name: st.segmentName(conf, g)}
 	sg.uri = uri(conf.EntryPrefix, st.playlistName, sg.name)
 	sg.body = g.Bytes(func(c *store.Chunk) []byte { return c.TS })
 	if len(sg.body) == 0 {
