@@ -24,7 +24,7 @@ var Protocol = service.Protocol{
 	Phase: service.Sinks,
 	Conf:  []config.Spec{blocks.DASH, blocks.HTTPServer},
 	New: func(env service.Env) (service.Service, error) {
-		s := &server{env: env}
+		s := &server{env: env, gate: shelf.Gate{Env: env, Protocol: "dash", Ext: ".mpd"}}
 		s.streams = shelf.Keeper[*stream]{Env: env, New: s.newStream, Patience: s.patience}
 		env.Hub.OnPublish(s.streams.Published)
 		env.Media.Handle(service.OrderSegments, s.handle)
@@ -35,13 +35,13 @@ var Protocol = service.Protocol{
 
 type server struct {
 	env     service.Env
+	gate    shelf.Gate
 	found   shelf.Shelf[thing]
-	viewers shelf.Pollers // by address
 	streams shelf.Keeper[*stream]
 }
 
 // Run implements service.Service.
-func (s *server) Run(ctx context.Context) error { return s.streams.Run(ctx, &s.viewers) }
+func (s *server) Run(ctx context.Context) error { return s.streams.Run(ctx, &s.gate.Viewers) }
 
 // idleForget is how long a stream without publisher is remembered when its files
 // are kept for ever (dash_dispose 0).

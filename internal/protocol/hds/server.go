@@ -22,7 +22,7 @@ var Protocol = service.Protocol{
 	Phase: service.Sinks,
 	Conf:  []config.Spec{blocks.HDS, blocks.HTTPServer},
 	New: func(env service.Env) (service.Service, error) {
-		s := &server{env: env}
+		s := &server{env: env, gate: shelf.Gate{Env: env, Protocol: "hds", Ext: ".f4m"}}
 		s.streams = shelf.Keeper[*stream]{Env: env, New: s.newStream, Patience: func(string) time.Duration { return idleForget }}
 		env.Hub.OnPublish(s.streams.Published)
 		env.Media.Handle(service.OrderSegments, s.handle)
@@ -33,8 +33,8 @@ var Protocol = service.Protocol{
 
 type server struct {
 	env     service.Env
+	gate    shelf.Gate
 	found   shelf.Shelf[thing]
-	viewers shelf.Pollers // by address
 	streams shelf.Keeper[*stream]
 }
 
@@ -42,7 +42,7 @@ type server struct {
 const idleForget = 2 * time.Minute
 
 // Run implements service.Service.
-func (s *server) Run(ctx context.Context) error { return s.streams.Run(ctx, &s.viewers) }
+func (s *server) Run(ctx context.Context) error { return s.streams.Run(ctx, &s.gate.Viewers) }
 
 // Prepare implements service.Preparer: HDS that is switched on starts for streams
 // that are live, and starts anew where its files have moved.

@@ -20,8 +20,7 @@ const ctxParam = "hls_ctx"
 
 // handle answers requests for playlists and segments of live streams.
 func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
-	conf := s.env.Conf.Load()
-	it, ok := s.found.Find(conf, r)
+	it, ok := s.found.Find(s.env.Conf.Load(), r)
 	if !ok {
 		return false
 	}
@@ -31,14 +30,8 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 			return false // nothing finished yet
 		}
 	}
-	if blocks.HTTPServer.In(conf).CrossDomain && r.Header.Get("Origin") != "" {
-		service.CORS(w.Header())
-	}
 	switch {
-	case r.Method == http.MethodOptions:
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
-		http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
+	case !shelf.Reads(s.env, w, r):
 	case it.stream != nil:
 		s.sendPlaylist(w, r, it.stream, l)
 	default:
