@@ -16,7 +16,6 @@ type DASHRules struct {
 
 	start     string
 	published time.Time
-	periods   []string                   // ids, in the order that they were seen
 	starts    map[string]time.Duration   // by period
 	known     map[string]map[int64]entry // by representation: all that was ever listed, by number
 	newest    map[string]int64           // number, by representation
@@ -30,42 +29,45 @@ type entry struct {
 }
 
 type dashMPD struct {
-	Type    string `xml:"type,attr"`
-	Start   string `xml:"availabilityStartTime,attr"`
-	Publish string `xml:"publishTime,attr"`
-	Update  string `xml:"minimumUpdatePeriod,attr"`
-	Depth   string `xml:"timeShiftBufferDepth,attr"`
-	Delay   string `xml:"suggestedPresentationDelay,attr"`
-	Buffer  string `xml:"minBufferTime,attr"`
-	Base    string `xml:"BaseURL"`
-	Periods []struct {
-		ID    string `xml:"id,attr"`
-		Start string `xml:"start,attr"`
-		Sets  []struct {
-			ID   string `xml:"id,attr"`
-			Mime string `xml:"mimeType,attr"`
-			Rep  []struct {
-				ID        string `xml:"id,attr"`
-				Bandwidth int64  `xml:"bandwidth,attr"`
-				Codecs    string `xml:"codecs,attr"`
-				Template  struct {
-					Timescale int64  `xml:"timescale,attr"`
-					Offset    int64  `xml:"presentationTimeOffset,attr"`
-					Init      string `xml:"initialization,attr"`
-					Media     string `xml:"media,attr"`
-					First     int64  `xml:"startNumber,attr"`
-					S         []struct {
-						T int64 `xml:"t,attr"`
-						D int64 `xml:"d,attr"`
-					} `xml:"SegmentTimeline>S"`
-				} `xml:"SegmentTemplate"`
-			} `xml:"Representation"`
-		} `xml:"AdaptationSet"`
-	} `xml:"Period"`
-	Clock struct {
+	Type    string       `xml:"type,attr"`
+	Start   string       `xml:"availabilityStartTime,attr"`
+	Publish string       `xml:"publishTime,attr"`
+	Update  string       `xml:"minimumUpdatePeriod,attr"`
+	Depth   string       `xml:"timeShiftBufferDepth,attr"`
+	Delay   string       `xml:"suggestedPresentationDelay,attr"`
+	Buffer  string       `xml:"minBufferTime,attr"`
+	Base    string       `xml:"BaseURL"`
+	Periods []dashPeriod `xml:"Period"`
+	Clock   struct {
 		Scheme string `xml:"schemeIdUri,attr"`
 		Value  string `xml:"value,attr"`
 	} `xml:"UTCTiming"`
+}
+
+type dashPeriod struct {
+	ID    string `xml:"id,attr"`
+	Start string `xml:"start,attr"`
+	Sets  []struct {
+		Mime string    `xml:"mimeType,attr"`
+		Reps []dashRep `xml:"Representation"`
+	} `xml:"AdaptationSet"`
+}
+
+type dashRep struct {
+	ID        string `xml:"id,attr"`
+	Bandwidth int64  `xml:"bandwidth,attr"`
+	Codecs    string `xml:"codecs,attr"`
+	Template  struct {
+		Timescale int64  `xml:"timescale,attr"`
+		Offset    int64  `xml:"presentationTimeOffset,attr"`
+		Init      string `xml:"initialization,attr"`
+		Media     string `xml:"media,attr"`
+		First     int64  `xml:"startNumber,attr"`
+		S         []struct {
+			T int64 `xml:"t,attr"`
+			D int64 `xml:"d,attr"`
+		} `xml:"SegmentTimeline>S"`
+	} `xml:"SegmentTemplate"`
 }
 
 // Look fetches the manifest and what is new in it. It returns what is wrong.
@@ -143,8 +145,6 @@ func (r *DASHRules) body(m *dashMPD) error {
 		}
 		if was, ok := r.starts[p.ID]; ok && was != start {
 			return fmt.Errorf("period %s began at %v", p.ID, was)
-		} else if !ok {
-			r.periods = append(r.periods, p.ID)
 		}
 		r.starts[p.ID] = start
 		if start < end-50*time.Millisecond { // sound may last a frame longer
@@ -154,37 +154,50 @@ func (r *DASHRules) body(m *dashMPD) error {
 			return fmt.Errorf("period %s has nothing", p.ID)
 		}
 		for _, set := range p.Sets {
-			for _, rep := range set.Rep {
-				t := rep.Template
-				if rep.Codecs == "" || rep.Bandwidth <= 0 || t.Timescale <= 0 || len(t.S) == 0 || !strings.HasPrefix(set.Mime, rep.ID) {
-					return fmt.Errorf("representation %+v", rep)
+			for _, rep := range set.Reps {
+				if !strings.HasPrefix(set.Mime, rep.ID) {
+					return fmt.Errorf("representation %s of %s", rep.ID, set.Mime)
 				}
-				last := int64(-1)
-				for i, s := range t.S {
-					e := entry{period: p.ID, t: s.T, d: s.D}
-					number := t.First + int64(i)
-					e.name = m.Base + strings.NewReplacer("$RepresentationID$", rep.ID, "$Number$", strconv.FormatInt(number, 10)).Replace(t.Media)
-					if s.D <= 0 || s.T < last {
-						return fmt.Errorf("segment %d at %d for %d, the one before ends at %d", number, s.T, s.D, last)
-					}
-					last = s.T + s.D
-					listed[e.name] = true
-					at := start + time.Duration(float64(last-t.Offset)/float64(t.Timescale)*1e9)
-					if i == 0 && s.T < t.Offset-t.Timescale/20 {
-						return fmt.Errorf("segment %d begins before its period", number)
-					}
-					if wait := time.Until(anchor.Add(at)); wait > 50*time.Millisecond {
-						return fmt.Errorf("segment %d is listed %v before it is due", number, wait)
-					}
-					end = max(end, at)
-					if err := r.segment(rep.ID, number, e, m.Base+strings.ReplaceAll(t.Init, "$RepresentationID$", rep.ID)); err != nil {
-						return fmt.Errorf("%s: %w", e.name, err)
-					}
+				until, err := r.timeline(&rep, p.ID, m.Base, anchor.Add(start), listed)
+				if err != nil {
+					return err
 				}
+				end = max(end, start+until)
 			}
 		}
 	}
 	return r.leaving(listed)
+}
+
+// timeline goes through the segments of a representation, in a period that starts
+// at a moment; it returns how long they last.
+func (r *DASHRules) timeline(rep *dashRep, period, base string, start time.Time, listed map[string]bool) (until time.Duration, err error) {
+	t := &rep.Template
+	if rep.Codecs == "" || rep.Bandwidth <= 0 || t.Timescale <= 0 || len(t.S) == 0 {
+		return 0, fmt.Errorf("representation %+v", rep)
+	}
+	last := int64(-1)
+	for i, s := range t.S {
+		number := t.First + int64(i)
+		e := entry{period: period, t: s.T, d: s.D}
+		e.name = base + strings.NewReplacer("$RepresentationID$", rep.ID, "$Number$", strconv.FormatInt(number, 10)).Replace(t.Media)
+		if s.D <= 0 || s.T < last {
+			return 0, fmt.Errorf("segment %d at %d for %d, the one before ends at %d", number, s.T, s.D, last)
+		}
+		if i == 0 && s.T < t.Offset-t.Timescale/20 {
+			return 0, fmt.Errorf("segment %d begins before its period", number)
+		}
+		last = s.T + s.D
+		until = time.Duration(float64(last-t.Offset) / float64(t.Timescale) * 1e9)
+		if wait := time.Until(start.Add(until)); wait > 50*time.Millisecond {
+			return 0, fmt.Errorf("segment %d is listed %v before it is due", number, wait)
+		}
+		listed[e.name] = true
+		if err := r.segment(rep.ID, number, e, base+strings.ReplaceAll(t.Init, "$RepresentationID$", rep.ID)); err != nil {
+			return 0, fmt.Errorf("%s: %w", e.name, err)
+		}
+	}
+	return until, nil
 }
 
 // segment holds an entry against what it was, and fetches it if it is new.

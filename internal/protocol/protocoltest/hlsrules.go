@@ -64,88 +64,103 @@ func (r *HLSRules) Look() error {
 }
 
 // read parses the playlist, strictly.
-func (r *HLSRules) read(text string) (all []hlsSegment, err error) {
+func (r *HLSRules) read(text string) ([]hlsSegment, error) {
 	if !strings.HasPrefix(text, "#EXTM3U\n#EXT-X-VERSION:") || !strings.HasSuffix(text, "\n") {
 		return nil, fmt.Errorf("no head or no end")
 	}
-	var next hlsSegment
-	var version, target, sequence, breaks int64 = 0, -1, 0, 0
-	seen := map[string]bool{}
-	independent := false
-	var clock time.Time
+	p := hlsReader{seen: map[string]bool{}, target: -1}
 	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
-		tag, value, _ := strings.Cut(line, ":")
-		number := func() int64 {
-			if seen[tag] {
-				err = fmt.Errorf("%s twice", tag)
-			}
-			seen[tag] = true
-			n, bad := strconv.ParseInt(value, 10, 64)
-			if bad != nil || n < 0 {
-				err = fmt.Errorf("%s", line)
-			}
-			return n
-		}
-		switch tag {
-		case "#EXTM3U":
-		case "#EXT-X-VERSION":
-			version = number()
-		case "#EXT-X-TARGETDURATION":
-			target = number()
-		case "#EXT-X-MEDIA-SEQUENCE":
-			sequence = number()
-		case "#EXT-X-DISCONTINUITY-SEQUENCE":
-			breaks = number()
-		case "#EXT-X-INDEPENDENT-SEGMENTS":
-			independent = true
-		case "#EXT-X-DISCONTINUITY":
-			next.discontinuity = true
-			breaks++
-			clock = time.Time{}
-		case "#EXT-X-MAP":
-			if version < 6 {
-				return nil, fmt.Errorf("a map in version %d", version)
-			}
-			next.imap = strings.Trim(strings.TrimPrefix(value, "URI="), `"`)
-		case "#EXT-X-KEY":
-			next.key = value
-		case "#EXT-X-PROGRAM-DATE-TIME":
-			t, bad := time.Parse("2006-01-02T15:04:05.000Z", value)
-			if bad != nil || !clock.IsZero() && (t.Sub(clock) > 2*time.Millisecond || clock.Sub(t) > 2*time.Millisecond) {
-				return nil, fmt.Errorf("%s, expected about %v", line, clock)
-			}
-			clock = t
-		case "#EXTINF":
-			f, bad := strconv.ParseFloat(strings.TrimSuffix(value, ", no desc"), 64)
-			if bad != nil || f <= 0 || int64(math.Round(f)) > target {
-				return nil, fmt.Errorf("%s, target %d", line, target)
-			}
-			next.duration = f
-		default:
-			if strings.HasPrefix(line, "#") || line == "" {
-				return nil, fmt.Errorf("line %q", line)
-			}
-			if next.duration == 0 || clock.IsZero() {
-				return nil, fmt.Errorf("%s has no duration or no time", line)
-			}
-			next.uri, next.number, next.breaks, next.independent, next.at = line, sequence, breaks, independent, clock
-			all = append(all, next)
-			sequence++
-			clock = clock.Add(time.Duration(next.duration * 1e9))
-			next = hlsSegment{imap: next.imap, key: next.key}
-		}
-		if err != nil {
-			return nil, err
+		if p.line(line); p.err != nil {
+			return nil, p.err
 		}
 	}
-	if len(all) == 0 || target < 0 {
+	if len(p.all) == 0 || p.target < 0 {
 		return nil, fmt.Errorf("nothing is listed")
 	}
-	if r.target != 0 && int(target) < r.target || r.Target != 0 && int(target) != r.Target {
+	if target := int(p.target); r.target != 0 && target < r.target || r.Target != 0 && target != r.Target {
 		return nil, fmt.Errorf("target %d after %d", target, r.target)
 	}
-	r.target = int(target)
-	return all, nil
+	r.target = int(p.target)
+	return p.all, nil
+}
+
+// hlsReader keeps what the lines so far have said, and the first fault.
+type hlsReader struct {
+	all                               []hlsSegment
+	next                              hlsSegment
+	seen                              map[string]bool
+	version, target, sequence, breaks int64
+	independent                       bool
+	clock                             time.Time // when the next segment began
+	err                               error
+}
+
+func (p *hlsReader) line(line string) {
+	tag, value, _ := strings.Cut(line, ":")
+	switch tag {
+	case "#EXTM3U":
+	case "#EXT-X-VERSION":
+		p.version = p.number(tag, value)
+	case "#EXT-X-TARGETDURATION":
+		p.target = p.number(tag, value)
+	case "#EXT-X-MEDIA-SEQUENCE":
+		p.sequence = p.number(tag, value)
+	case "#EXT-X-DISCONTINUITY-SEQUENCE":
+		p.breaks = p.number(tag, value)
+	case "#EXT-X-INDEPENDENT-SEGMENTS":
+		p.independent = true
+	case "#EXT-X-DISCONTINUITY":
+		p.next.discontinuity = true
+		p.breaks++
+		p.clock = time.Time{}
+	case "#EXT-X-MAP":
+		if p.version < 6 {
+			p.err = fmt.Errorf("a map in version %d", p.version)
+		}
+		p.next.imap = strings.Trim(strings.TrimPrefix(value, "URI="), `"`)
+	case "#EXT-X-KEY":
+		p.next.key = value
+	case "#EXT-X-PROGRAM-DATE-TIME":
+		t, err := time.Parse("2006-01-02T15:04:05.000Z", value)
+		if d := t.Sub(p.clock); err != nil || !p.clock.IsZero() && (d > 2*time.Millisecond || d < -2*time.Millisecond) {
+			p.err = fmt.Errorf("%s, expected about %v", line, p.clock)
+		}
+		p.clock = t
+	case "#EXTINF":
+		f, err := strconv.ParseFloat(strings.TrimSuffix(value, ", no desc"), 64)
+		if err != nil || f <= 0 || int64(math.Round(f)) > p.target {
+			p.err = fmt.Errorf("%s, target %d", line, p.target)
+		}
+		p.next.duration = f
+	default:
+		p.uri(line)
+	}
+}
+
+// number reads the value of a tag that may stand once.
+func (p *hlsReader) number(tag, value string) int64 {
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || n < 0 || p.seen[tag] {
+		p.err = fmt.Errorf("%s:%s, or twice", tag, value)
+	}
+	p.seen[tag] = true
+	return n
+}
+
+// uri ends a segment.
+func (p *hlsReader) uri(line string) {
+	switch s := &p.next; {
+	case strings.HasPrefix(line, "#") || line == "":
+		p.err = fmt.Errorf("line %q", line)
+	case s.duration == 0 || p.clock.IsZero():
+		p.err = fmt.Errorf("%s has no duration or no time", line)
+	default:
+		s.uri, s.number, s.breaks, s.independent, s.at = line, p.sequence, p.breaks, p.independent, p.clock
+		p.all = append(p.all, *s)
+		p.sequence++
+		p.clock = p.clock.Add(time.Duration(s.duration * 1e9))
+		p.next = hlsSegment{imap: s.imap, key: s.key}
+	}
 }
 
 // compare holds a playlist against those before.
