@@ -277,8 +277,8 @@ func (a *API) v1(w http.ResponseWriter, r *http.Request, path string) {
 	case "tests":
 		a.tests(w, r, rest)
 	default:
-		if f := a.env.Endpoints.Get(name); f != nil {
-			a.part(w, r, f, rest)
+		if f, ok := a.env.Endpoints.Find(r.Method, path); ok {
+			a.part(w, r, f)
 			return
 		}
 		a.send(w, r, struct {
@@ -289,11 +289,15 @@ func (a *API) v1(w http.ResponseWriter, r *http.Request, path string) {
 	}
 }
 
-// part sends what a part of the server answers, in the envelope.
-func (a *API) part(w http.ResponseWriter, r *http.Request, f service.Endpoint, path string) {
-	body, code := f(r, path)
-	if code != 0 {
-		a.send(w, r, onlyCode{code})
+// part has a part of the server answer, in the envelope.
+func (a *API) part(w http.ResponseWriter, r *http.Request, f service.Endpoint) {
+	if !a.guarded(w, r, f.Method) {
+		return
+	}
+	body, no := f.Answer(r)
+	r.URL.RawQuery = "" // no JSONP
+	if no != nil {
+		a.refuse(w, r, no.Status, refusal{no.Code, no.Text})
 		return
 	}
 	own, err := json.Marshal(body)

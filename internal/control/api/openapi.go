@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"weir/internal/host"
+	"weir/internal/service"
 )
 
 // An endpoint is what one path and verb does. The table of them is the document
@@ -122,11 +123,30 @@ func endpoints(h *host.Host, plan any) []endpoint {
 	}
 }
 
-// OpenAPI returns the document for a version of the server. plan is a value of the
-// type that Settings.Plan returns.
-func OpenAPI(version string, h *host.Host, plan any) []byte {
+// endpointOf is an endpoint of a part.
+func endpointOf(p service.Endpoint) endpoint {
+	e := endpoint{Method: p.Method, Path: "/api/v1/" + p.Path, Summary: p.Summary, Own: true, Guarded: true, Replies: []any{enveloped{Own: p.Reply}}}
+	for _, q := range p.Params {
+		e.Params = append(e.Params, param{q[0], "query", q[1]})
+	}
+	return e
+}
+
+// enveloped is the answer of a part: its members beside those of the envelope.
+type enveloped struct {
+	reply
+	Own any
+}
+
+// OpenAPI returns the document for a version of the server, with the endpoints of
+// its parts. plan is a value of the type that Settings.Plan returns.
+func OpenAPI(version string, h *host.Host, plan any, parts ...service.Endpoint) []byte {
 	paths := map[string]map[string]any{}
-	for _, e := range endpoints(h, plan) {
+	all := endpoints(h, plan)
+	for _, p := range parts {
+		all = append(all, endpointOf(p))
+	}
+	for _, e := range all {
 		if paths[e.Path] == nil {
 			paths[e.Path] = map[string]any{}
 		}
@@ -238,6 +258,12 @@ func schemaOf(v reflect.Value) map[string]any {
 func addFields(v reflect.Value, props map[string]any, required *[]string) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
+		if v.Type() == reflect.TypeFor[enveloped]() && f.Name == "Own" {
+			if own := v.Field(i).Elem(); own.Kind() == reflect.Struct {
+				addFields(own, props, required)
+			}
+			continue
+		}
 		if f.Anonymous {
 			addFields(v.Field(i), props, required)
 			continue
@@ -278,7 +304,7 @@ func schemaOfJSON(m json.Marshaler) map[string]any {
 
 func (a *API) openAPI(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(OpenAPI(a.env.Version, a.env.Host, a.set.PlanType))
+	w.Write(OpenAPI(a.env.Version, a.env.Host, a.set.PlanType, a.env.Endpoints.All()...))
 }
 
 // Reference returns the reference page, in Markdown.

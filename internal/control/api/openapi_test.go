@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"weir/internal/media"
+	"weir/internal/service"
 	"weir/internal/session"
 )
 
@@ -89,6 +91,16 @@ func TestOpenAPI(t *testing.T) {
 		Changes []string `json:"changes"`
 	}
 	h.api.set.PlanType = plan{}
+	type things struct {
+		Things []string `json:"things"`
+	}
+	h.api.env.Endpoints = &service.Endpoints{}
+	h.api.env.Endpoints.Add(service.Endpoint{Method: "GET", Path: "things/", Summary: "a part's", Reply: things{}, Params: [][2]string{{"where", "of none"}},
+		Answer: func(*http.Request) (any, *service.Refusal) { return things{[]string{"a"}}, nil }},
+		service.Endpoint{Method: "POST", Path: "things/none", Summary: "a part's refusal", Reply: struct{}{},
+			Answer: func(*http.Request) (any, *service.Refusal) {
+				return nil, &service.Refusal{Status: 404, Code: 2048, Text: "none"}
+			}})
 	h.api.set.Plan = func([]byte) (any, error) { return plan{[]string{"a"}}, nil }
 	h.api.set.Reload = func(context.Context) Reload {
 		return Reload{Text: "Success", State: 90, ID: "1234567", Plan: plan{[]string{}}}
@@ -152,6 +164,10 @@ func TestOpenAPI(t *testing.T) {
 				continue // they are text, told of elsewhere, or end what others want
 			}
 			request := path
+			if path == "/api/v1/things/none" {
+				check("POST", path, path, true)
+				continue
+			}
 			if what, ok := strings.CutSuffix(path, "/{id}"); ok {
 				known := map[string]string{"/api/v1/vhosts": h.api.vhostID("__defaultVhost__"), "/api/v1/streams": h.stream.ID, "/api/v1/clients": h.publisher.ID}[what]
 				check("GET", path, what+"/nosuch", false)

@@ -5,14 +5,7 @@ import (
 	"strconv"
 
 	"weir/internal/hub"
-)
-
-// The codes of the endpoint: SRS's for a stream that is not there; the others are
-// HTTP's.
-const (
-	codeNoStream = 2048
-	codeVerb     = 405
-	codeNoPath   = 404
+	"weir/internal/service"
 )
 
 const (
@@ -20,51 +13,68 @@ const (
 	longestPage = 1000
 )
 
-// endpoint answers /api/v1/dvrs/: the list of recordings, and POST to start, stop
+// codeNoStream is SRS's number for a stream that is not there.
+const codeNoStream = 2048
+
+// stream are the parameters that name a stream.
+var stream = [][2]string{{"app", "the app"}, {"stream", "the stream"}, {"vhost", "the vhost, if it is not the default one"}}
+
+// nothing is the answer to what was done.
+type nothing struct{}
+
+// endpoints are what the API answers: the list of recordings, and POST to start, stop
 // and split for one stream.
-func (s *server) endpoint(r *http.Request, path string) (body any, code int) {
-	if path == "" {
-		return s.page(r), 0
+func (s *server) endpoints() []service.Endpoint {
+	return []service.Endpoint{
+		{Method: "GET", Path: "dvrs/", Summary: "recordings: those that are written now, then the finished ones, the newest first", Reply: page{},
+			Params: append([][2]string{{"start", "how many are left out"}, {"count", "how many, 10 if it is not said, at most 1000"}}, stream...),
+			Answer: func(r *http.Request) (any, *service.Refusal) { return s.page(r), nil }},
+		{Method: "POST", Path: "dvrs/start", Summary: "record a stream that is live, whatever dvr_apply says", Params: stream, Reply: nothing{}, Answer: s.onStart},
+		{Method: "POST", Path: "dvrs/stop", Summary: "end the recording of a stream", Params: stream, Reply: nothing{}, Answer: s.onRecorder(func(r *recorder) { r.cancel(errStopped) })},
+		{Method: "POST", Path: "dvrs/split", Summary: "go on in another file from the next key frame on", Params: stream, Reply: nothing{}, Answer: s.onRecorder(func(r *recorder) { r.split.Store(true) })},
 	}
-	if path != "start" && path != "stop" && path != "split" {
-		return nil, codeNoPath
-	}
-	if r.Method != http.MethodPost {
-		return nil, codeVerb
-	}
+}
+
+// key is the stream that a request names.
+func (s *server) key(r *http.Request) hub.Key {
 	q := r.URL.Query()
-	v, ok := s.env.Conf.Load().Vhost(q.Get("vhost"))
-	if !ok {
-		return nil, codeNoStream
+	v, _ := s.env.Conf.Load().Vhost(q.Get("vhost"))
+	if v == nil {
+		return hub.Key{}
 	}
-	key := hub.Key{Vhost: v.Name, App: q.Get("app"), Stream: q.Get("stream")}
-	now := s.recorder(key)
-	if path == "start" {
-		st := s.env.Hub.Stream(key)
-		if st == nil {
-			return nil, codeNoStream
+	return hub.Key{Vhost: v.Name, App: q.Get("app"), Stream: q.Get("stream")}
+}
+
+func (s *server) onStart(r *http.Request) (any, *service.Refusal) {
+	if st := s.env.Hub.Stream(s.key(r)); st != nil {
+		if p := st.Publication(); p != nil {
+			s.start(p)
+			return nothing{}, nil
 		}
-		p := st.Publication()
-		if p == nil {
-			return nil, codeNoStream
+	}
+	return nil, &service.Refusal{Status: http.StatusNotFound, Code: codeNoStream, Text: "nobody publishes that stream"}
+}
+
+func (s *server) onRecorder(do func(*recorder)) func(r *http.Request) (any, *service.Refusal) {
+	return func(r *http.Request) (any, *service.Refusal) {
+		now := s.recorder(s.key(r))
+		if now == nil {
+			return nil, &service.Refusal{Status: http.StatusNotFound, Code: codeNoStream, Text: "that stream is not recorded"}
 		}
-		s.start(p)
-		return struct{}{}, 0
+		do(now)
+		return nothing{}, nil
 	}
-	if now == nil {
-		return nil, codeNoStream
-	}
-	if path == "stop" {
-		now.cancel(errStopped)
-	} else {
-		now.split.Store(true)
-	}
-	return struct{}{}, 0
+}
+
+// page is an answer with a part of the list.
+type page struct {
+	Total int          `json:"total"`
+	DVRs  []*recording `json:"dvrs"`
 }
 
 // page is a part of the list: what is recorded now, then what is finished, the
 // newest first.
-func (s *server) page(r *http.Request) any {
+func (s *server) page(r *http.Request) page {
 	q := r.URL.Query()
 	var all []*recording
 	s.mu.Lock()
@@ -90,10 +100,7 @@ func (s *server) page(r *http.Request) any {
 		count = usualPage
 	}
 	from := min(max(start, 0), len(kept))
-	return struct {
-		Total int          `json:"total"`
-		DVRs  []*recording `json:"dvrs"`
-	}{len(kept), kept[from:min(from+min(count, longestPage), len(kept))]}
+	return page{len(kept), kept[from:min(from+min(count, longestPage), len(kept))]}
 }
 
 func matches(want, got string) bool { return want == "" || want == got }

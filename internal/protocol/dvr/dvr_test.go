@@ -2,7 +2,6 @@ package dvr
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -393,17 +392,19 @@ func TestApply(t *testing.T) {
 }
 
 // answer asks the API.
-func (h *house) answer(method, path string) (list []recording, code int) {
+func (h *house) answer(method, path string) (list []*recording, code int) {
 	h.t.Helper()
 	name, query, _ := strings.Cut(path, "?")
-	body, code := h.Env.Endpoints.Get("dvrs")(httptest.NewRequest(method, "/api/v1/dvrs/"+name+"?"+query, nil), name)
-	b, err := json.Marshal(body)
-	if err != nil {
-		h.t.Fatal(err)
+	f, ok := h.Env.Endpoints.Find(method, "dvrs/"+name)
+	if !ok || f.Method != method {
+		h.t.Fatalf("%s %s: nobody answers", method, path)
 	}
-	var said struct{ DVRs []recording }
-	json.Unmarshal(b, &said)
-	return said.DVRs, code
+	body, no := f.Answer(httptest.NewRequest(method, "/api/v1/dvrs/"+name+"?"+query, nil))
+	if no != nil {
+		return nil, no.Code
+	}
+	p, _ := body.(page)
+	return p.DVRs, 0
 }
 
 // Recordings are started, split, stopped and listed by the API.
@@ -414,12 +415,6 @@ func TestAPI(t *testing.T) {
 	}
 	p := h.publish(live)
 	write(p, movie(0, 25))
-	if _, code := h.answer("GET", "start?app=live&stream=s"); code != codeVerb {
-		t.Errorf("start by GET: %d", code)
-	}
-	if _, code := h.answer("POST", "nosuch?app=live&stream=s"); code != codeNoPath {
-		t.Errorf("nosuch: %d", code)
-	}
 	if _, code := h.answer("POST", "stop?app=live&stream=s"); code != codeNoStream {
 		t.Errorf("stop of nothing: %d", code)
 	}
@@ -482,7 +477,7 @@ func TestLeftOver(t *testing.T) {
 			put("init"+ext+ending, []byte("somebody else's, which is left alone"))
 			next := startIn(t, dir, "[app]/[stream].[timestamp]"+ext, "")
 			next.Wait("all are finished", func() bool { return len(next.files()) == n })
-			listed := func(h *house) (l []recording) {
+			listed := func(h *house) (l []*recording) {
 				h.Wait("all are listed", func() bool { l, _ = h.answer("GET", "?count=100"); return len(l) == n })
 				return l
 			}
@@ -659,6 +654,40 @@ func TestSlowDisk(t *testing.T) {
 	if gaps == 0 || got[len(got)-1].mark != "audio 2099" {
 		t.Errorf("%d gaps, the last frame is %v", gaps, got[len(got)-1])
 	}
+	svr.wg.Wait()
+}
+
+// A disk that blocks holds no stop up; what is not finished then is left for the
+// next start.
+func TestBlockedDiskAtTheEnd(t *testing.T) {
+	h := start(t, "[app]/[stream].mp4", "dvr_apply none/none;")
+	svr := newServer(h.Env)
+	gate := make(chan struct{})
+	svr.create = func(dir, name string) (*os.Root, file, string, error) {
+		root, f, as, err := create(dir, name)
+		return root, &slowFile{f, gate}, as, err
+	}
+	p := h.publish(live)
+	svr.start(h.Env.Hub.Stream(live.Key()).Publication())
+	write(p, movie(0, 60))
+	p.Close()
+	stopped := make(chan struct{})
+	go func() {
+		svr.await()
+		close(stopped)
+	}()
+	h.Wait("the stop is over", func() bool {
+		select {
+		case <-stopped:
+			return true
+		default:
+			return false
+		}
+	})
+	if left := glob(h.dir + "/live/*" + ending); len(left) != 1 {
+		t.Errorf("left %v", left)
+	}
+	close(gate)
 	svr.wg.Wait()
 }
 

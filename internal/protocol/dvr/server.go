@@ -35,7 +35,7 @@ var Protocol = service.Protocol{
 		s := newServer(env)
 		env.Hub.OnPublish(s.published)
 		env.Desk.Observe(s)
-		env.Endpoints.Set("dvrs", s.endpoint)
+		env.Endpoints.Add(s.endpoints()...)
 		env.Metrics.Add(s.metrics)
 		return s, nil
 	},
