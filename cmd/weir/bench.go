@@ -46,6 +46,19 @@ func runBench(args []string, stdout, stderr io.Writer) int {
 func benchmark(ctx context.Context, c *bench.Command, stdout, stderr io.Writer, clear func()) error {
 	show := json.NewEncoder(stdout)
 	show.SetEscapeHTML(false)
+	if c.Floors {
+		c.Limit.Progress = c.Progress
+		fmt.Fprintln(stderr, "measures what bare system calls cost here; some two minutes")
+		floors, err := bench.Limit(ctx, c.Limit)
+		clear()
+		switch {
+		case err != nil:
+			return err
+		case c.JSON:
+			return show.Encode(floors)
+		}
+		return bench.WriteFloors(stdout, floors)
+	}
 	if c.Against != "" {
 		fmt.Fprintf(stderr, "compares the servers of %s, %d rounds\n", c.Against, c.Rounds)
 		r, err := bench.Compare(ctx, c.Against, c.Rounds, c.Options)

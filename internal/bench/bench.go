@@ -63,6 +63,9 @@ type Options struct {
 	// 12 s. Warm lies between the last viewer's first picture and the window (3
 	// s), and Time is the window, which is what is measured (15 s).
 	Lead, Warm, Time time.Duration
+	// Stalled is how many of the viewers read nothing any more after their first
+	// picture, as players do that hang; they are none of the probes.
+	Stalled int
 	// Ramp is how many viewers are started per second (250).
 	Ramp int
 	// PIDs are the processes of the server, whose children count too; none
@@ -148,6 +151,12 @@ func (o *Options) check() (kind, error) {
 		}
 	}
 	o.Probes = min(o.Probes, o.Viewers)
+	if o.Stalled < 0 || o.Stalled > o.Viewers-o.Probes {
+		return k, fmt.Errorf("bench: -stalled %d: want 0 to %d, the viewers that are no probes", o.Stalled, o.Viewers-o.Probes)
+	}
+	if o.Stalled > 0 && k == kindHLS {
+		return k, errors.New("bench: -stalled is for viewers of RTMP and FLV")
+	}
 	if o.Streams > 1 && (o.Publish != "" && !strings.Contains(o.Publish, "%d") || !strings.Contains(o.Play, "%d")) {
 		return k, errors.New("bench: several streams need %d in the addresses, for their number")
 	}

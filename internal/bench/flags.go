@@ -25,7 +25,11 @@ const Usage = `Puts a load on a live server, and measures what it costs and give
    -pid N[,N]      The server's processes, to measure their CPU and memory (Linux).
    -against FILE   Compare the servers of a file; see docs/bench.md.
    -rounds N       How often to go through them (3).
+   -stalled N      How many of the viewers read nothing after their first picture.
    -json           Print JSON in place of a table.
+
+bench limit measures what the bare system calls cost on this machine, the floor
+that no server gets below; -viewers, -mbps (2), -time (4s), -rounds and -json say how.
 `
 
 // A Command is a command line.
@@ -35,11 +39,39 @@ type Command struct {
 	Against string
 	Rounds  int
 	JSON    bool
+	// Floors asks for [Limit], with its options in Limit.
+	Floors bool
+	Limit  LimitOptions
+}
+
+// parseLimit reads the options of bench limit.
+func parseLimit(c *Command, args []string) (*Command, error) {
+	c.Floors = true
+	fs := flag.NewFlagSet("bench limit", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.IntVar(&c.Limit.Viewers, "viewers", 0, "")
+	fs.Float64Var(&c.Limit.Mbps, "mbps", 0, "")
+	fs.DurationVar(&c.Limit.Time, "time", 0, "")
+	fs.IntVar(&c.Limit.Rounds, "rounds", 0, "")
+	fs.BoolVar(&c.JSON, "json", false, "")
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	if fs.NArg() > 0 {
+		return nil, fmt.Errorf("bench: %q is no option", fs.Arg(0))
+	}
+	return c, c.Limit.check()
 }
 
 // Parse reads a command line. The error is flag.ErrHelp if help was asked for.
 func Parse(args []string) (*Command, error) {
 	c := &Command{}
+	if len(args) > 0 && args[0] == "limit" {
+		return parseLimit(c, args[1:])
+	}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&c.Publish, "publish", "", "")
@@ -51,6 +83,7 @@ func Parse(args []string) (*Command, error) {
 	fs.DurationVar(&c.Lead, "lead", 0, "")
 	fs.DurationVar(&c.Warm, "warm", 0, "")
 	fs.DurationVar(&c.Time, "time", 0, "")
+	fs.IntVar(&c.Stalled, "stalled", 0, "")
 	fs.IntVar(&c.Ramp, "ramp", 0, "")
 	pids := fs.String("pid", "", "")
 	fs.StringVar(&c.Against, "against", "", "")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -29,6 +30,8 @@ type viewer struct {
 	run   *run
 	url   string
 	probe bool // parses all that comes
+	// stalled viewers keep their socket and read nothing after the first picture.
+	stalled bool
 
 	began time.Time
 
@@ -87,6 +90,7 @@ func (r *run) join(ctx, work context.Context) {
 	play := map[kind]func(context.Context, *viewer) error{kindRTMP: playRTMP, kindFLV: playFLV, kindHLS: playHLS}[r.kind]
 	began := time.Now()
 	said := r.count(began)
+	stalled := 0
 	for i := range r.Viewers {
 		due := began.Add(time.Duration(i) * time.Second / time.Duration(r.Ramp))
 		if wait := time.Until(due); wait > 0 {
@@ -103,6 +107,11 @@ func (r *run) join(ctx, work context.Context) {
 		// Probes are spread evenly over the others.
 		v.probe = (i+1)*r.Probes/r.Viewers > i*r.Probes/r.Viewers
 		v.gap.Store(int64(stallGap))
+		if others := r.Viewers - r.Probes; !v.probe && stalled < r.Stalled && (i+1)*r.Stalled/max(others, 1) > stalled {
+			stalled++
+			v.stalled = true
+			v.gap.Store(math.MaxInt64)
+		}
 		r.viewers = append(r.viewers, v)
 		r.wg.Go(func() {
 			err := play(work, v)
@@ -160,6 +169,10 @@ func playRTMP(ctx context.Context, v *viewer) error {
 			return err
 		}
 		if m.Type == rtmp.TypeVideo && v.video(m.Payload) {
+			if v.stalled {
+				<-ctx.Done()
+				return nil
+			}
 			return v.run.sweep.add(t, t.window())
 		}
 	}
@@ -227,6 +240,10 @@ func playFLV(ctx context.Context, v *viewer) error {
 			return err
 		}
 		if tag.Type == flv.TypeVideo && v.video(tag.Body) {
+			if v.stalled {
+				<-ctx.Done()
+				return nil
+			}
 			return v.run.sweep.add(t, 0)
 		}
 	}
