@@ -119,6 +119,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.HTTPHooksConfig.Retries":                "Retries is how often a notification is sent again that did not arrive, first\nafter retry_interval, then each time after twice as long.",
 	"weir/internal/config/blocks.HTTPHooksConfig.RetryInterval":          "RetryInterval is the wait before the first of them.",
 	"weir/internal/config/blocks.HTTPHooksConfig.Secret":                 "Secret is a key with which calls are signed: the header X-Weir-Signature is\nthen t=SECONDS,v1=HEX, where HEX is the HMAC-SHA256 of the seconds, a dot and\nthe body.",
+	"weir/internal/config/blocks.HTTPHooksConfig.TLSVerify":              "TLSVerify says what becomes of a callback server of https whose certificate\ncannot be trusted: with off it is called all the same, as in SRS, with warn too\nand that is told, with on it is not called, as if it could not be reached.",
 	"weir/internal/config/blocks.HTTPHooksConfig.Timeout":                "Timeout is the deadline of a call, from connecting to the last byte of the\nanswer. It is a directive of weir, as those below.",
 	"weir/internal/config/blocks.HTTPRemuxConfig":                        "HTTPRemuxConfig is http_remux: live streams in one HTTP response, as FLV, MP4\nand more.",
 	"weir/internal/config/blocks.HTTPRemuxConfig.DropIfNotMatch":         "DropIfNotMatch drops what the header of the stream says is not there.",

@@ -67,5 +67,5 @@ func Hooks(s *config.Snapshot, vhost string) hook.URLs {
 	}
 	return hook.URLs{OnConnect: c.OnConnect, OnClose: c.OnClose, OnPublish: c.OnPublish, OnUnpublish: c.OnUnpublish, OnPlay: c.OnPlay,
 		OnStop: c.OnStop, OnDVR: c.OnDVR, OnHLS: c.OnHLS, OnHLSNotify: c.OnHLSNotify, NotifyBytes: blocks.HLS.Of(v).NBNotify,
-		Timeout: c.Timeout, Open: c.OnError == "allow", Retries: c.Retries, RetryInterval: c.RetryInterval, Queue: c.Queue, Secret: c.Secret}
+		Timeout: c.Timeout, Open: c.OnError == "allow", Retries: c.Retries, RetryInterval: c.RetryInterval, Queue: c.Queue, Secret: c.Secret, TLSVerify: c.TLSVerify}
 }

@@ -201,6 +201,11 @@ type HTTPHooksConfig struct {
 	// together; what comes beyond it is lost, and said to be.
 	Queue int `conf:"queue" default:"16384" reload:"session" since:"weir"`
 
+	// TLSVerify says what becomes of a callback server of https whose certificate
+	// cannot be trusted: with off it is called all the same, as in SRS, with warn too
+	// and that is told, with on it is not called, as if it could not be reached.
+	TLSVerify string `conf:"tls_verify" default:"warn" enum:"off|warn|on" reload:"session" since:"weir"`
+
 	// Secret is a key with which calls are signed: the header X-Weir-Signature is
 	// then t=SECONDS,v1=HEX, where HEX is the HMAC-SHA256 of the seconds, a dot and
 	// the body.

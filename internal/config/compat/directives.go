@@ -83,6 +83,7 @@ var Directives = map[string]Proof{
 	"vhost.http_hooks.on_play":          {Test: "hooks.txtar"},
 	"vhost.http_hooks.on_stop":          {Test: "hooks.txtar"},
 	"vhost.http_hooks.on_hls":           {Test: "hls.txtar"},
+	"vhost.http_hooks.tls_verify":       {Test: "TestTLSVerify"},
 	"vhost.http_hooks.timeout":          {Test: "TestTimeout"},
 	"vhost.http_hooks.on_error":         {Test: "TestHostileServers"},
 	"vhost.http_hooks.retries":          {Test: "TestRetries"},

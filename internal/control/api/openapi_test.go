@@ -342,3 +342,25 @@ func TestHealth(t *testing.T) {
 		t.Error("a stream of sound alone needs no key frame")
 	}
 }
+
+// A body that is too long, or a configuration that is broken, is refused in words.
+func TestPlanRefuses(t *testing.T) {
+	h := newHouse(t)
+	h.api.set.Plan = func(text []byte) (any, error) { return nil, fmt.Errorf("line 1: %d bytes of nonsense", len(text)) }
+	for _, c := range []struct {
+		body   string
+		status int
+		want   string
+	}{
+		{strings.Repeat("x", textLimit), 422, `{"code":1023,"error":"line 1: 1048576 bytes of nonsense"}`},
+		{strings.Repeat("x", textLimit+1), 413, `"error":"http: request body too large"`},
+	} {
+		r := httptest.NewRequest("POST", "/api/v1/plan", strings.NewReader(c.body))
+		r.RemoteAddr = "127.0.0.1:1"
+		w := httptest.NewRecorder()
+		h.env.API.ServeHTTP(w, r)
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.want) {
+			t.Errorf("%d bytes: %d %s", len(c.body), w.Code, w.Body)
+		}
+	}
+}

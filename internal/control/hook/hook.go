@@ -15,6 +15,8 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -54,6 +56,9 @@ type URLs struct {
 	Queue int
 	// Secret signs the calls, if it is not empty.
 	Secret string
+	// TLSVerify is "on", "warn" or "off": what becomes of a server whose certificate
+	// cannot be trusted.
+	TLSVerify string
 }
 
 const (
@@ -69,25 +74,63 @@ const (
 type Hooks struct {
 	env    service.Env
 	urls   func(vhost string) URLs
-	client *http.Client
+	client *http.Client // believes the certificates of https only if they can be trusted
+	loose  *http.Client // believes all, and tells
+	blind  *http.Client // believes all
 	queue  queue
 	count  counts
 }
 
 // New returns hooks that look their URLs up by vhost at each call.
 func New(env service.Env, urls func(vhost string) URLs) *Hooks {
-	h := &Hooks{env: env, urls: urls, client: &http.Client{
+	h := &Hooks{env: env, urls: urls, client: newClient(nil)}
+	h.loose = newClient(&tls.Config{InsecureSkipVerify: true, VerifyConnection: h.doubt})
+	h.blind = newClient(&tls.Config{InsecureSkipVerify: true})
+	h.queue.init(h)
+	env.Metrics.Add(h.metrics)
+	return h
+}
+
+func newClient(conf *tls.Config) *http.Client {
+	return &http.Client{
 		Transport: &http.Transport{
+			TLSClientConfig:        conf,
 			MaxIdleConnsPerHost:    16,
 			IdleConnTimeout:        time.Minute,
 			MaxResponseHeaderBytes: 64 << 10,
 			DisableCompression:     true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
-	h.queue.init(h)
-	env.Metrics.Add(h.metrics)
-	return h
+	}
+}
+
+// doubt looks at the certificate of a server that is believed anyway, and puts up a
+// notice if it cannot be trusted.
+func (h *Hooks) doubt(cs tls.ConnectionState) error {
+	chain := x509.NewCertPool()
+	for _, c := range cs.PeerCertificates[1:] {
+		chain.AddCert(c)
+	}
+	_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{DNSName: cs.ServerName, Intermediates: chain})
+	text := ""
+	if err != nil {
+		text = "its certificate cannot be trusted, so that anybody in between could answer for it: " + err.Error()
+	}
+	if h.env.Notices.Set("callback server "+cs.ServerName, text) && err != nil {
+		h.env.Log.Warn("http: callback server "+cs.ServerName+": "+text, "hint", "give it a certificate that this machine trusts, or write tls_verify off")
+	}
+	return nil
+}
+
+// of returns the client for a vhost's calls.
+func (h *Hooks) of(c *URLs) *http.Client {
+	switch c.TLSVerify {
+	case "on":
+		return h.client
+	case "off":
+		return h.blind
+	}
+	return h.loose
 }
 
 // base is what every callback begins with.
@@ -335,7 +378,7 @@ func (h *Hooks) post(ctx context.Context, c *URLs, to, action string, s *session
 	if c.Secret != "" {
 		req.Header.Set(signatureHeader, sign(c.Secret, time.Now(), b))
 	}
-	res, err := h.client.Do(req)
+	res, err := h.of(c).Do(req)
 	if err != nil {
 		return unreachable(ctx, late, err)
 	}
@@ -415,7 +458,7 @@ func (h *Hooks) notify(ctx context.Context, u URLs, s *session.Session, ask *ses
 	if err == nil {
 		req.Header.Set("User-Agent", h.env.Server)
 		var res *http.Response
-		if res, err = h.client.Do(req); err == nil {
+		if res, err = h.of(&u).Do(req); err == nil {
 			body := io.Reader(res.Body)
 			if u.NotifyBytes >= 0 {
 				body = io.LimitReader(body, int64(u.NotifyBytes))

@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -28,7 +30,7 @@ import (
 func hostile(conf URLs, serve func(nc net.Conn, r *bufio.Reader)) (*session.Desk, *Hooks) {
 	d := session.New(hub.New(func(hub.Key) hub.Settings { return hub.Settings{} }), session.Rules{Vhost: func(string) (string, bool) { return hub.DefaultVhost, true }})
 	h := New(service.Env{Log: slog.New(slog.DiscardHandler), Identity: service.Identity{Server: "weir/1"}}, func(string) URLs { return conf })
-	h.client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
+	h.loose.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
 		if serve == nil {
 			return nil, errors.New("connection refused")
 		}
@@ -134,7 +136,7 @@ func TestHostileServers(t *testing.T) {
 						t.Errorf("decided after %v, want %v", took, c.within)
 					}
 					s.Close(nil)
-					h.client.CloseIdleConnections()
+					h.loose.CloseIdleConnections()
 					time.Sleep(time.Minute) // the server notices
 				})
 			})
@@ -194,7 +196,7 @@ func TestRetries(t *testing.T) {
 		if h.queue.waiting != 0 || h.queue.lost != 0 {
 			t.Errorf("%d wait, %d lost", h.queue.waiting, h.queue.lost)
 		}
-		h.client.CloseIdleConnections()
+		h.loose.CloseIdleConnections()
 	})
 }
 
@@ -223,7 +225,7 @@ func TestRetriesEnd(t *testing.T) {
 			if calls.Load() != c.calls || h.queue.waiting != 0 || h.queue.workers != 0 {
 				t.Errorf("%q: %d calls, want %d; %d wait", c.answer, calls.Load(), c.calls, h.queue.waiting)
 			}
-			h.client.CloseIdleConnections()
+			h.loose.CloseIdleConnections()
 		})
 	}
 }
@@ -286,5 +288,28 @@ func TestSignature(t *testing.T) {
 	}
 	if err := h.post(t.Context(), &URLs{}, o.URL, "on_publish", &session.Session{}, 1); err != nil || header != "" {
 		t.Errorf("without a secret: %q, %v", header, err)
+	}
+}
+
+// A server of https with a certificate of its own making is called as in SRS, and
+// that is told; with tls_verify on it is not.
+func TestTLSVerify(t *testing.T) {
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "0") }))
+	defer srv.Close()
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	for _, c := range []struct {
+		verify  string
+		code    int
+		notices int
+	}{{"off", 0, 0}, {"warn", 0, 1}, {"on", 1018, 0}} {
+		env := service.Env{Log: slog.New(slog.DiscardHandler), Notices: &service.Notices{}}
+		h := New(env, nil)
+		err := h.post(t.Context(), &URLs{TLSVerify: c.verify}, srv.URL, "on_publish", &session.Session{}, 1)
+		if session.Code(err) != c.code || err != nil && !strings.Contains(err.Error(), "certificate") {
+			t.Errorf("%s: %v", c.verify, err)
+		}
+		if n := len(env.Notices.All()); n != c.notices {
+			t.Errorf("%s: %d notices: %v", c.verify, n, env.Notices.All())
+		}
 	}
 }

@@ -139,6 +139,8 @@ func (h *Hooks) Run(ctx context.Context) error {
 	}
 	q.cancel()
 	h.client.CloseIdleConnections()
+	h.loose.CloseIdleConnections()
+	h.blind.CloseIdleConnections()
 	return nil
 }
 
