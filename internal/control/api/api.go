@@ -10,6 +10,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -336,20 +337,24 @@ func callback(r *http.Request) string {
 }
 
 func (a *API) send(w http.ResponseWriter, r *http.Request, v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
+	name := callback(r)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(name != "") // what a page runs as script has no < or &
+	if err := e.Encode(v); err != nil {
 		a.env.Log.Error("api answer cannot be written", "path", r.URL.Path, "err", err)
 		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
 		return
 	}
-	if name := callback(r); name != "" {
+	body := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	if name != "" {
 		w.Header().Set("Content-Type", "text/javascript")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		fmt.Fprintf(w, "%s(%s)", name, b)
+		fmt.Fprintf(w, "%s(%s)", name, body)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(b)
+	w.Write(body)
 }
 
 func redirect(w http.ResponseWriter, to string, status int) {

@@ -361,7 +361,7 @@ const (
 // post calls one URL and returns nil if it accepts.
 func (h *Hooks) post(ctx context.Context, c *URLs, to, action string, s *session.Session, body any) (err error) {
 	defer func() { h.count.add(action, err) }()
-	b, err := json.Marshal(body)
+	b, err := encode(body)
 	if err != nil {
 		return err
 	}
@@ -395,6 +395,17 @@ func (h *Hooks) post(ctx context.Context, c *URLs, to, action string, s *session
 	}
 	h.env.Log.Info("http: "+action+" ok", "cid", s.ID, "client_id", s.ID, "url", to, slog.String("request", string(b)), slog.String("response", string(answer)))
 	return nil
+}
+
+// encode is JSON with & and the like as they are, as SRS writes them.
+func encode(body any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(body); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // signatureHeader has the time and the signature of a call.

@@ -79,7 +79,7 @@ func newHouse(t *testing.T, o *operator) (*session.Desk, *Hooks) {
 func TestBodies(t *testing.T) {
 	o := newOperator(t)
 	d, _ := newHouse(t, o)
-	ask := session.Ask{Key: hub.Key{Vhost: "127.0.0.1", App: "live", Stream: "s1"}, Said: session.Said{Stream: "s1", Param: "?token=1"}}
+	ask := session.Ask{Key: hub.Key{Vhost: "127.0.0.1", App: "live", Stream: "s1"}, Said: session.Said{Stream: "s1", Param: "?token=1&a=<b>"}}
 	p, err := d.Connect(t.Context(), session.Visitor{IP: "127.0.0.1", TcURL: "rtmp://127.0.0.1:1935/live", PageURL: "http://page/", Connects: true})
 	if err != nil {
 		t.Fatal(err)
@@ -118,14 +118,14 @@ func TestBodies(t *testing.T) {
 	}
 	tail := `,"stream_url":"/live/s1","stream_id":"STREAM"}`
 	want := []string{
-		"POST /on_connect " + base("on_connect", "PUB", "127.0.0.1") + `,"stream":"s1","param":"?token=1","tcUrl":"rtmp://127.0.0.1:1935/live","pageUrl":"http://page/"}`,
-		"POST /on_publish " + base("on_publish", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1"` + tail,
-		"POST /on_hls " + base("on_hls", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1","duration":2.02,"cwd":"/cwd","file":"./html/live/s1-0.ts","url":"live/s1-0.ts","m3u8":"./html/live/s1.m3u8","m3u8_url":"live/s1.m3u8","seq_no":3` + tail,
-		"GET /notify/vid-server/live/s1/live/s1-0.ts?token=1 ",
-		"POST /on_dvr " + base("on_dvr", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1","cwd":"/cwd","file":"./html/live/s1.1.flv"` + tail,
-		"POST /on_play " + base("on_play", "VIEW", "10.0.0.1") + `,"stream":"s1","tcUrl":"rtmp://__defaultVhost__/live","param":"?token=1","pageUrl":"http://page/"` + tail,
-		"POST /on_stop " + base("on_stop", "VIEW", "10.0.0.1") + `,"tcUrl":"rtmp://__defaultVhost__/live","stream":"s1","param":"?token=1"` + tail,
-		"POST /on_unpublish " + base("on_unpublish", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1"` + tail,
+		"POST /on_connect " + base("on_connect", "PUB", "127.0.0.1") + `,"stream":"s1","param":"?token=1&a=<b>","tcUrl":"rtmp://127.0.0.1:1935/live","pageUrl":"http://page/"}`,
+		"POST /on_publish " + base("on_publish", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1&a=<b>"` + tail,
+		"POST /on_hls " + base("on_hls", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1&a=<b>","duration":2.02,"cwd":"/cwd","file":"./html/live/s1-0.ts","url":"live/s1-0.ts","m3u8":"./html/live/s1.m3u8","m3u8_url":"live/s1.m3u8","seq_no":3` + tail,
+		"GET /notify/vid-server/live/s1/live/s1-0.ts?token=1&a=<b> ",
+		"POST /on_dvr " + base("on_dvr", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1&a=<b>","cwd":"/cwd","file":"./html/live/s1.1.flv"` + tail,
+		"POST /on_play " + base("on_play", "VIEW", "10.0.0.1") + `,"stream":"s1","tcUrl":"rtmp://__defaultVhost__/live","param":"?token=1&a=<b>","pageUrl":"http://page/"` + tail,
+		"POST /on_stop " + base("on_stop", "VIEW", "10.0.0.1") + `,"tcUrl":"rtmp://__defaultVhost__/live","stream":"s1","param":"?token=1&a=<b>"` + tail,
+		"POST /on_unpublish " + base("on_unpublish", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1&a=<b>"` + tail,
 		"POST /on_close " + base("on_close", "PUB", "127.0.0.1") + `,"send_bytes":4685,"recv_bytes":3506}`,
 	}
 	for i := range want {
