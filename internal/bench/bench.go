@@ -51,7 +51,7 @@ type Options struct {
 	// stream, from 0. Empty means that somebody else publishes.
 	Publish string
 	// Play is the address to play: rtmp://, or http:// with a path that ends in
-	// .flv or .m3u8; %d as in Publish.
+	// .flv, .ts or .m3u8; %d as in Publish.
 	Play string
 	// Streams is how many streams there are (1), Viewers how many viewers are
 	// spread over them (50), Probes how many of these parse all (5).
@@ -82,6 +82,7 @@ type kind string
 const (
 	kindRTMP kind = "rtmp"
 	kindFLV  kind = "flv"
+	kindTS   kind = "ts"
 	kindHLS  kind = "hls"
 )
 
@@ -99,10 +100,12 @@ func kindOf(address string) (kind, error) {
 		return kindRTMP, nil
 	case web && path.Ext(u.Path) == ".flv":
 		return kindFLV, nil
+	case web && path.Ext(u.Path) == ".ts":
+		return kindTS, nil
 	case web && path.Ext(u.Path) == ".m3u8":
 		return kindHLS, nil
 	}
-	return "", fmt.Errorf("bench: cannot play %q: want rtmp://, or http:// with .flv or .m3u8", address)
+	return "", fmt.Errorf("bench: cannot play %q: want rtmp://, or http:// with .flv, .ts or .m3u8", address)
 }
 
 // numbered is the address of a stream.
@@ -140,7 +143,7 @@ func (o *Options) check() (kind, error) {
 	set(&o.Ramp, 250)
 	wait(&o.Warm, 3*time.Second)
 	wait(&o.Time, 15*time.Second)
-	wait(&o.Lead, map[kind]time.Duration{kindRTMP: 3 * time.Second, kindFLV: 3 * time.Second, kindHLS: 12 * time.Second}[k])
+	wait(&o.Lead, map[kind]time.Duration{kindRTMP: 3 * time.Second, kindFLV: 3 * time.Second, kindTS: 3 * time.Second, kindHLS: 12 * time.Second}[k])
 	for _, b := range []struct {
 		name string
 		n    int

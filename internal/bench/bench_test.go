@@ -179,7 +179,7 @@ func house(t *testing.T) (live, web string) {
 	live, web = protocoltest.FreeAddr(t), protocoltest.FreeAddr(t)
 	protocols := []service.Protocol{httplive.Protocol, hls.Protocol, rtmp.Protocol}
 	text := fmt.Sprintf(`listen %s; http_server { enabled on; listen %s; dir %s; }
-vhost __defaultVhost__ { http_remux { enabled on; } hls { enabled on; hls_fragment 1; hls_window 6; hls_files off; } }`, live, web, t.TempDir())
+vhost __defaultVhost__ { http_remux { enabled on; mount [vhost]/[app]/[stream].flv [vhost]/[app]/[stream].ts; } hls { enabled on; hls_fragment 1; hls_window 6; hls_files off; } }`, live, web, t.TempDir())
 	conf, err := config.Parse(config.Source{File: "test.conf", Text: []byte(text), Getenv: func(string) string { return "" }}, server.Specs(protocols))
 	if err != nil {
 		t.Fatal(err)
@@ -210,6 +210,7 @@ func TestRunMeasuresAHouse(t *testing.T) {
 	for name, o := range map[string]Options{
 		"rtmp": {Play: "rtmp://" + live + "/live/rtmp%d", Time: 3 * time.Second, Lead: time.Second / 2},
 		"flv":  {Play: "http://" + web + "/live/flv%d.flv", Time: 3 * time.Second, Lead: time.Second / 2},
+		"ts":   {Play: "http://" + web + "/live/ts%d.ts", Time: 3 * time.Second, Lead: time.Second / 2},
 		"hls":  {Play: "http://" + web + "/live/hls%d.m3u8", Time: 6 * time.Second, Lead: 5 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -87,7 +87,7 @@ func (r *run) delay(ns int64) {
 // join starts the viewers and returns when each has a picture or has failed.
 func (r *run) join(ctx, work context.Context) {
 	r.sweep = newSweeper(work, &r.wg)
-	play := map[kind]func(context.Context, *viewer) error{kindRTMP: playRTMP, kindFLV: playFLV, kindHLS: playHLS}[r.kind]
+	play := map[kind]func(context.Context, *viewer) error{kindRTMP: playRTMP, kindFLV: playFLV, kindTS: playTS, kindHLS: playHLS}[r.kind]
 	began := time.Now()
 	said := r.count(began)
 	stalled := 0
@@ -197,6 +197,18 @@ func (v *viewer) video(body []byte) bool {
 
 // playFLV plays FLV over HTTP, as playRTMP does.
 func playFLV(ctx context.Context, v *viewer) error {
+	return playHTTP(ctx, v, func(body io.Reader) func() (bool, error) {
+		r := flv.NewReader(body)
+		return func() (bool, error) {
+			tag, err := r.ReadTag()
+			return err == nil && tag.Type == flv.TypeVideo && v.video(tag.Body), err
+		}
+	})
+}
+
+// playHTTP plays an endless answer. step makes what takes the next piece of it, and
+// reports whether the rest can be left to the sweeper.
+func playHTTP(ctx context.Context, v *viewer, step func(body io.Reader) func() (bool, error)) error {
 	u, err := url.Parse(v.url)
 	if err != nil {
 		return err
@@ -230,16 +242,16 @@ func playFLV(ctx context.Context, v *viewer) error {
 	if ctx.Err() != nil { // its interruption may just have been undone
 		return ctx.Err()
 	}
-	r := flv.NewReader(res.Body)
+	next := step(res.Body)
 	for {
-		tag, err := r.ReadTag()
+		left, err := next()
 		if errors.Is(err, io.EOF) {
 			return errors.New("the server ended the stream")
 		}
 		if err != nil {
 			return err
 		}
-		if tag.Type == flv.TypeVideo && v.video(tag.Body) {
+		if left {
 			if v.stalled {
 				<-ctx.Done()
 				return nil
