@@ -21,6 +21,8 @@ generate:  ## reference docs, conf/full.conf and docs/compat.md from the code
 	$(GO) generate ./...
 fuzz:      ## every fuzz target for FUZZTIME each (30s)
 	./test/fuzz.sh $${FUZZTIME:-30s}
-bench:     ## benchmarks of the hot paths
+bench:     ## measure beside nginx and write docs/performance.md (25 minutes)
+	./test/bench.sh
+micro:     ## benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
-.PHONY: help build demo test quick race fmt generate fuzz bench
+.PHONY: help build demo test quick race fmt generate fuzz bench micro

@@ -16,8 +16,22 @@ type LimitOptions struct {
 	// Time is how long each way is measured (4 s), Rounds how often (3).
 	Time   time.Duration
 	Rounds int
+	// Gather, if it is set, has only sending by io_uring and by write measured, with
+	// so much gathered, for comparison with a server that gathers as much.
+	Gather time.Duration
 	// Progress is told what is being measured.
 	Progress func(line string)
+}
+
+// ways returns what is to be measured.
+func (o *LimitOptions) ways() []way {
+	if o.Gather == 0 {
+		return ways
+	}
+	return []way{
+		{name: fmt.Sprintf("TCP, io_uring per %v", o.Gather), every: o.Gather, ring: true},
+		{name: fmt.Sprintf("TCP, write per %v", o.Gather), every: o.Gather},
+	}
 }
 
 // A Floor is what one way of sending costs, the median of all rounds.
@@ -51,6 +65,8 @@ func (o *LimitOptions) check() error {
 		return fmt.Errorf("bench: -mbps %g: want 0.01 to 100", o.Mbps)
 	case o.Time < 100*time.Millisecond || o.Time > time.Minute:
 		return fmt.Errorf("bench: -time %v: want 100ms to 1m", o.Time)
+	case o.Gather < 0 || o.Gather > time.Second:
+		return fmt.Errorf("bench: gather %v: want at most 1s", o.Gather)
 	case o.Rounds < 1 || o.Rounds > MaxRounds:
 		return fmt.Errorf("bench: -rounds %d: want 1 to %d", o.Rounds, MaxRounds)
 	}
@@ -94,6 +110,7 @@ func Limit(ctx context.Context, o LimitOptions) ([]Floor, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	ways := o.ways()
 	all := make([]Floor, len(ways))
 	rounds := make([][]Floor, len(ways))
 	for round := range o.Rounds {
