@@ -23,6 +23,8 @@ fuzz:      ## every fuzz target for FUZZTIME each (30s)
 	./test/fuzz.sh $${FUZZTIME:-30s}
 bench:     ## measure beside nginx and write docs/performance.md (25 minutes)
 	./test/bench.sh
+long:      ## what takes too long for every change: joins, fuzzing
+	./test/long.sh $${FUZZTIME:-1m}
 micro:     ## benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
-.PHONY: help build demo test quick race fmt generate fuzz bench micro
+.PHONY: help build demo test quick race fmt generate fuzz bench long micro

@@ -45,10 +45,7 @@ type server struct {
 
 func BenchmarkPerformance(b *testing.B) {
 	y := &yard{b: b, dir: b.TempDir(), ctx: b.Context()}
-	y.weir = filepath.Join(y.dir, "weir")
-	build := exec.Command("go", "build", "-trimpath", "-o", y.weir, "weir/cmd/weir")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	y.run(build)
+	y.build()
 	for _, m := range []struct{ name, size, rate, sound string }{{"2m", "1280x720", "1936k", "64k"}, {"500k", "640x360", "436k", "64k"}, {"tiny", "64x36", "20k", "8k"}} {
 		y.run(exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=rate=25:size="+m.size, "-f", "lavfi", "-i", "sine=sample_rate=44100", "-t", "20",
 			"-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency", "-profile:v", "baseline", "-pix_fmt", "yuv420p", "-g", "50", "-keyint_min", "50", "-sc_threshold", "0",
@@ -57,6 +54,14 @@ func BenchmarkPerformance(b *testing.B) {
 	for b.Loop() {
 		y.report()
 	}
+}
+
+// build makes the binary as it is shipped.
+func (y *yard) build() {
+	y.weir = filepath.Join(y.dir, "weir")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", y.weir, "weir/cmd/weir")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	y.run(cmd)
 }
 
 func (y *yard) file(name string) string { return filepath.Join(y.dir, name+".flv") }

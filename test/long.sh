@@ -1,0 +1,8 @@
+#!/bin/bash
+# What takes too long for every change: 100,000 viewers that come and go, and a
+# while of fuzzing of every parser. Run it before a release: long.sh 1m
+set -eu
+cd "$(dirname "$0")/.."
+ulimit -n "$(ulimit -Hn)"
+go test -run '^$' -bench Joins -benchtime 1x -timeout 20m ./test/performance
+./test/fuzz.sh "${1:-1m}"
