@@ -102,8 +102,10 @@ func (s *server) enter(n note, dir, name string, duration time.Duration) (*recor
 // url is where the HTTP server has a file, empty if nowhere.
 func (s *server) url(dir, name string) string {
 	web := blocks.HTTPServer.In(s.env.Conf.Load())
-	rel, err := filepath.Rel(web.Dir, filepath.Join(dir, filepath.FromSlash(name)))
-	if err != nil || !web.Enabled || strings.HasPrefix(rel, "..") {
+	from, err1 := filepath.Abs(web.Dir)
+	to, err2 := filepath.Abs(filepath.Join(dir, filepath.FromSlash(name)))
+	rel, err := filepath.Rel(from, to)
+	if errors.Join(err, err1, err2) != nil || !web.Enabled || !filepath.IsLocal(rel) {
 		return ""
 	}
 	return "/" + filepath.ToSlash(rel)
