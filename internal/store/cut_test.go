@@ -261,6 +261,19 @@ func TestIndexKeepsOneMoreWindow(t *testing.T) {
 	}
 }
 
+// A window of nothing holds one segment, and not all that ever were.
+func TestIndexIsBounded(t *testing.T) {
+	for _, w := range []Window{{}, {Duration: -time.Second}, {Count: 1}, {Count: 1, Duration: time.Hour}} {
+		x := NewIndex[*Segment](0)
+		for range 100 {
+			x.Add(&Segment{Seq: x.Next(), Duration: 2 * time.Second}, w)
+		}
+		if len(x.Listed()) != 1 || len(x.All()) > 4 {
+			t.Errorf("%+v: %d are listed of %d", w, len(x.Listed()), len(x.All()))
+		}
+	}
+}
+
 func TestExpand(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 7e6, time.UTC)
 	got := Expand("[vhost]/[app]/[stream]/[2006]-[01]-[02]T[15]:[04]:[05].[999]-[timestamp]-[seq]", key, at)

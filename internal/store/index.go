@@ -11,15 +11,18 @@ type Listed interface {
 	Lasts() time.Duration
 }
 
-// A Window says how much of a stream is listed: the newest segments whose
-// durations fit in Duration, or the newest Count. At least one is.
+// A Window says how much of a stream is listed: the newest Count segments, if that
+// is above 0, else those whose durations fit in Duration. At least one is.
 type Window struct {
 	Duration time.Duration
 	Count    int
 }
 
 func (w Window) holds(total time.Duration, count int) bool {
-	return (w.Duration == 0 || total <= w.Duration) && (w.Count == 0 || count <= w.Count)
+	if w.Count > 0 {
+		return count <= w.Count
+	}
+	return total <= w.Duration
 }
 
 // An Index is the newest segments of one listing of a stream, by number.
