@@ -31,7 +31,7 @@ var ways = map[string]way{
 	"FLV over HTTP/1.1": {play: func(addr string, n protocoltest.Name) (protocoltest.Player, error) {
 		return get(addr, "GET /"+n.App+"/"+n.Stream+".flv HTTP/1.1", "Host: "+n.Vhost)
 	}},
-	"FLV over HTTP/1.0": {play: func(addr string, n protocoltest.Name) (protocoltest.Player, error) {
+	"FLV over HTTP/1.0": {senders: []string{"goroutine", "io_uring"}, play: func(addr string, n protocoltest.Name) (protocoltest.Player, error) {
 		return get(addr, "GET /"+n.App+"/"+n.Stream+".flv HTTP/1.0", "Host: "+n.Vhost)
 	}},
 	"FLV over HTTP/2": {senders: []string{"goroutine"}, tls: true, play: func(addr string, n protocoltest.Name) (protocoltest.Player, error) {
@@ -48,7 +48,11 @@ var ways = map[string]way{
 		c, err := get(addr, "GET /"+n.App+"/"+n.Stream+".ts HTTP/1.1", "Host: "+n.Vhost)
 		return &tsClient{client: c}, err
 	}},
-	"TS over WebSocket": {play: func(addr string, n protocoltest.Name) (protocoltest.Player, error) {
+	"MP4 over HTTP/1.1": {play: func(addr string, n protocoltest.Name) (protocoltest.Player, error) {
+		c, err := get(addr, "GET /"+n.App+"/"+n.Stream+".mp4 HTTP/1.1", "Host: "+n.Vhost)
+		return &mp4Client{client: c}, err
+	}},
+	"TS over WebSocket": {senders: []string{"writev"}, play: func(addr string, n protocoltest.Name) (protocoltest.Player, error) {
 		c, err := get(addr, upgrade("/"+n.App+"/"+n.Stream+".ts", n.Vhost)...)
 		return &tsClient{client: c}, err
 	}},
@@ -60,7 +64,7 @@ func TestConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			protocoltest.Run(t, protocoltest.Door{
 				Protocol: Protocol, Web: true, TLS: w.tls, EndsWithPublisher: true, Senders: w.senders,
-				Vhost: "http_remux { enabled on; mount [vhost]/[app]/[stream].flv [vhost]/[app]/[stream].ts; }",
+				Vhost: "http_remux { enabled on; mount [vhost]/[app]/[stream].mp4 [vhost]/[app]/[stream].flv [vhost]/[app]/[stream].ts; }",
 				Play: func(_ context.Context, h *protocoltest.House, n protocoltest.Name) (protocoltest.Player, error) {
 					return w.play(h.Addr(), n)
 				},

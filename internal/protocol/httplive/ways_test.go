@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"weir/internal/format/flv"
+	"weir/internal/format/mp4"
 	"weir/internal/format/mpegts"
 	"weir/internal/media"
 	"weir/internal/media/aac"
@@ -259,4 +260,65 @@ func (c *tsClient) finish(pid int, e *pes) error {
 func clock(b []byte) time.Duration {
 	t := int64(b[0]>>1&7)<<30 | int64(b[1])<<22 | int64(b[2]>>1)<<15 | int64(b[3])<<7 | int64(b[4]>>1)
 	return media.Duration(t, 90000)
+}
+
+// mp4Client reads a fragmented MP4, in which a fragment is a frame.
+type mp4Client struct {
+	*client
+	picture *media.Track
+}
+
+func (c *mp4Client) Read() (*media.Frame, error) {
+	if err := c.stream(); err != nil {
+		return nil, err
+	}
+	f := &media.Frame{}
+	for {
+		var head [8]byte
+		if _, err := io.ReadFull(c.body, head[:]); err != nil {
+			return nil, err
+		}
+		body := make([]byte, binary.BigEndian.Uint32(head[:])-8)
+		if _, err := io.ReadFull(c.body, body); err != nil {
+			return nil, err
+		}
+		switch string(head[4:]) {
+		case "moov":
+			for _, t := range []*media.Track{protocoltest.Picture, protocoltest.OtherPicture} {
+				if bytes.Contains(body, t.Config) {
+					c.picture = t
+				}
+			}
+		case "moof":
+			if err := c.fragment(f, body); err != nil {
+				return nil, err
+			}
+		case "mdat":
+			f.Payload = body
+			return f, nil
+		}
+	}
+}
+
+// fragment reads the description of a frame.
+func (c *mp4Client) fragment(f *media.Frame, moof []byte) error {
+	box := func(name string) []byte {
+		if i := bytes.Index(moof, []byte(name)); i >= 0 {
+			return moof[i+8:] // behind version and flags
+		}
+		return make([]byte, 32)
+	}
+	n := binary.BigEndian.Uint32(box("trun"))
+	if n != 1 {
+		return fmt.Errorf("a fragment of %d frames", n)
+	}
+	id, at := binary.BigEndian.Uint32(box("tfhd")), int64(binary.BigEndian.Uint64(box("tfdt")))
+	if id == 2 {
+		f.Track, f.Source = protocoltest.Sound, media.Duration(at, mp4.Timescale(protocoltest.Sound))
+		return nil
+	}
+	sample := box("trun")[8:] // duration, size, flags, composition
+	f.Track, f.Source, f.Key = c.picture, media.Duration(at, 90000), sample[9]&1 == 0
+	f.CTO = media.Duration(int64(int32(binary.BigEndian.Uint32(sample[12:]))), 90000)
+	return nil
 }
