@@ -293,3 +293,24 @@ func TestOneName(t *testing.T) {
 		leave()
 	})
 }
+
+// A viewer's query goes with all that it fetches of us, and not to somebody else's
+// server of keys.
+func TestQueryGoesAlong(t *testing.T) {
+	for conf, key := range map[string]string{
+		"":                                    `URI="s-0.key?hls_ctx=aaaaaaaa&token=%221"`,
+		"hls_key_url https://k.example.com/;": `URI="https://k.example.com/live/s-0.key"`,
+	} {
+		bubble(t, "hls_keys on; hls_use_fmp4 on; "+conf, func(h *house, _ string) {
+			leave := h.publish("s", 120)
+			body := h.get(`http://x/live/s.m3u8?hls_ctx=aaaaaaaa&token="1`).Body.String()
+			for _, want := range []string{`URI="s/init.mp4?hls_ctx=aaaaaaaa&token=%221"`, key, "\ns-0.m4s?hls_ctx=aaaaaaaa&token=%221\n", "\ns-1.m4s?hls_ctx=aaaaaaaa&token=%221\n"} {
+				if strings.Count(body, want) != 1 {
+					t.Errorf("%s: no %s in\n%s", conf, want, body)
+				}
+			}
+			h.want(h.get("http://x/live/s/init.mp4?hls_ctx=aaaaaaaa&token=%221"), 200, "")
+			leave()
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package hls
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -24,7 +25,7 @@ const (
 // list is what is listed at one time. It is immutable.
 type list struct {
 	text    []byte
-	queries []int // where in text each segment's URI ends
+	queries []int // where in text the URIs of what we serve end
 	file    *shelf.File
 	variant m3u8.Variant
 	key     bool // decoding can start at each segment
@@ -69,7 +70,12 @@ func (st *stream) render() *list {
 		if g.key != nil {
 			s.Key = m3u8.Key{URI: g.key.url, IV: g.key.iv}
 		}
+		at := len(l.text)
 		l.text = m3u8.AppendSegment(l.text, s, prev)
+		l.find(at, `#EXT-X-MAP:URI="`)
+		if g.key != nil && g.key.uri != "" {
+			l.find(at, `#EXT-X-KEY:METHOD=AES-128,URI="`)
+		}
 		l.queries = append(l.queries, len(l.text)-1)
 		prev = s
 	}
@@ -78,9 +84,18 @@ func (st *stream) render() *list {
 	return l
 }
 
-// with returns the playlist in which every segment carries a query
-// ("?hls_ctx=...").
+// find notes where the URI of a tag ends, if it is in the text from at on.
+func (l *list) find(at int, tag string) {
+	_, uri, ok := bytes.Cut(l.text[at:], []byte(tag))
+	if end := bytes.IndexByte(uri, '"'); ok && end >= 0 {
+		l.queries = append(l.queries, len(l.text)-len(uri)+end)
+	}
+}
+
+// with returns the playlist in which every segment, and what it needs of us,
+// carries a query ("?hls_ctx=...").
 func (l *list) with(query string) []byte {
+	query = strings.ReplaceAll(query, `"`, "%22")
 	b := make([]byte, 0, len(l.text)+len(l.queries)*len(query))
 	at := 0
 	for _, q := range l.queries {
