@@ -462,6 +462,11 @@ func TestLeftOver(t *testing.T) {
 				return len(whole) > 60000
 			})
 			p.Close()
+			h.Wait("it is finished", func() bool { return len(h.files()) == 1 })
+			finished, err := os.ReadFile(h.files()[0])
+			if err != nil {
+				t.Fatal(err)
+			}
 			r := rand.New(rand.NewPCG(3, 4))
 			dir := t.TempDir()
 			os.Mkdir(dir+"/live", 0o755)
@@ -470,8 +475,9 @@ func TestLeftOver(t *testing.T) {
 				os.WriteFile(dir+"/live/"+name, b, 0o644)
 				os.Chtimes(dir+"/live/"+name, old, old)
 			}
-			const n = 30
-			for i := range n {
+			const n = 31
+			put("whole"+ext+ending, finished) // it was killed before it had its name
+			for i := range n - 1 {
 				put(fmt.Sprint(i, ext, ending), whole[:len(whole)-r.IntN(len(whole)/2)])
 			}
 			put("init"+ext+ending, []byte("somebody else's, which is left alone"))
@@ -689,6 +695,44 @@ func TestBlockedDiskAtTheEnd(t *testing.T) {
 	}
 	close(gate)
 	svr.wg.Wait()
+}
+
+// Whatever times a publisher has, those of the file grow in small steps, and nothing
+// is lost; a picture without a key frame for long is in it too.
+func TestOddTimes(t *testing.T) {
+	for name, bend := range map[string]func(i int) time.Duration{
+		"an hour on":   func(i int) time.Duration { return time.Duration(i/50) * time.Hour },
+		"an hour back": func(i int) time.Duration { return -time.Duration(i/50) * time.Hour },
+		"standing":     func(i int) time.Duration { return -time.Duration(i) * 40 * time.Millisecond },
+	} {
+		for _, ext := range []string{".flv", ".mp4"} {
+			t.Run(name+ext, func(t *testing.T) {
+				h := start(t, "[app]/[stream]"+ext, "")
+				var frames []*media.Frame
+				for i := range 150 {
+					f := protocoltest.Video(protocoltest.Picture, i, 1000, 300) // one key frame
+					f.Source += bend(i) + 100*time.Hour
+					frames = append(frames, f)
+				}
+				file := h.record(frames, 1)[0]
+				if ext == ".mp4" {
+					if d := duration(t, file); d < 100*time.Millisecond || d > 15*time.Second {
+						t.Errorf("lasts %v", d)
+					}
+					return
+				}
+				got := readFLV(t, file)
+				if len(got) != len(frames) {
+					t.Fatalf("%d frames of %d", len(got), len(frames))
+				}
+				for i := 1; i < len(got); i++ {
+					if d := got[i].at - got[i-1].at; d < 0 || d > time.Second {
+						t.Fatalf("frame %d is %v after the one before", i, d)
+					}
+				}
+			})
+		}
+	}
 }
 
 // With time_jitter off the file has the publisher's own time, else the stream's,
