@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"weir/internal/format/amf"
 	"weir/internal/host"
 	"weir/internal/hub"
 	"weir/internal/media"
@@ -63,6 +64,7 @@ type warning struct {
 
 // streamDetail is what is told of one stream beyond SRS's row.
 type streamDetail struct {
+	Encoder   string         `json:"encoder"` // what the publisher's metadata says it is
 	Tracks    []track        `json:"tracks"`
 	VideoFPS  host.Fixed2    `json:"video_fps"`
 	AudioFPS  host.Fixed2    `json:"audio_fps"`
@@ -84,6 +86,7 @@ func (a *API) streamDetail(key hub.Key, s *hub.Stream) streamDetail {
 		GOPMS: c.GOP.Milliseconds(), KeyMS: since(c.LastKey), FrameMS: since(c.LastFrame), Jumps: c.Jumps, Dropped: c.Dropped, Viewers: map[string]int{}, Health: []warning{}}
 	layout := s.Layout()
 	if layout != nil {
+		d.Encoder = encoder(layout.Meta)
 		for _, t := range layout.Tracks {
 			d.Tracks = append(d.Tracks, track{t.ID, t.Kind.String(), t.Codec.String(), t.Profile, t.Level, t.Width, t.Height, t.SampleRate, t.Channels})
 		}
@@ -101,6 +104,17 @@ func (a *API) streamDetail(key hub.Key, s *hub.Stream) streamDetail {
 		d.Health = health(d, picture)
 	}
 	return d
+}
+
+// encoder is what the metadata of a stream says of who made it.
+func encoder(meta []byte) string {
+	values, _ := amf.DecodeAll(meta)
+	for _, v := range values {
+		if o, ok := amf.Properties(v); ok {
+			return o.Text("encoder")
+		}
+	}
+	return ""
 }
 
 // since is how long ago something was, in milliseconds; -1 if it never was.

@@ -34,6 +34,7 @@ type conn struct {
 	nc      net.Conn
 	session *session.Session
 	log     *slog.Logger
+	about   *about
 
 	link    *link.Conn
 	connect rtmp.ConnectInfo
@@ -48,6 +49,10 @@ func (c *conn) run() error {
 		return err
 	}
 	c.connect = info
+	*c.about = about{FlashVer: info.FlashVer, Handshake: "simple"}
+	if c.link.Schema() != rtmp.Simple {
+		c.about.Handshake = "complex"
+	}
 	if ip := c.link.Proxied(); ip.IsValid() && service.Trusts(c.env.Conf.Load(), c.session.Remote.Addr()) {
 		c.session.IP = ip.String()
 		c.log.Info("RTMP proxy tells the client", "ip", ip)

@@ -69,6 +69,8 @@ func (s *server) serve(ctx context.Context, nc net.Conn) {
 	nc = link.Quiet(nc, &s.beat)
 	defer nc.Close()
 	v.Look = func() { link.Look(nc) }
+	about := &about{} // not the connection, which a player that only watches is to give up
+	v.Detail = func() any { return *about }
 	sess, err := s.env.Desk.Connect(ctx, v)
 	if err != nil {
 		s.env.Log.Info("RTMP client refused", "ip", v.Remote.String(), "err", err)
@@ -77,8 +79,15 @@ func (s *server) serve(ctx context.Context, nc net.Conn) {
 	}
 	log := s.env.Log.With(slog.String("cid", sess.ID))
 	log.Info("RTMP client", "ip", v.Remote.String())
-	c := &conn{server: s, env: s.env, nc: nc, session: sess, log: log}
+	c := &conn{server: s, env: s.env, nc: nc, session: sess, log: log, about: about}
 	c.end(service.Guard(log, c.run))
+}
+
+// about is what the API tells of a client that only RTMP knows. It is written before
+// the client publishes or plays, and read only while it does.
+type about struct {
+	FlashVer  string `json:"flash_ver"`
+	Handshake string `json:"handshake"` // "simple" or "complex"
 }
 
 // end signs the client out, unless a send loop has it now.
