@@ -12,7 +12,8 @@ import (
 type Run struct {
 	// ID counts the runs that the recorder made, from 1.
 	ID int64
-	// Start is the DTS of its first frame, which arrived at Began.
+	// Start is the earliest DTS in its first chunk, whose first frame arrived at
+	// Began.
 	Start time.Duration
 	Began time.Time
 	// Layout is what it consists of. Video and Audio are the tracks that MP4
@@ -36,9 +37,12 @@ func (r *Run) setLayout(l *media.Layout) {
 	r.setInit()
 }
 
-// keep forgets the tracks of which there is nothing among the frames of the first
-// chunk, though they were announced: players would wait for them.
+// keep takes the frames of the first chunk. It forgets the tracks of which there is
+// nothing among them, though they were announced: players would wait for them.
 func (r *Run) keep(frames []*media.Frame) {
+	for _, f := range frames { // tracks need not come in the order of their time
+		r.Start = min(r.Start, f.DTS)
+	}
 	has := func(t *media.Track) bool {
 		return slices.ContainsFunc(frames, func(f *media.Frame) bool { return f.Track == t })
 	}

@@ -184,7 +184,7 @@ func (r *DASHRules) timeline(rep *dashRep, period, base string, start time.Time,
 		if s.D <= 0 || s.T < last {
 			return 0, fmt.Errorf("segment %d at %d for %d, the one before ends at %d", number, s.T, s.D, last)
 		}
-		if i == 0 && s.T < t.Offset-t.Timescale/20 {
+		if i == 0 && s.T < t.Offset-1 {
 			return 0, fmt.Errorf("segment %d begins before its period", number)
 		}
 		last = s.T + s.D
