@@ -18,6 +18,11 @@ const (
 	// share is how much of its core a loop spends on sending before it begins to
 	// gather; a turn that took d is followed by a pause of d/share.
 	share = 0.01
+	// impatient is the longest pause for viewers whose vhost has min_latency on, and
+	// impatientShare what stands for share with them: there is none for a few dozen
+	// viewers.
+	impatient      = 8 * time.Millisecond
+	impatientShare = 0.05
 	// calm is the pause below which every frame is sent when it comes.
 	calm = 2 * time.Millisecond
 	// longest is the longest pause, whatever mw_latency allows, unless the loop is
@@ -166,8 +171,8 @@ func (l *loop) wake() {
 }
 
 // grown is told by reels. A loop that dozes looks by itself soon.
-func (l *loop) grown(urgent bool) {
-	if s := l.state.Load(); s == asleep || urgent && s == dozing {
+func (l *loop) grown() {
+	if l.state.Load() == asleep {
 		l.wake()
 	}
 }
@@ -209,11 +214,19 @@ func (l *loop) run() {
 
 // gathering is how long the loop waits until the next turn.
 func (l *loop) gathering() time.Duration {
-	p := min(time.Duration(float64(l.cost)/share), longest)
-	most := time.Duration(0)
-	for lr := range l.reels {
-		most = max(most, lr.reel.gather)
+	most, of := longest, share
+	if l.load > busyShare {
+		most = time.Hour
 	}
+	// All viewers of a loop go by those who will wait least.
+	for lr := range l.reels {
+		g := lr.reel.gather
+		if g == 0 {
+			g, of = impatient, impatientShare
+		}
+		most = min(most, g)
+	}
+	p := time.Duration(float64(l.cost) / of)
 	if l.load > busyShare {
 		p = most
 	}
@@ -234,7 +247,7 @@ func (l *loop) sleep(due time.Time) {
 		by, state = due, dozing
 	}
 	l.state.Store(state)
-	if len(l.outs) > 0 || l.behind(state == dozing) || l.posted() {
+	if len(l.outs) > 0 || state == asleep && l.behind() || l.posted() {
 		l.state.Store(awake)
 		l.poll(uintptr(l.epoll))
 	} else {
@@ -263,13 +276,9 @@ func (l *loop) posted() bool {
 	return len(l.inbox) > 0
 }
 
-// behind reports whether a reel has grown since the last turn; of all reels, or
-// of those that cannot wait.
-func (l *loop) behind(urgent bool) bool {
+// behind reports whether a reel has grown since the last turn.
+func (l *loop) behind() bool {
 	for lr := range l.reels {
-		if urgent && lr.reel.gather > 0 {
-			continue
-		}
 		lr.reel.mu.Lock()
 		grown := lr.reel.head != lr.seen || len(lr.reel.marks) > 0 && lr.reel.marks[len(lr.reel.marks)-1].seq > lr.heard
 		lr.reel.mu.Unlock()
@@ -342,15 +351,14 @@ func (l *loop) ready(o *outlet, ev uint32) {
 	}
 }
 
-// turn sends what is new: to every viewer, or only to those that cannot wait.
+// turn sends what is new: to every viewer, or only to those with something else to
+// be sent.
 func (l *loop) turn(all bool) (sent bool) {
 	outs := l.outs
 	l.outs = nil
 	for lr := range l.reels {
-		r := lr.reel
-		urgent := r.gather == 0
-		if !all && !urgent {
-			continue
+		if !all {
+			break
 		}
 		lr.look()
 		if lr.view.head == lr.seen && lr.view.mark == lr.heard {

@@ -38,7 +38,7 @@ func (*loop) stop(error)             {}
 func (*loop) post(func())            {}
 func (*loop) add(*outlet)            {}
 func (*loop) dismiss(*outlet, error) {}
-func (*loop) grown(bool)             {}
+func (*loop) grown()                 {}
 
 // Pause does nothing: there are no loops.
 func (*Control) Pause(bool) {}

@@ -26,7 +26,7 @@ type Handoff struct {
 	// newcomer is sent first; nil is none. It is heeded for sound alone.
 	Before func(seq uint64) []*media.Frame
 	// Gather is how long the viewer may wait for more to come, at most; 0 sends
-	// every frame at once.
+	// every frame at once, but for a few milliseconds where viewers are many.
 	Gather time.Duration
 	// Head is sent first.
 	Head []byte

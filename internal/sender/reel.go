@@ -31,8 +31,8 @@ type reel struct {
 	// Immutable.
 	stream *hub.Stream
 	key    reelKey
-	// gather is how long its viewers may wait for more to come; 0 means that
-	// every frame is sent at once.
+	// gather is how long its viewers may wait for more to come; 0 means as little
+	// as can be.
 	gather time.Duration
 
 	mu sync.Mutex
@@ -57,7 +57,7 @@ type reel struct {
 type reelKey struct {
 	stream *hub.Stream
 	spec   Spec
-	urgent bool // every frame is sent at once
+	urgent bool // its viewers wait as little as can be
 }
 
 type block struct {
@@ -171,7 +171,7 @@ func (r *reel) End(error) {
 func (r *reel) tell(loops []*loopReel) {
 	for _, lr := range loops {
 		if lr != nil {
-			lr.loop.grown(r.gather == 0)
+			lr.loop.grown()
 		}
 	}
 }
@@ -350,4 +350,4 @@ type loopReel struct {
 }
 
 // waker is the part of a loop that a reel calls.
-type waker interface{ grown(urgent bool) }
+type waker interface{ grown() }

@@ -192,16 +192,18 @@ func (s *server) gathered() float64 {
 	}
 	defer res.Body.Close()
 	var said struct {
-		Sender struct {
-			Loops []struct {
-				Gather float64 `json:"gather_ms"`
-			} `json:"loops"`
-		} `json:"sender"`
+		Data struct {
+			Sender struct {
+				Loops []struct {
+					Gather float64 `json:"gather_ms"`
+				} `json:"loops"`
+			} `json:"sender"`
+		} `json:"data"`
 	}
-	if json.NewDecoder(res.Body).Decode(&said) != nil || len(said.Sender.Loops) == 0 {
+	if json.NewDecoder(res.Body).Decode(&said) != nil || len(said.Data.Sender.Loops) == 0 {
 		return 0
 	}
-	return said.Sender.Loops[0].Gather
+	return said.Data.Sender.Loops[0].Gather
 }
 
 // machine tells on what was measured.
