@@ -95,7 +95,10 @@ func askPlan(next *config.Snapshot, at string) (*server.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if api.Auth.Enabled {
+	switch {
+	case api.Auth.Enabled && api.Auth.Type == "bearer":
+		req.Header.Set("Authorization", "Bearer "+api.Auth.Token)
+	case api.Auth.Enabled:
 		req.SetBasicAuth(api.Auth.Username, api.Auth.Password)
 	}
 	res, err := http.DefaultClient.Do(req)

@@ -39,7 +39,7 @@ type history struct {
 const historyMost = 2000
 
 // remember notes an act that has ended.
-func (d *Desk) remember(s *Session, act Act, ask Ask, stream *hub.Stream, began time.Time, before hub.Counters, err error) {
+func (d *Desk) remember(s *Session, act Act, ask Ask, stream *hub.Stream, began time.Time, before *hub.Counters, err error) {
 	h := &d.history
 	keep := h.age()
 	if keep <= 0 {
@@ -49,7 +49,7 @@ func (d *Desk) remember(s *Session, act Act, ask Ask, stream *hub.Stream, began 
 	p := Past{Client: s.ID, Protocol: s.Protocol, Type: ask.Type, IP: s.IP, Act: act, Key: ask.Key, StreamID: stream.ID, Began: began, Ended: time.Now(),
 		In: in, Out: out, Dropped: s.Dropped(), Err: err}
 	if act == Publish {
-		p.Layout, p.Counters = stream.Layout(), difference(stream.Counters(), before)
+		p.Layout, p.Counters = stream.Layout(), difference(stream.Counters(), *before)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

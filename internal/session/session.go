@@ -29,10 +29,10 @@ type Session struct {
 	baseIn, baseOut atomic.Int64 // of acts that ended
 
 	mu          sync.Mutex
-	act         Act          // 0 while it does nothing; guarded by mu
-	actBegan    time.Time    // guarded by mu
-	before      hub.Counters // of the stream, when it was published; guarded by mu
-	ask         Ask          // guarded by mu
+	act         Act           // 0 while it does nothing; guarded by mu
+	actBegan    time.Time     // guarded by mu
+	before      *hub.Counters // of the stream, when it was published; guarded by mu
+	ask         Ask           // guarded by mu
 	stream      *hub.Stream
 	meter       meter // guarded by mu
 	connected   bool
@@ -108,7 +108,8 @@ func (s *Session) Publish(ctx context.Context, ask Ask) (*hub.Publication, error
 	s.mu.Lock()
 	s.publication = p
 	s.act, s.actBegan = Publish, p.Began
-	s.before = p.Stream().Counters()
+	counters := p.Stream().Counters()
+	s.before = &counters
 	s.mu.Unlock()
 	d.mu.Lock()
 	// Another may have taken the stream over meanwhile and be listed already.
