@@ -307,3 +307,36 @@ func TestHTTP2Kicked(t *testing.T) {
 		t.Error("the answer ended as if it were whole")
 	}
 }
+
+// A viewer that does not read can be sent away all the same, over HTTP/2 and TLS.
+func TestBlockedViewerKicked(t *testing.T) {
+	for name, play := range map[string]func(addr string) (io.Closer, error){
+		"HTTP/2": func(addr string) (io.Closer, error) { return getHTTP2("https://" + addr + "/live/s.flv") },
+		"TLS":    func(addr string) (io.Closer, error) { return getTLS(addr, "GET /live/s.flv HTTP/1.1", "Host: h") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := protocoltest.Open(t, protocoltest.Options{Protocol: Protocol, Vhost: remux, Web: true, TLS: true})
+			p := publish(t, h, live, 3)
+			c, err := play(h.Addr())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			h.Viewers(live, 1)
+			viewer := h.Doing(session.Play, live)
+			var before int64
+			h.Wait("it is sent nothing more", func() bool {
+				for i := range 50 {
+					p.Write(protocoltest.Video(protocoltest.Picture, 3+i, 1000, 60000))
+				}
+				time.Sleep(50 * time.Millisecond)
+				_, out := viewer.Bytes()
+				stuck := out > 0 && out == before
+				before = out
+				return stuck
+			})
+			viewer.Kick(session.ErrKicked)
+			h.Viewers(live, 0)
+		})
+	}
+}

@@ -457,6 +457,8 @@ func (v *viewer) finish(err error) {
 		v.nc.SetWriteDeadline(time.Now().Add(time.Second))
 		v.nc.Write(v.framing.Close(nil))
 		v.writing.Unlock()
+	} else if c, secure := v.nc.(*tls.Conn); secure {
+		c.NetConn().Close() // a farewell would wait for who does not read
 	}
 	v.nc.Close()
 	v.watching.Wait()
