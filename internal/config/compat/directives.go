@@ -157,6 +157,9 @@ var Directives = map[string]Proof{
 	"empty_ip_ok":                        {Why: "always as if on: the address comes with the connection"},
 	"vhost.hls.hls_on_error":             {Why: "only files can fail; that is logged, and HLS goes on from memory"},
 	"vhost.hls.hls_dts_directly":         {Why: "always the stream's time, which is repaired once for all"},
+	"vhost.publish.mr_latency":           {Test: "TestPace"},
+	"vhost.min_latency":                  {Test: "TestPace"},
+	"vhost.hls.hls_nb_notify":            {Test: "TestNotifyReadsSoMuch"},
 	"vhost.publish.mr":                   {Why: "the pace of reading follows the load where it is off"},
 
 	// Segments.

@@ -294,3 +294,30 @@ func TestSeveralURLs(t *testing.T) {
 		t.Errorf("called %s", got)
 	}
 }
+
+// Of what on_hls_notify fetches only so much is read as hls_nb_notify says.
+func TestNotifyReadsSoMuch(t *testing.T) {
+	const size = 32 << 20
+	for bytes, whole := range map[int]bool{64: false, 0: false, -1: true} {
+		wrote := make(chan int, 1)
+		cdn := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			n := 0
+			for n < size {
+				k, err := w.Write(make([]byte, 64<<10))
+				n += k
+				if err != nil {
+					break
+				}
+			}
+			wrote <- n
+		}))
+		o := newOperator(t)
+		_, h := newHouse(t, o)
+		s := &session.Session{ID: "x"}
+		h.notify(t.Context(), URLs{OnHLSNotify: cdn.URL + "/[ts_url]", NotifyBytes: bytes}, s, &session.Ask{}, "s-0.ts")
+		if n := <-wrote; (n == size) != whole {
+			t.Errorf("hls_nb_notify %d: %d of %d bytes were taken", bytes, n, size)
+		}
+		cdn.Close()
+	}
+}
