@@ -255,7 +255,11 @@ func stamp(o flags) func(files []string) string {
 		var b strings.Builder
 		for _, name := range files {
 			if st, err := os.Stat(o.path(name)); err == nil {
-				fmt.Fprintln(&b, name, st.Size(), st.ModTime().UnixNano())
+				inode := uint64(0)
+				if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+					inode = sys.Ino // another file in its place may be as long and as old
+				}
+				fmt.Fprintln(&b, name, inode, st.Size(), st.ModTime().UnixNano())
 			} else {
 				fmt.Fprintln(&b, name, "missing")
 			}

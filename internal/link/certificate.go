@@ -25,10 +25,16 @@ type Certificate struct {
 	seen   [2]stamp  // guarded by mu
 }
 
-// stamp tells one state of a file from another.
-type stamp struct {
-	size int64
-	at   time.Time
+// stamp tells one state of a file from another: nil if it is not there.
+type stamp struct{ os.FileInfo }
+
+// same reports whether nothing has changed: another file in the place of one may
+// be as long and as old, by the clock of the file system.
+func (s stamp) same(o stamp) bool {
+	if s.FileInfo == nil || o.FileInfo == nil {
+		return s.FileInfo == o.FileInfo
+	}
+	return os.SameFile(s.FileInfo, o.FileInfo) && s.Size() == o.Size() && s.ModTime().Equal(o.ModTime())
 }
 
 // lookEvery is how often the files are looked at, at most.
@@ -68,7 +74,7 @@ func (c *Certificate) look(now time.Time) {
 	}
 	c.looked = now
 	seen := c.stamps()
-	if seen == c.seen {
+	if seen[0].same(c.seen[0]) && seen[1].same(c.seen[1]) {
 		return
 	}
 	c.seen = seen
@@ -82,7 +88,7 @@ func (c *Certificate) look(now time.Time) {
 func (c *Certificate) stamps() (s [2]stamp) {
 	for i, name := range []string{c.cert, c.key} {
 		if st, err := os.Stat(name); err == nil {
-			s[i] = stamp{st.Size(), st.ModTime()}
+			s[i] = stamp{st}
 		}
 	}
 	return s
