@@ -1,6 +1,6 @@
-// Package mpegts writes MPEG transport streams (ISO/IEC 13818-1) of one
+// Package mpegts writes and reads MPEG transport streams (ISO/IEC 13818-1) of one
 // program with at most one picture and one sound, as HLS and HTTP-TS want
-// them.
+// them. A [Demuxer] reads.
 //
 // A [Muxer] keeps the continuity counters, so what it appends call after call
 // is one stream, and may be cut into segments wherever [Muxer.AppendTables] is

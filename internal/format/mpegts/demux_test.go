@@ -1,0 +1,131 @@
+package mpegts
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"weir/internal/media"
+)
+
+// units are three pictures and the sound between them, muxed.
+func muxed(t testing.TB) (ts []byte, frames []*media.Frame) {
+	t.Helper()
+	l := layout(t)
+	m := NewMuxer(l)
+	ts = m.AppendTables(nil)
+	for i := range 12 {
+		f := &media.Frame{Layout: l, Track: l.Tracks[1], DTS: time.Duration(i) * 20 * time.Millisecond, Payload: bytes.Repeat([]byte{0x21, byte(i)}, 50)}
+		if i%2 == 0 {
+			typ := byte(0x41)
+			if i%6 == 0 {
+				typ = 0x65
+			}
+			size := 300 + 100*i
+			p := append([]byte{0, 0, byte((size + 1) >> 8), byte(size + 1), typ}, bytes.Repeat([]byte{byte(0x80 + i)}, size)...)
+			f = &media.Frame{Layout: l, Track: l.Tracks[0], DTS: f.DTS, CTO: 40 * time.Millisecond, Key: typ == 0x65, Payload: p}
+		}
+		var err error
+		if ts, err = m.AppendFrame(ts, f, f.DTS+time.Second); err != nil {
+			t.Fatal(err)
+		}
+		frames = append(frames, f)
+	}
+	return ts, frames
+}
+
+// What the muxer writes the demuxer reads.
+func TestDemuxerReadsTheMuxer(t *testing.T) {
+	ts, frames := muxed(t)
+	for _, n := range []int{1, 187, 188, 189, 1316, len(ts)} {
+		d := NewDemuxer()
+		var got []*media.Frame
+		for b := ts; len(b) > 0; {
+			k := min(n, len(b))
+			got = d.Feed(got, b[:k])
+			b = b[k:]
+		}
+		got = d.Flush(got)
+		if len(got) != len(frames) || d.Lost() != 0 {
+			t.Fatalf("in pieces of %d: %d frames of %d, %d lost", n, len(got), len(frames), d.Lost())
+		}
+		for i, f := range got {
+			w := frames[i]
+			if !bytes.Equal(f.Payload, w.Payload) || f.Source != w.DTS+time.Second || f.CTO != w.CTO || f.Key != w.Key || f.Track.Codec != w.Track.Codec {
+				t.Errorf("frame %d is %v at %v+%v, key %v, %d bytes", i, f.Track.Codec, f.Source, f.CTO, f.Key, len(f.Payload))
+			}
+		}
+		if c := got[0].Track.Config; !bytes.Equal(c, frames[0].Track.Config) {
+			t.Errorf("configuration %x, want %x", c, frames[0].Track.Config)
+		}
+	}
+}
+
+// Tables may change on the way, and a stream may begin anywhere.
+func TestDemuxerFollowsTables(t *testing.T) {
+	ts, frames := muxed(t)
+	d := NewDemuxer()
+	got := d.Feed(nil, append([]byte("garbage that has a G in it"), ts[:5*PacketSize]...))
+	l := layout(t)
+	sound := (&media.Layout{}).With(l.Tracks[1])
+	m := NewMuxer(l)
+	m.SetLayout(sound)
+	b := m.AppendTables(nil)
+	f := &media.Frame{Layout: sound, Track: l.Tracks[1], Payload: []byte{1, 2, 3}}
+	b, err := m.AppendFrame(b, f, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := len(got)
+	got = d.Flush(d.Feed(got, b))
+	if len(got) <= n || len(got) > len(frames) {
+		t.Fatalf("%d frames, %d before", len(got), n)
+	}
+	if f := got[len(got)-1]; f.Track.Codec != media.AAC || !bytes.Equal(f.Payload, []byte{1, 2, 3}) {
+		t.Errorf("after the change: %+v", f)
+	}
+}
+
+func FuzzDemuxer(f *testing.F) {
+	ts, _ := muxed(f)
+	f.Add(ts, 100)
+	f.Add(ts[PacketSize:], 188)
+	lying := bytes.Clone(ts)
+	lying[4*PacketSize+4] = 0xff
+	f.Add(lying, 7)
+	f.Add(bytes.Repeat([]byte{0x47}, 1000), 3)
+	f.Fuzz(func(t *testing.T, b []byte, n int) {
+		d := NewDemuxer()
+		var got []*media.Frame
+		size := 0
+		for rest := b; len(rest) > 0; {
+			k := min(len(rest), max(1, n))
+			got = d.Feed(got, rest[:k])
+			rest = rest[k:]
+		}
+		for _, fr := range d.Flush(got) {
+			if fr.Track == nil || len(fr.Payload) == 0 {
+				t.Fatalf("frame %+v", fr)
+			}
+			size += len(fr.Payload)
+		}
+		if size > 2*len(b)+64 {
+			t.Fatalf("%d bytes of frames come of %d", size, len(b))
+		}
+	})
+}
+
+func BenchmarkDemuxer(b *testing.B) {
+	ts, frames := muxed(b)
+	b.SetBytes(int64(len(ts)))
+	b.ReportMetric(float64(len(ts)/PacketSize), "packets/op")
+	d := NewDemuxer()
+	got := make([]*media.Frame, 0, 2*len(frames))
+	for b.Loop() {
+		d.pmt, d.pat = section{}, section{}
+		for _, s := range d.streams {
+			s.counted = false
+		}
+		got = d.Flush(d.Feed(got[:0], ts))
+	}
+}
