@@ -1,6 +1,7 @@
 package main
 
 import (
+	"weir/internal/protocol/caster"
 	"weir/internal/protocol/dash"
 	"weir/internal/protocol/dvr"
 	"weir/internal/protocol/hds"
@@ -20,4 +21,5 @@ var protocols = []service.Protocol{
 	dvr.Protocol,
 	static.Protocol,
 	rtmp.Protocol,
+	caster.Protocol,
 }

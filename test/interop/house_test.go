@@ -132,7 +132,8 @@ func open(t *testing.T, vhost string, env ...string) *house {
 	return openWith(t, "", vhost, env...)
 }
 
-// openWith is open with more directives of the HTTP server.
+// openWith is open with more directives of the HTTP server. [rtmp] in the vhost's is
+// the server's address.
 func openWith(t *testing.T, http, vhost string, env ...string) *house {
 	t.Helper()
 	path, err := built()
@@ -143,7 +144,7 @@ func openWith(t *testing.T, http, vhost string, env ...string) *house {
 	for try := 0; ; try++ {
 		h := &house{dir: t.TempDir(), rtmp: freePort(t), web: freePort(t), api: freePort(t)}
 		file := filepath.Join(h.dir, "weir.conf")
-		if err := os.WriteFile(file, fmt.Appendf(nil, conf, h.rtmp, h.web, http, h.api, vhost), 0o644); err != nil {
+		if err := os.WriteFile(file, fmt.Appendf(nil, conf, h.rtmp, h.web, http, h.api, strings.ReplaceAll(vhost, "[rtmp]", h.rtmp)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		h.process, h.log = serve(t, h.dir, env, path, "-c", file)

@@ -25,6 +25,7 @@ var (
 	Exporter   = config.NewServer[ExporterConfig]("exporter")
 	Breaker    = config.NewServer[CircuitBreakerConfig]("circuit_breaker")
 	Pprof      = config.NewServer[PprofConfig]("pprof")
+	Casters    = config.NewServerList[StreamCasterConfig]("stream_caster")
 
 	VhostRoot  = config.NewVhostRoot[VhostRootConfig]()
 	Publish    = config.NewVhost[PublishConfig]("publish")
@@ -46,7 +47,7 @@ var (
 // All returns every block of this package, in the order of the documents.
 func All() []config.Spec {
 	return []config.Spec{
-		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof,
+		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof, Casters,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
 		DASH, HDS, DVR, Bandcheck, Limits, SignedURL,
 	}

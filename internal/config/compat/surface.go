@@ -119,8 +119,8 @@ var streams = Section{
 		{Name: "WebRTC: /rtc/v1/play and publish"},
 		{Name: "RTSP"},
 		{Name: "GB28181"},
-		{Name: "stream_caster: MPEG-TS by UDP"},
-		{Name: "stream_caster: FLV by HTTP POST"},
+		{Name: "stream_caster: MPEG-TS by UDP", Test: "TestCasterTS"},
+		{Name: "stream_caster: FLV by HTTP POST", Test: "TestCasterFLV"},
 		{Name: "players/ pages under SRS's names", Test: "alone.txtar"},
 	},
 }

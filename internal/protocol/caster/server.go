@@ -1,0 +1,145 @@
+// Package caster takes streams that come as something else than a protocol of
+// live streams: transport streams in UDP datagrams, and FLV as the body of an HTTP
+// request. What its output names on this server becomes an ordinary publisher there,
+// without a connection; anything else is pushed by RTMP.
+package caster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+
+	"weir/internal/config"
+	"weir/internal/config/blocks"
+	"weir/internal/link"
+	"weir/internal/service"
+	"weir/internal/wire/rtmp"
+)
+
+// Protocol is this package's line in cmd/weir.
+var Protocol = service.Protocol{
+	Name:  "stream_caster",
+	Phase: service.Doors,
+	Conf:  []config.Spec{blocks.Casters, blocks.Root, blocks.Publish},
+	New: func(env service.Env) (service.Service, error) {
+		s := &server{env: env}
+		for i, c := range blocks.Casters.In(env.Conf.Load()) {
+			if !c.Enabled || c.Caster != blocks.CasterTS && c.Caster != blocks.CasterFLV {
+				continue
+			}
+			log := env.Log.With(slog.String("caster", c.Caster), slog.String("listen", strings.Join(c.Listen, " ")))
+			if _, err := rtmp.ParseURL(strings.NewReplacer("[app]", "a", "[stream]", "s").Replace(c.Output)); err != nil {
+				return nil, fmt.Errorf("stream_caster: output %q: %w; write an address such as rtmp://127.0.0.1/live/livestream", c.Output, err)
+			}
+			if c.Caster == blocks.CasterTS {
+				s.ts = append(s.ts, &tsCaster{server: s, conf: c, log: log})
+				continue
+			}
+			f := &flvCaster{server: s, conf: c, log: log, entrance: link.NewEntrance(), part: "stream_caster " + strconv.Itoa(i)}
+			s.flv = append(s.flv, f)
+		}
+		if len(s.ts)+len(s.flv) == 0 {
+			return nil, nil
+		}
+		return s, nil
+	},
+}
+
+type server struct {
+	env service.Env
+	ts  []*tsCaster
+	flv []*flvCaster
+}
+
+// Doors implements service.Door, for what comes by TCP.
+func (s *server) Doors(*config.Snapshot) (all []link.Want) {
+	for _, f := range s.flv {
+		all = append(all, link.Want{Part: f.part, Name: "FLV-Caster", Listen: f.conf.Listen, To: f.entrance})
+	}
+	return all
+}
+
+// Bind implements service.Binder, for what comes by UDP.
+func (s *server) Bind(ctx context.Context) error {
+	for _, t := range s.ts {
+		if err := t.bind(ctx); err != nil {
+			s.Unbind()
+			return err
+		}
+	}
+	return nil
+}
+
+// Unbind implements service.Binder.
+func (s *server) Unbind() {
+	for _, t := range s.ts {
+		for _, pc := range t.sockets {
+			pc.Close()
+		}
+	}
+}
+
+// Run implements service.Service.
+func (s *server) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, t := range s.ts {
+		for _, pc := range t.sockets {
+			wg.Go(func() { t.run(ctx, pc) })
+		}
+	}
+	for _, f := range s.flv {
+		wg.Go(func() { f.run(ctx) })
+	}
+	<-ctx.Done()
+	s.Unbind()
+	wg.Wait()
+	return nil
+}
+
+// ours reports whether an address is one at which this server takes RTMP.
+func (s *server) ours(t rtmp.Target) bool {
+	if t.Schema != "rtmp" {
+		return false
+	}
+	ip, err := netip.ParseAddr(t.Host)
+	if err != nil && t.Host != "localhost" {
+		return false
+	}
+	for _, l := range blocks.Root.In(s.env.Conf.Load()).Listen {
+		_, address, err := link.Address(l)
+		if err != nil {
+			continue
+		}
+		at, err := netip.ParseAddrPort(address)
+		if err != nil || int(at.Port()) != t.Port {
+			continue
+		}
+		if t.Host == "localhost" || ip == at.Addr() || at.Addr().IsUnspecified() && (ip.IsLoopback() || local(ip)) {
+			return true
+		}
+	}
+	return false
+}
+
+// local reports whether an address is one of this machine.
+func local(ip netip.Addr) bool {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	for _, a := range all {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Unmap() == ip.Unmap() {
+			return true
+		}
+	}
+	return false
+}
+
+// errSilent ends a stream of which nothing has come for long.
+var errSilent = errors.New("nothing comes any more")

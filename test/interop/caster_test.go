@@ -1,0 +1,111 @@
+package interop
+
+import (
+	"net"
+	"strings"
+	"testing"
+)
+
+// freeUDP returns a UDP port that nobody has.
+func freeUDP(t *testing.T) string {
+	t.Helper()
+	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	return pc.LocalAddr().String()
+}
+
+// casters opens a server with stream casters: kind, listen, and output where %s is
+// the server's own RTMP address.
+func casters(t *testing.T, all ...[3]string) *house {
+	t.Helper()
+	var conf strings.Builder
+	for i, c := range all {
+		if i > 0 {
+			conf.WriteString("}\n")
+		} else {
+			conf.WriteString("} ")
+		}
+		conf.WriteString("stream_caster { enabled on; caster " + c[0] + "; listen " + c[1] + "; output " + strings.ReplaceAll(c[2], "%s", "[rtmp]") + ";")
+	}
+	return open(t, conf.String())
+}
+
+// A transport stream in datagrams, bare, in RTP and by multicast, is published with
+// the packets that ffmpeg sent.
+func TestCasterTS(t *testing.T) {
+	for name, c := range map[string]struct {
+		src    *source
+		format string
+		to     string // "" for a port of loopback
+		codec  string
+	}{
+		"udp":       {bFrames, "mpegts", "", ""},
+		"rtp":       {baseline, "rtp_mpegts", "", ""},
+		"mp3":       {mp3Sound, "mpegts", "", ""},
+		"sound":     {soundOnly, "mpegts", "", ""},
+		"multicast": {baseline, "mpegts", "239.255.77.1", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c.src.list(t)
+			at := freeUDP(t)
+			to := "udp://" + at + "?pkt_size=1316"
+			if c.format == "rtp_mpegts" {
+				to = "rtp://" + at + "?pkt_size=1316"
+			}
+			if c.to != "" {
+				_, port, _ := strings.Cut(at, ":")
+				at = c.to + ":" + port
+				to = "udp://" + at + "?pkt_size=1316&localaddr=127.0.0.1"
+			}
+			h := casters(t, [3]string{"mpegts_over_udp", at, "rtmp://%s/live/s"})
+			background(t, "ffmpeg", "-v", "error", "-re", "-i", c.src.path(t), "-c", "copy", "-f", c.format, to)
+			h.awaitLive(t, "s")
+			c.src.check(t, "rtmp", demux(t, h.stream("s"), 3, ""), 3, true)
+			h.awaitHLS(t, "s")
+		})
+	}
+}
+
+// A stream goes off the air when nothing comes any more, and comes back.
+func TestCasterTSGoesAndComes(t *testing.T) {
+	t.Parallel()
+	at := freeUDP(t)
+	h := casters(t, [3]string{"mpegts_over_udp", at, "rtmp://%s/live/s"})
+	for range 2 {
+		p := background(t, "ffmpeg", "-v", "error", "-re", "-i", baseline.path(t), "-c", "copy", "-f", "mpegts", "udp://"+at+"?pkt_size=1316")
+		h.awaitLive(t, "s")
+		p.kill()
+		wait(t, "the stream is off the air", func() bool { s, ok := h.info(t, "s"); return !ok || !s.Publish.Active })
+	}
+}
+
+// FLV as the body of a POST, and of a PUT, is published as output says: here, or on
+// another server.
+func TestCasterFLV(t *testing.T) {
+	t.Parallel()
+	bFrames.list(t)
+	other := open(t, "")
+	here, there := freePort(t), freePort(t)
+	h := casters(t, [3]string{"flv", here, "rtmp://%s/[app]/[stream]"}, [3]string{"flv", there, "rtmp://" + other.rtmp + "/live/[stream]"})
+	post := func(to, method string) *process {
+		return background(t, "ffmpeg", "-v", "error", "-re", "-i", bFrames.path(t), "-c", "copy", "-f", "flv", "-method", method, to)
+	}
+	post("http://"+here+"/live/s.flv", "POST")
+	post("http://"+here+"/live/put.flv", "PUT")
+	post("http://"+there+"/any/s.flv", "POST")
+	h.awaitLive(t, "s")
+	h.awaitLive(t, "put")
+	other.awaitLive(t, "s")
+	bFrames.check(t, "rtmp", demux(t, h.stream("s"), 3, ""), 3, true)
+	bFrames.check(t, "rtmp", demux(t, other.stream("s"), 3, ""), 3, true)
+	for path, want := range map[string]string{"/live/s.flv": "409", "/s.flv": "400"} {
+		out := must(t, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "--data-binary", "FLV\x01", "http://"+here+path)
+		if out != want {
+			t.Errorf("POST %s: %s, want %s", path, out, want)
+		}
+	}
+}
