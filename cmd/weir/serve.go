@@ -111,13 +111,13 @@ func runServer(o flags, snap *config.Snapshot, began time.Time, stdout io.Writer
 		return err
 	}
 	logger := slog.New(log)
-	release := func() {}
 	pidFile := root.PID
 	if o.builtIn {
 		pidFile = "" // it writes nothing that it was not told to
 	}
 	if pidFile != "" {
-		if release, err = server.LockPid(pidFile); err != nil {
+		release, err := server.LockPid(pidFile)
+		if err != nil {
 			if log.File() {
 				logger.Error("not started", "err", err)
 			}

@@ -54,7 +54,7 @@ func lockPid(path string) (*os.File, error) {
 		}
 		return nil, &ExitError{codePidFile, fmt.Errorf("lock pid file %s: %w", path, err)}
 	}
-	if err := f.Truncate(0); err == nil {
+	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
 	}
 	if err != nil {

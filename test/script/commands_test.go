@@ -84,10 +84,12 @@ func need(ts *testscript.TestScript, ok bool, usage string) {
 	}
 }
 
+var setting = regexp.MustCompile(`^[A-Z0-9_]+=`)
+
 // settings splits "K=V" words off the front of args.
 func settings(args []string) (env, rest []string) {
 	for i, a := range args {
-		if ok, _ := regexp.MatchString(`^[A-Z0-9_]+=`, a); !ok {
+		if !setting.MatchString(a) {
 			return args[:i], args[i:]
 		}
 	}

@@ -13,7 +13,6 @@ import (
 func recording(pictures int) (b []byte, head int, keys, sounds []int64) {
 	r := rand.New(rand.NewPCG(1, 2))
 	b = AppendFileHeader(nil, true, true)
-	head = len(b)
 	b = AppendTag(b, TypeVideo, 0, []byte{0x17, 0, 0, 0, 0, 0xcc})
 	b = AppendTag(b, TypeAudio, 0, []byte{0xaf, 0, 0x12, 0x10})
 	head = len(b)

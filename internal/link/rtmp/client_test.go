@@ -118,7 +118,7 @@ func TestClientPublishes(t *testing.T) {
 
 func TestClientPlays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ended := errors.New("not ended")
+		var ended error
 		c, err := dialTo(t, t.Context(), DialOptions{}, func(c *Conn, _ rtmp.ConnectInfo) error {
 			accept(c)
 			if _, err := c.ReadWish(time.Minute); err != nil {
