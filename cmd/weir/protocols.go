@@ -1,6 +1,7 @@
 package main
 
 import (
+	"weir/internal/cluster/forward"
 	"weir/internal/protocol/caster"
 	"weir/internal/protocol/dash"
 	"weir/internal/protocol/dvr"
@@ -19,6 +20,7 @@ var protocols = []service.Protocol{
 	dash.Protocol,
 	hds.Protocol,
 	dvr.Protocol,
+	forward.Protocol,
 	static.Protocol,
 	rtmp.Protocol,
 	caster.Protocol,

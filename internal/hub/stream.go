@@ -25,6 +25,7 @@ type Stream struct {
 	prev     []lastDTS
 	epoch    uint32
 	holds    int
+	relays   int // readers that pass the stream on
 	closed   bool
 
 	// The ring: slot of sequence number n is buf[n & (len(buf)-1)]; first is
@@ -91,6 +92,14 @@ func (s *Stream) Viewers() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.viewers
+}
+
+// Watched reports whether somebody sees the stream as it comes: a viewer, or
+// one of another server that it is passed on to.
+func (s *Stream) Watched() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.viewers+s.relays > 0
 }
 
 // Counters returns the stream's totals.

@@ -21,6 +21,9 @@ type Options struct {
 	Gather time.Duration
 	// Passive marks a reader that is not a viewer: it holds no stream.
 	Passive bool
+	// Relay marks one that passes the stream on to viewers elsewhere; see
+	// [Stream.Watched].
+	Relay bool
 }
 
 // An EndError is returned by Read, once, where a publication ended. Reading may
@@ -79,6 +82,9 @@ func (s *Stream) subscribe(o Options) *Subscription {
 	s.minPos = min(s.minPos, sub.pos)
 	if !o.Passive {
 		s.viewers++
+	}
+	if o.Relay {
+		s.relays++
 	}
 	return sub
 }
@@ -238,6 +244,9 @@ func (b *Subscription) Close() {
 	}
 	if !b.options.Passive {
 		s.viewers--
+	}
+	if b.options.Relay {
+		s.relays--
 	}
 	s.mu.Unlock()
 	s.hub.release(s)

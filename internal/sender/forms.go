@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"cmp"
 	"encoding/binary"
 	"net"
 	"time"
@@ -62,6 +63,12 @@ type RTMP struct {
 	// ChunkSize is what the player was told.
 	ChunkSize int
 	Times     Times
+	// Stream is the message stream, 1 if it is 0.
+	Stream uint32
+	// Publish says that the far side is a server that is published to.
+	Publish bool
+	// Takes reports whether the far side takes a track; nil takes all.
+	Takes func(t *media.Track) bool
 
 	layout  *media.Layout
 	zero    time.Duration
@@ -88,6 +95,9 @@ func (e *RTMP) Restart() { e.started, e.layout = e.started[:0], nil }
 
 // Append implements Encoder.
 func (e *RTMP) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
+	if !e.takes(f.Track) {
+		return bufs
+	}
 	if f.Layout != e.layout && f.Layout.Own {
 		e.Times = Source
 	}
@@ -106,6 +116,11 @@ func (e *RTMP) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
 	}
 	return append(bufs, e.absolute(f))
 }
+
+func (e *RTMP) takes(t *media.Track) bool { return e.Takes == nil || e.Takes(t) }
+
+// stream returns the message stream.
+func (e *RTMP) stream() uint32 { return cmp.Or(e.Stream, rtmp.StreamID) }
 
 // goesOn reports whether the chunk stream of f's track has been started for this
 // viewer, and notes that it is from now on. A frame from before the viewer's zero
@@ -157,7 +172,7 @@ func (e *RTMP) time(f *media.Frame) uint32 {
 }
 
 func (e *RTMP) message(f *media.Frame) rtmp.Message {
-	return rtmp.Message{Type: rtmp.MessageType(flv.Type(f.Track.Kind)), StreamID: rtmp.StreamID, CSID: csid(f.Track), Timestamp: e.time(f)}
+	return rtmp.Message{Type: rtmp.MessageType(flv.Type(f.Track.Kind)), StreamID: e.stream(), CSID: csid(f.Track), Timestamp: e.time(f)}
 }
 
 func (e *RTMP) absolute(f *media.Frame) []byte {
@@ -178,17 +193,21 @@ func (e *RTMP) headers(f *media.Frame) []byte {
 	at := e.time(f)
 	if f.Layout.Meta != nil {
 		// Always at 0: ffmpeg takes metadata elsewhere for a subtitle.
-		body := amf.Append(nil, "onMetaData")
-		dst = rtmp.AppendParts(dst, rtmp.Message{Type: rtmp.TypeDataAMF0, StreamID: rtmp.StreamID, CSID: rtmp.CSIDStream}, e.ChunkSize, body, f.Layout.Meta)
+		var body []byte
+		if e.Publish { // as encoders say it, which every server knows
+			body = amf.Append(body, "@setDataFrame")
+		}
+		body = amf.Append(body, "onMetaData")
+		dst = rtmp.AppendParts(dst, rtmp.Message{Type: rtmp.TypeDataAMF0, StreamID: e.stream(), CSID: rtmp.CSIDStream}, e.ChunkSize, body, f.Layout.Meta)
 	}
 	// Sound first, as SRS has it.
 	for _, kind := range []media.Kind{media.Audio, media.Video} {
 		for _, t := range f.Layout.Tracks {
-			if t.Kind != kind {
+			if t.Kind != kind || !e.takes(t) {
 				continue
 			}
 			if body, ok := flv.AppendConfigBody(nil, t); ok {
-				dst = rtmp.AppendParts(dst, rtmp.Message{Type: rtmp.MessageType(flv.Type(kind)), StreamID: rtmp.StreamID, CSID: csid(t), Timestamp: at}, e.ChunkSize, body)
+				dst = rtmp.AppendParts(dst, rtmp.Message{Type: rtmp.MessageType(flv.Type(kind)), StreamID: e.stream(), CSID: csid(t), Timestamp: at}, e.ChunkSize, body)
 			}
 		}
 	}

@@ -18,6 +18,7 @@ func (s *Server) rules() {
 	s.add("circuit_breaker", service.Base, br)
 	s.env.Desk.Authorize(br, Rules(conf), s.hooks)
 	s.env.Desk.Observe(s.hooks)
+	s.env.AskForward = s.hooks.Forward
 	s.add("hooks", service.Base, s.hooks)
 	s.add("limits", service.Base, s.limits)
 	s.add("desk", service.Base, runner(s.env.Desk.Run))

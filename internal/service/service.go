@@ -123,7 +123,15 @@ type Env struct {
 	Bandcheck *BandGate
 	// Metrics collects what a part has to tell Prometheus.
 	Metrics *Metrics
+	// AskForward asks a callback server, as on_forward, where a stream is to be
+	// sent that a session wants to publish.
+	AskForward func(ctx context.Context, url string, s *session.Session, ask *session.Ask) ([]string, error)
 }
+
+// Via is the name under which a weir that passes a stream on tells the next, in the
+// arguments of RTMP's connect, which servers it came through (Identity.Service of
+// each), so that none takes what it has passed on itself.
+const Via = "weir_via"
 
 // Summary returns SRS's summary of the server and its machine.
 func (e *Env) Summary() host.Summary {

@@ -49,6 +49,7 @@ var (
 	ErrTimeout  = &Error{1011, "no data in time"}
 	ErrShutdown = &Error{1098, "server is stopping"}
 	ErrRemoved  = &Error{2014, "vhost was removed"}
+	ErrLoop     = &Error{1030, "stream came from this server, in a circle"}
 )
 
 // Code returns the SRS number of err: 0 for nil, that of the innermost [Error],
@@ -107,6 +108,10 @@ type Visitor struct {
 	// Connects marks protocols with a connect step of their own (RTMP, SRT),
 	// to whom the acts Connect and the event Closed apply.
 	Connects bool
+	// Via lists the servers that the stream comes through which the visitor
+	// publishes, or goes through which it plays, as they name themselves, with commas
+	// between. It may be set until the session first asks.
+	Via string
 	// Look has the protocol look at once whether the visitor is still there, where
 	// it reads now and then only; may be nil.
 	Look func()

@@ -42,6 +42,8 @@ var (
 	Bandcheck  = config.NewVhost[BandcheckConfig]("bandcheck")
 	Limits     = config.NewVhost[LimitsConfig]("limits")
 	SignedURL  = config.NewVhost[SignedURLConfig]("signed_url")
+	Forward    = config.NewVhost[ForwardConfig]("forward")
+	Cluster    = config.NewVhost[ClusterConfig]("cluster")
 )
 
 // All returns every block of this package, in the order of the documents.
@@ -49,6 +51,6 @@ func All() []config.Spec {
 	return []config.Spec{
 		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof, Casters,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
-		DASH, HDS, DVR, Bandcheck, Limits, SignedURL,
+		DASH, HDS, DVR, Bandcheck, Limits, SignedURL, Forward, Cluster,
 	}
 }

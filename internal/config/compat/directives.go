@@ -166,6 +166,13 @@ var Directives = map[string]Proof{
 	"vhost.hls.hls_nb_notify":            {Test: "TestNotifyReadsSoMuch"},
 	"vhost.publish.mr":                   {Why: "the pace of reading follows the load where it is off"},
 
+	"vhost.forward.enabled":          {Test: "TestForward"},
+	"vhost.forward.destination":      {Test: "TestForwardToNGINX"},
+	"vhost.forward.backend":          {Test: "TestForwardBackendFails"},
+	"vhost.forward.rtmps":            {Test: "TestForwardOverTLS"},
+	"vhost.forward.tls_verify":       {Test: "TestForwardOverTLS", Why: "weir's own; SRS asks no certificate to be trusted, and that is the default, with a warning"},
+	"vhost.cluster.debug_srs_upnode": {Test: "TestUpnodeOff"},
+
 	// Segments.
 	"vhost.dash.enabled":                      {Test: "TestManifest"},
 	"vhost.dash.dash_fragment":                {Test: "TestManifest"},

@@ -90,7 +90,7 @@ var rtmp = Section{
 		{Name: "RTMPS"},
 		{Name: "edge: play and publish"},
 		{Name: "origin cluster: 302"},
-		{Name: "forward"},
+		{Name: "forward", Test: "TestForwardToNGINX"},
 		{Name: "bandwidth test", Test: "bandcheck.txtar"},
 	},
 }
@@ -170,7 +170,7 @@ var hooks = Section{
 		{Name: "on_dvr", Test: "TestBodies"},
 		{Name: "on_hls", Test: "hls.txtar"},
 		{Name: "on_hls_notify", Test: "TestBodies"},
-		{Name: "on_forward"},
+		{Name: "on_forward", Test: "TestOnForward"},
 		{Name: "heartbeat", Test: "TestBeat"},
 	},
 }

@@ -359,11 +359,17 @@ const (
 )
 
 // post calls one URL and returns nil if it accepts.
-func (h *Hooks) post(ctx context.Context, c *URLs, to, action string, s *session.Session, body any) (err error) {
+func (h *Hooks) post(ctx context.Context, c *URLs, to, action string, s *session.Session, body any) error {
+	_, err := h.call(ctx, c, to, action, s, body)
+	return err
+}
+
+// call is post, and returns the answer too.
+func (h *Hooks) call(ctx context.Context, c *URLs, to, action string, s *session.Session, body any) (answer []byte, err error) {
 	defer func() { h.count.add(action, err) }()
 	b, err := encode(body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	patience := cmp.Or(c.Timeout, patience)
 	late := fmt.Errorf("callback did not answer within %v", patience)
@@ -371,7 +377,7 @@ func (h *Hooks) post(ctx context.Context, c *URLs, to, action string, s *session
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(b))
 	if err != nil {
-		return &Error{Code: codeConnect, Text: "callback address", Err: err}
+		return nil, &Error{Code: codeConnect, Text: "callback address", Err: err}
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", h.env.Server)
@@ -380,21 +386,21 @@ func (h *Hooks) post(ctx context.Context, c *URLs, to, action string, s *session
 	}
 	res, err := h.of(c).Do(req)
 	if err != nil {
-		return unreachable(ctx, late, err)
+		return nil, unreachable(ctx, late, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated {
-		return &Error{Code: codeStatus, Text: "callback answered with status " + res.Status, Broken: res.StatusCode >= 500}
+		return nil, &Error{Code: codeStatus, Text: "callback answered with status " + res.Status, Broken: res.StatusCode >= 500}
 	}
-	answer, err := io.ReadAll(io.LimitReader(res.Body, answerLimit+1))
+	answer, err = io.ReadAll(io.LimitReader(res.Body, answerLimit+1))
 	if err != nil {
-		return unreachable(ctx, late, err)
+		return nil, unreachable(ctx, late, err)
 	}
 	if err := judge(answer); err != nil {
-		return err
+		return nil, err
 	}
 	h.env.Log.Info("http: "+action+" ok", "cid", s.ID, "client_id", s.ID, "url", to, slog.String("request", string(b)), slog.String("response", string(answer)))
-	return nil
+	return answer, nil
 }
 
 // encode is JSON with & and the like as they are, as SRS writes them.

@@ -58,6 +58,7 @@ func (c *conn) run() error {
 		c.log.Info("RTMP proxy tells the client", "ip", ip)
 	}
 	c.session.TcURL, c.session.PageURL, c.session.SwfURL = info.TcURL, info.PageURL, info.SwfURL
+	c.session.Via = via(info)
 	target, err := rtmp.Resolve(info.TcURL, "")
 	if err != nil {
 		c.link.Reject(rtmp.ConnectRejected, err.Error())
@@ -75,6 +76,19 @@ func (c *conn) run() error {
 	}
 	return c.wishes(firstWish)
 }
+
+// via returns the servers that a stream comes through, as another weir tells with
+// connect.
+func via(info rtmp.ConnectInfo) string {
+	s := info.Args.Text(service.Via)
+	if len(s) > maxVia {
+		return ""
+	}
+	return s
+}
+
+// maxVia bounds what a peer may say of that, in bytes.
+const maxVia = 1 << 10
 
 // wishes does what the client wants, one after the other.
 func (c *conn) wishes(wait time.Duration) error {
@@ -173,6 +187,8 @@ func words(publish bool, err error) (code, text string) {
 		return rtmp.ConnectRejected, "Server is stopping."
 	case errors.Is(err, rtmp.ErrTcURL):
 		return failed, "Stream name is not usable."
+	case errors.Is(err, session.ErrLoop):
+		return denied, session.ErrLoop.Text
 	case errors.Is(err, session.ErrKicked):
 		return failed, "Ended by the operator."
 	}

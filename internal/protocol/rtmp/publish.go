@@ -79,7 +79,7 @@ func (c *conn) pace(st *hub.Stream) func() time.Duration {
 		}
 		n := c.env.Desk.Publishers()
 		switch {
-		case st.Viewers() == 0:
+		case !st.Watched():
 			return idleBeat
 		case n >= throng:
 			return slowBeat

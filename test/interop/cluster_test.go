@@ -1,0 +1,248 @@
+package interop
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// nginx is NGINX with its RTMP module.
+type nginx struct {
+	addr, conf string
+	process    *process
+}
+
+func newNGINX(t *testing.T, application string) *nginx {
+	t.Helper()
+	dir := t.TempDir()
+	n := &nginx{addr: freePort(t), conf: filepath.Join(dir, "nginx.conf")}
+	text := fmt.Sprintf(`daemon off; worker_processes 1; pid %[1]s/nginx.pid; error_log stderr warn;
+load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
+events { worker_connections 64; }
+rtmp { server { listen %[2]s; chunk_size 4096; %[3]s } }
+`, dir, n.addr, application)
+	if err := os.WriteFile(n.conf, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	n.start(t)
+	return n
+}
+
+func (n *nginx) start(t *testing.T) {
+	t.Helper()
+	n.process = background(t, "nginx", "-e", "stderr", "-c", n.conf)
+	wait(t, "nginx listens", func() bool {
+		nc, err := net.Dial("tcp", n.addr)
+		if err == nil {
+			nc.Close()
+		}
+		return err == nil
+	})
+}
+
+// forwards is what the API says of streams that are sent to other servers.
+func (h *house) forwards(t *testing.T) (all []struct {
+	Stream, URL, State, Error string
+	Sent                      int64 `json:"send_bytes"`
+	Attempts                  int
+}) {
+	t.Helper()
+	var answer struct {
+		Data     struct{ Forwards json.RawMessage }
+		Forwards json.RawMessage
+	}
+	b, err := get("http://" + h.api + "/api/v1/forwards/")
+	if err == nil {
+		err = json.Unmarshal(b, &answer)
+	}
+	if err == nil {
+		err = json.Unmarshal(answer.Forwards, &all)
+	}
+	if err != nil {
+		t.Fatalf("API: %v: %s", err, b)
+	}
+	return all
+}
+
+// awaitForward waits until a destination is in a state.
+func (h *house) awaitForward(t *testing.T, to, state string) {
+	t.Helper()
+	wait(t, to+" is in state "+state, func() bool {
+		for _, f := range h.forwards(t) {
+			if strings.Contains(f.URL, to) && f.State == state {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// A stream is sent to NGINX, whose players get every packet as it was published; and
+// again after NGINX was killed.
+func TestForwardToNGINX(t *testing.T) {
+	t.Parallel()
+	n := newNGINX(t, "application live { live on; wait_key on; }")
+	h := open(t, "forward { enabled on; destination "+n.addr+"; }")
+	h.publish(t, bFrames, "s?vhost=__defaultVhost__&token=1")
+	h.awaitForward(t, n.addr, "sending")
+	// NGINX's players do not start at zero, so the last of their seconds is not whole.
+	bFrames.check(t, "from nginx", demux(t, "rtmp://"+n.addr+"/live/s", 5, ""), 3, true)
+	n.process.kill()
+	h.awaitForward(t, n.addr, "waiting")
+	n.start(t)
+	h.awaitForward(t, n.addr, "sending")
+	bFrames.check(t, "from nginx again", demux(t, "rtmp://"+n.addr+"/live/s", 4, ""), 2, true)
+}
+
+// terminator takes TLS off and passes what is inside to an address.
+func terminator(t *testing.T, to string) string {
+	t.Helper()
+	s := httptest.NewTLSServer(nil)
+	cert := s.TLS.Certificates[0]
+	s.Close()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			a, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b, err := net.Dial("tcp", to)
+			if err != nil {
+				a.Close()
+				continue
+			}
+			go func() { io.Copy(a, b); a.Close() }()
+			go func() { io.Copy(b, a); b.Close() }()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// Over TLS, to a certificate that nobody trusts: as in SRS unless tls_verify is on.
+func TestForwardOverTLS(t *testing.T) {
+	t.Parallel()
+	n := newNGINX(t, "application live { live on; wait_key on; } application strict { live on; }")
+	at := terminator(t, n.addr)
+	h := open(t, "forward { enabled on; rtmps on; destination "+at+"; }")
+	h.publish(t, baseline, "s")
+	h.awaitForward(t, at, "sending")
+	baseline.check(t, "through TLS", demux(t, "rtmp://"+n.addr+"/live/s", 4, ""), 2, true)
+	if !h.log.await("certificate cannot be trusted", 1) {
+		t.Error("the certificate was not told of")
+	}
+	strict := open(t, "forward { enabled on; tls_verify on; destination rtmps://"+at+"/strict/[stream]; }")
+	strict.publish(t, baseline, "s")
+	strict.awaitForward(t, at, "waiting")
+	if f := strict.forwards(t)[0]; f.Sent != 0 || !strings.Contains(f.Error, "certificate") {
+		t.Errorf("with tls_verify on: %+v", f)
+	}
+}
+
+// What Enhanced RTMP carries is passed on to another weir whole.
+func TestForwardEnhanced(t *testing.T) {
+	for _, src := range []*source{hevc, av1} {
+		t.Run(src.file, func(t *testing.T) {
+			t.Parallel()
+			want := avList(t, "list", src.path(t))
+			b := open(t, "")
+			a := open(t, "forward { enabled on; destination "+b.rtmp+"; }")
+			log := newJournal()
+			cmd := av("publish", src.path(t), a.stream("s"))
+			cmd.Stdout, cmd.Stderr = log, log
+			start(t, cmd, log)
+			b.awaitLive(t, "s")
+			got := avList(t, "watch", b.stream("s"), "--seconds", "3")
+			for _, kind := range []string{"video", "audio"} {
+				codec, all := got.stream(kind)
+				name, sent := want.stream(kind)
+				if codec != name || len(all) == 0 {
+					t.Errorf("%s is %q with %d packets, want %q", kind, codec, len(all), name)
+				}
+				for _, p := range all {
+					if !contains(sent, p) {
+						t.Errorf("%s packet at %.3f is not the publisher's", kind, p.dts)
+						break
+					}
+				}
+			}
+		})
+	}
+}
+
+// backend answers on_forward with what a test says for a path.
+type backend struct {
+	*httptest.Server
+	mu     sync.Mutex
+	answer map[string]string
+}
+
+func newBackend(t *testing.T) *backend {
+	b := &backend{answer: map[string]string{}}
+	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.answer[r.URL.Path] == "" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		io.WriteString(w, b.answer[r.URL.Path])
+	}))
+	t.Cleanup(b.Close)
+	return b
+}
+
+func (b *backend) say(path, answer string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.answer[path] = answer
+}
+
+// A backend that fails refuses encoders, and leaves the stream free for when it is
+// well again.
+func TestForwardBackendFails(t *testing.T) {
+	t.Parallel()
+	b, to := newBackend(t), open(t, "")
+	h := open(t, "forward { enabled on; backend "+b.URL+"/f; }")
+	for _, answer := range []string{"", "garbage", `{"code":1}`, `{"code":0}`, `{"code":0,"data":{"urls":["garbage"]}}`} {
+		b.say("/f", answer)
+		p := background(t, "ffmpeg", "-v", "error", "-re", "-i", baseline.path(t), "-c", "copy", "-f", "flv", h.stream("s"))
+		if err := p.wait(clientTime); err == nil {
+			t.Errorf("backend says %q: ffmpeg was let publish", answer)
+		}
+	}
+	b.say("/f", `{"code":0,"data":{"urls":["`+to.stream("copy")+`"]}}`)
+	h.publish(t, baseline, "s")
+	baseline.check(t, "of the backend's address", demux(t, to.stream("copy"), 3, ""), 3, true)
+}
+
+// Two servers that send each other what they get: the circle ends where it closes, and
+// both have the stream.
+func TestForwardCircle(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t)
+	one := open(t, "forward { enabled on; backend "+b.URL+"/one; }")
+	two := open(t, "forward { enabled on; backend "+b.URL+"/two; }")
+	// Under another name each time, so that it is not the busy name that ends it.
+	b.say("/one", `{"code":0,"data":{"urls":["`+two.stream("a")+`"]}}`)
+	b.say("/two", `{"code":0,"data":{"urls":["`+one.stream("b")+`"]}}`)
+	one.publish(t, baseline, "s")
+	two.awaitForward(t, one.rtmp, "loop")
+	one.awaitForward(t, two.rtmp, "sending")
+	if _, live := one.info(t, "b"); live {
+		t.Error("the stream has come back")
+	}
+	baseline.check(t, "of the second", demux(t, two.stream("a"), 3, ""), 3, true)
+}
