@@ -171,7 +171,9 @@ func openHouse(t *testing.T, vhost string, backend func(ask *session.Ask) ([]str
 	h := &house{t: t}
 	p := Protocol
 	p.New = func(env service.Env) (service.Service, error) {
-		env.AskForward = func(_ context.Context, _ string, _ *session.Session, ask *session.Ask) ([]string, error) { return backend(ask) }
+		env.AskForward = func(_ context.Context, _ string, _ *session.Session, ask *session.Ask) ([]string, error) {
+			return backend(ask)
+		}
 		svc, err := Protocol.New(env)
 		h.server, _ = svc.(*server)
 		return svc, err
