@@ -1,6 +1,7 @@
 package main
 
 import (
+	"weir/internal/cluster/edge"
 	"weir/internal/cluster/forward"
 	"weir/internal/protocol/caster"
 	"weir/internal/protocol/dash"
@@ -20,6 +21,7 @@ var protocols = []service.Protocol{
 	dash.Protocol,
 	hds.Protocol,
 	dvr.Protocol,
+	edge.Protocol,
 	forward.Protocol,
 	static.Protocol,
 	rtmp.Protocol,

@@ -108,6 +108,10 @@ type Visitor struct {
 	// Connects marks protocols with a connect step of their own (RTMP, SRT),
 	// to whom the acts Connect and the event Closed apply.
 	Connects bool
+	// Internal marks what the server does for itself, such as to have a stream from
+	// its origin: no rule applies to it, and whoever else publishes the stream takes
+	// it over.
+	Internal bool
 	// Via lists the servers that the stream comes through which the visitor
 	// publishes, or goes through which it plays, as they name themselves, with commas
 	// between. It may be set until the session first asks.
@@ -360,6 +364,9 @@ func (d *Desk) End(cause error, which func(*Session) bool) {
 }
 
 func (d *Desk) authorize(ctx context.Context, r *Request) error {
+	if r.Session.Internal {
+		return nil
+	}
 	for _, a := range d.authorizers {
 		if err := a.Authorize(ctx, r); err != nil {
 			return err

@@ -205,7 +205,7 @@ func (s *Session) admit(ctx context.Context, act Act, ask *Ask) error {
 			release()
 		}
 	}()
-	if d.rules.Reserve != nil {
+	if d.rules.Reserve != nil && !s.Internal {
 		unreserve, err := d.rules.Reserve(&Request{Act: act, Session: s, Ask: *ask, StreamID: stream.ID})
 		if err != nil {
 			d.tally.refuse(act, err)
@@ -335,7 +335,10 @@ func (c *conn) WriteBuffers(b *net.Buffers) (int64, error) {
 }
 
 func (d *Desk) mayPreempt(s *Session, key hub.Key) bool {
-	if d.rules.Preempt == nil {
+	if present := d.Publisher(key); present != nil && present.Internal && !s.Internal {
+		return true
+	}
+	if d.rules.Preempt == nil || s.Internal {
 		return false
 	}
 	switch d.rules.Preempt(key.Vhost) {

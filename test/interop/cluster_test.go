@@ -12,7 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // nginx is NGINX with its RTMP module.
@@ -245,4 +247,61 @@ func TestForwardCircle(t *testing.T) {
 		t.Error("the stream has come back")
 	}
 	baseline.check(t, "of the second", demux(t, two.stream("a"), 3, ""), 3, true)
+}
+
+// edgeOf are the directives of a vhost that is an edge.
+func edgeOf(origins, more string) string {
+	return "cluster { mode remote; origin " + origins + "; " + more + " }"
+}
+
+// An edge has a stream from NGINX for players of RTMP and of HTTP-FLV, and goes on for
+// those who stayed when NGINX was killed and came again.
+func TestEdgeOfNGINX(t *testing.T) {
+	t.Parallel()
+	n := newNGINX(t, "application live { live on; wait_key on; }")
+	h := open(t, edgeOf(n.addr, ""))
+	send := func() {
+		background(t, "ffmpeg", "-v", "error", "-re", "-i", bFrames.path(t), "-c", "copy", "-f", "flv", "rtmp://"+n.addr+"/live/s")
+	}
+	send()
+	stays := background(t, "ffmpeg", "-v", "error", "-i", h.stream("s"), "-c", "copy", "-f", "null", "-")
+	h.awaitLive(t, "s")
+	bFrames.check(t, "rtmp", demux(t, h.stream("s"), 3, ""), 3, true)
+	bFrames.check(t, "flv", demux(t, h.page("s", ".flv"), 4, ""), 2, true)
+	n.process.kill()
+	wait(t, "the stream has gone", func() bool { s, _ := h.info(t, "s"); return !s.Publish.Active })
+	n.start(t)
+	send()
+	h.awaitLive(t, "s")
+	bFrames.check(t, "rtmp again", demux(t, h.stream("s"), 3, ""), 3, true)
+	if !stays.running() {
+		t.Errorf("the player that stayed has gone: %v\n%s", stays.err, stays.log)
+	}
+}
+
+// Two weirs: what is published to the edge is played from the origin, and what is
+// published to the origin from the edge, by RTMP and by HTTP-FLV.
+func TestEdgeOfWeir(t *testing.T) {
+	t.Parallel()
+	o := open(t, "")
+	h := open(t, edgeOf(o.rtmp, ""))
+	h.publish(t, baseline, "up?token=1")
+	o.awaitLive(t, "up")
+	baseline.check(t, "passed on", demux(t, o.stream("up"), 3, ""), 3, true)
+	o.publish(t, mute, "down")
+	mute.check(t, "had", demux(t, h.stream("down"), 3, ""), 3, true)
+	web := open(t, edgeOf(o.web, "protocol flv;"))
+	mute.check(t, "had over HTTP", demux(t, web.stream("down"), 3, ""), 3, true)
+	// A name that is taken at the origin is refused at the edge.
+	p := background(t, "ffmpeg", "-v", "error", "-re", "-i", baseline.path(t), "-c", "copy", "-f", "flv", h.stream("down"))
+	if err := p.wait(clientTime); err == nil {
+		t.Error("a stream that the origin has from somebody else was taken from an encoder")
+	}
+	// No origin, no encoder.
+	o.process.signal(syscall.SIGTERM)
+	o.process.wait(5 * time.Second)
+	p = background(t, "ffmpeg", "-v", "error", "-re", "-i", baseline.path(t), "-c", "copy", "-f", "flv", h.stream("none"))
+	if err := p.wait(clientTime); err == nil {
+		t.Error("an encoder was let in though no origin is there")
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir/internal/cluster/upnode"
@@ -44,6 +45,7 @@ type server struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // lines
+	turns  atomic.Uint32  // of origins
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -151,18 +153,43 @@ func (s *server) statics(snap *config.Snapshot, ask session.Ask) (all []target) 
 	return all
 }
 
+// origins returns where an edge passes on what is published to it: its origins, from
+// one on that is another each time.
+func (s *server) origins(snap *config.Snapshot, by *session.Session, ask session.Ask) (all []target) {
+	v, _ := snap.Vhost(ask.Key.Vhost)
+	c := blocks.Cluster.Of(v)
+	if c.Mode != "remote" || by.Internal {
+		return nil
+	}
+	key := ask.Key
+	key.Vhost = c.Transform(key.Vhost)
+	from := int(s.turns.Add(1))
+	for i := range c.Origin {
+		word := c.Origin[(from+i)%len(c.Origin)]
+		t, err := static(word, false, key, ask.Said.Param)
+		if err != nil {
+			s.env.Log.Warn("edge: origin cannot be used", "origin", word, "err", err)
+			continue
+		}
+		all = append(all, t)
+	}
+	return all
+}
+
 // Observe implements session.Observer. It is told of a publication by the goroutine
 // that is to write it, before it does.
 func (s *server) Observe(e session.Event) {
 	switch e.What {
 	case session.Published:
-		to := append(s.take(e.Session), s.statics(s.env.Conf.Load(), e.Ask)...)
+		snap := s.env.Conf.Load()
+		to := append(s.take(e.Session), s.statics(snap, e.Ask)...)
+		up := s.origins(snap, e.Session, e.Ask)
 		st := s.env.Hub.Stream(e.Ask.Key)
-		if len(to) == 0 || st == nil {
+		if len(to)+len(up) == 0 || st == nil {
 			return
 		}
 		if p := st.Publication(); p != nil {
-			s.start(&set{session: e.Session, ask: e.Ask, publication: p}, to)
+			s.start(&set{session: e.Session, ask: e.Ask, publication: p}, to, up)
 		}
 	case session.Unpublished:
 		s.mu.Lock()
@@ -182,7 +209,8 @@ func (s *server) end(x *set) {
 }
 
 // start sends a publication to targets.
-func (s *server) start(x *set, to []target) {
+// up are the origins of an edge, of which one gets it.
+func (s *server) start(x *set, to, up []target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := x.publication.Stream().Key
@@ -191,16 +219,20 @@ func (s *server) start(x *set, to []target) {
 	}
 	s.sets[key] = x
 	for _, t := range to {
-		s.add(x, t)
+		s.add(x, []target{t}, nil)
+	}
+	if len(up) > 0 {
+		s.add(x, up, func(err error) { x.session.Kick(fmt.Errorf("%w: the origin: %w", session.ErrDenied, err)) })
 	}
 }
 
-// add sends a publication to one target more. s.mu is held.
-func (s *server) add(x *set, to target) {
+// add sends a publication to one target more, of several in turn. s.mu is held.
+func (s *server) add(x *set, to []target, refused func(error)) {
 	if s.ctx.Err() != nil {
 		return
 	}
 	l := s.newLine(to, x.session, x.publication)
+	l.refused = refused
 	x.lines = append(x.lines, l)
 	s.lines[l] = true
 	s.wg.Go(func() {
@@ -249,7 +281,9 @@ func (s *server) turn(snap *config.Snapshot, by *session.Session, ask session.As
 	}
 	var kept []*line
 	for _, l := range x.lines {
-		if i := index(want, l.to); i >= 0 {
+		if l.refused != nil {
+			kept = append(kept, l)
+		} else if i := index(want, l.all[0]); i >= 0 {
 			kept = append(kept, l)
 			want = append(want[:i], want[i+1:]...)
 		} else {
@@ -258,7 +292,7 @@ func (s *server) turn(snap *config.Snapshot, by *session.Session, ask session.As
 	}
 	x.lines = kept
 	for _, t := range want {
-		s.add(x, t)
+		s.add(x, []target{t}, nil)
 	}
 }
 

@@ -42,9 +42,12 @@ const (
 // A line is one publication on its way to one destination.
 type line struct {
 	// Immutable.
-	env         service.Env
-	log         *slog.Logger
-	to          target
+	env service.Env
+	log *slog.Logger
+	all []target // tried in turn
+	// refused, if not nil, is told what a destination refused in words, and ends the
+	// line.
+	refused     func(error)
 	session     *session.Session
 	publication *hub.Publication
 	// soon is done when nothing new is to be begun, and last when all must end.
@@ -59,6 +62,7 @@ type line struct {
 	state    string
 	since    time.Time
 	attempts int
+	to       target
 	err      error
 	client   *link.Client
 	sub      *hub.Subscription
@@ -67,11 +71,11 @@ type line struct {
 	dropped  uint64
 }
 
-func (s *server) newLine(to target, by *session.Session, p *hub.Publication) *line {
+func (s *server) newLine(to []target, by *session.Session, p *hub.Publication) *line {
 	key := p.Stream().Key
 	snap := s.env.Conf.Load()
 	vhost, _ := snap.Vhost(key.Vhost)
-	l := &line{env: s.env, log: s.env.Log.With("cid", by.ID), to: to, session: by, publication: p,
+	l := &line{env: s.env, log: s.env.Log.With("cid", by.ID), all: to, to: to[0], session: by, publication: p,
 		chunk: blocks.ChunkSize(snap, vhost), state: connecting, since: time.Now()}
 	l.last, l.cancel = context.WithCancel(s.ctx)
 	l.soon, l.end = context.WithCancel(l.last)
@@ -95,15 +99,19 @@ func (l *line) run() {
 	wait := upnode.Backoff{First: firstWait, Most: mostWait}
 	for l.soon.Err() == nil {
 		began := time.Now()
-		err := l.once()
+		to := l.turn()
+		err := l.once(to)
 		l.over(err)
 		if err == nil {
 			return
 		}
 		if e, ok := errors.AsType[*link.StatusError](err); ok && e.Description == session.ErrLoop.Text {
 			l.set(looped)
-			l.log.Warn("Forwarder: the stream has come from there, it is not sent back", "to", session.Mask(l.to.url()))
+			l.log.Warn("Forwarder: the stream has come from there, it is not sent back", "to", session.Mask(to.url()))
 			<-l.soon.Done() // stays listed
+			return
+		} else if ok && l.refused != nil {
+			l.refused(err)
 			return
 		}
 		if l.soon.Err() != nil {
@@ -112,8 +120,12 @@ func (l *line) run() {
 		if time.Since(began) >= goodAfter {
 			wait.Reset()
 		}
+		if l.more() {
+			l.log.Warn("Forwarder: destination failed, the next one is tried", "to", session.Mask(to.url()), "err", err)
+			continue
+		}
 		pause := wait.Next()
-		l.log.Warn("Forwarder: destination failed, is tried again", "to", session.Mask(l.to.url()), "after", pause.Round(time.Millisecond), "err", err)
+		l.log.Warn("Forwarder: destination failed, is tried again", "to", session.Mask(to.url()), "after", pause.Round(time.Millisecond), "err", err)
 		l.set(waiting)
 		select {
 		case <-time.After(pause):
@@ -129,6 +141,21 @@ func (l *line) set(state string) {
 	if state == connecting {
 		l.attempts++
 	}
+}
+
+// turn moves to the next destination.
+func (l *line) turn() target {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.to = l.all[l.attempts%len(l.all)]
+	return l.to
+}
+
+// more reports whether there are destinations that have not had their turn.
+func (l *line) more() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.attempts%len(l.all) != 0
 }
 
 // over notes how a connection ended.
@@ -148,11 +175,11 @@ func (l *line) over(err error) {
 }
 
 // once connects and sends until one side ends it; nil means the publication has.
-func (l *line) once() error {
+func (l *line) once(to target) error {
 	ctx, cancel := context.WithCancelCause(l.last)
 	defer cancel(nil)
 	l.set(connecting)
-	c, err := l.connect(ctx, cancel)
+	c, err := l.connect(ctx, cancel, to)
 	if err != nil {
 		return err
 	}
@@ -167,22 +194,22 @@ func (l *line) once() error {
 	l.client, l.sub = c, sub
 	l.mu.Unlock()
 	l.set(sending)
-	l.log.Info("Forwarder: start forward "+st.Key.URL(), "to", session.Mask(l.to.url()))
+	l.log.Info("Forwarder: start forward "+st.Key.URL(), "to", session.Mask(to.url()))
 	return l.send(ctx, cancel, c, sub)
 }
 
 // connect asks the destination to be let publish. A publication that ends meanwhile
 // does not wait for one that does not answer.
-func (l *line) connect(ctx context.Context, cancel context.CancelCauseFunc) (*link.Client, error) {
+func (l *line) connect(ctx context.Context, cancel context.CancelCauseFunc, to target) (*link.Client, error) {
 	stop := context.AfterFunc(l.soon, func() { cancel(errEnded) })
 	defer stop()
 	vhost, _ := l.env.Conf.Load().Vhost(l.publication.Stream().Key.Vhost)
-	c, err := link.Dial(ctx, l.to.dial, link.DialOptions{
-		TcURL: l.to.tcURL, App: l.to.app, Stream: l.to.stream,
+	c, err := link.Dial(ctx, to.dial, link.DialOptions{
+		TcURL: to.tcURL, App: to.app, Stream: to.stream,
 		Args:         upnode.Args(l.env, l.session, blocks.Cluster.Of(vhost).DebugSRSUpnode),
 		Capabilities: upnode.Capabilities,
 		Timeout:      dialTime, WriteTimeout: writeTime, ChunkSize: l.chunk,
-		TLS: upnode.TLS(blocks.Forward.Of(vhost).TLSVerify, l.to.host, l.env, l.log),
+		TLS: upnode.TLS(blocks.Forward.Of(vhost).TLSVerify, to.host, l.env, l.log),
 	})
 	if err != nil {
 		return nil, err

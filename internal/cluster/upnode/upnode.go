@@ -107,11 +107,11 @@ func StripVhost(param string) string {
 
 // Host returns an address with the vhost in the host's place, as other servers know
 // which is meant; the default vhost has no name that others would know.
-func Host(t rtmp.Target, vhost string) rtmp.Target {
+func Host(t rtmp.Target, vhost string) *rtmp.Target {
 	if vhost != "" && vhost != rtmp.DefaultVhost {
 		t.Host = vhost
 	}
-	return t
+	return &t
 }
 
 // TLS returns how the certificate of a host is judged under tls_verify. With warn,

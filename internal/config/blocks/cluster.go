@@ -51,19 +51,19 @@ type ClusterConfig struct {
 
 	// Mode is local for a server of its own, or remote for an edge: what is played is
 	// had from an origin, and what is published is passed on to one.
-	Mode string `conf:"mode" default:"local" enum:"local|remote" reload:"restart" pending:"refused"`
+	Mode string `conf:"mode" default:"local" enum:"local|remote" reload:"session"`
 
 	// Origin are the origins of an edge, each as host or host:port, that are tried in
 	// turn.
-	Origin []string `conf:"origin" reload:"restart" pending:"ignored"`
+	Origin []string `conf:"origin" reload:"session"`
 
 	// TokenTraverse has an edge ask the origin before it lets a client in: it connects
 	// as the client did, and the origin accepts or refuses.
-	TokenTraverse bool `conf:"token_traverse" default:"off" reload:"session" pending:"refused"`
+	TokenTraverse bool `conf:"token_traverse" default:"off" reload:"session"`
 
 	// Vhost is the vhost that an edge names to the origin; [vhost] stands for the
 	// client's.
-	Vhost string `conf:"vhost" default:"[vhost]" reload:"session" pending:"ignored"`
+	Vhost string `conf:"vhost" default:"[vhost]" reload:"session"`
 
 	// DebugSRSUpnode tells other servers, in the arguments of connect, who we are and
 	// for which client we come.
@@ -71,10 +71,10 @@ type ClusterConfig struct {
 
 	// Protocol is how an edge has streams from the origin: rtmp, or over HTTP as flv,
 	// or flvs with TLS.
-	Protocol string `conf:"protocol" default:"rtmp" enum:"rtmp|flv|flvs" reload:"session" pending:"ignored"`
+	Protocol string `conf:"protocol" default:"rtmp" enum:"rtmp|flv|flvs" reload:"session"`
 
 	// FollowClient has an edge ask over the protocol of the client that came first.
-	FollowClient bool `conf:"follow_client" default:"off" reload:"session" pending:"ignored"`
+	FollowClient bool `conf:"follow_client" default:"off" reload:"session"`
 
 	// OriginCluster has players of RTMP told which of the coworkers has the stream, if
 	// it is not here.
@@ -82,4 +82,17 @@ type ClusterConfig struct {
 
 	// Coworkers are the other origins' APIs, each as host:port.
 	Coworkers []string `conf:"coworkers" reload:"session" pending:"ignored"`
+}
+
+// Transform returns the vhost that an edge names to its origin for one of ours.
+func (c *ClusterConfig) Transform(vhost string) string {
+	return strings.ReplaceAll(c.Vhost, "[vhost]", vhost)
+}
+
+// Warnings tells what is accepted and probably not meant.
+func (c *ClusterConfig) Warnings() []string {
+	if c.Mode == "remote" && len(c.Origin) == 0 {
+		return []string{"cluster mode is remote and no origin is named: nothing can be had, and nothing passed on"}
+	}
+	return nil
 }

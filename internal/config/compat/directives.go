@@ -172,6 +172,12 @@ var Directives = map[string]Proof{
 	"vhost.forward.rtmps":            {Test: "TestForwardOverTLS"},
 	"vhost.forward.tls_verify":       {Test: "TestForwardOverTLS", Why: "weir's own; SRS asks no certificate to be trusted, and that is the default, with a warning"},
 	"vhost.cluster.debug_srs_upnode": {Test: "TestUpnodeOff"},
+	"vhost.cluster.mode":             {Test: "TestEdgeOfNGINX"},
+	"vhost.cluster.origin":           {Test: "TestEdgeFailover"},
+	"vhost.cluster.token_traverse":   {Test: "TestTokenTraverse"},
+	"vhost.cluster.vhost":            {Test: "TestEdgePull"},
+	"vhost.cluster.protocol":         {Test: "TestEdgeOfWeir"},
+	"vhost.cluster.follow_client":    {Test: "TestEdgeFLV"},
 
 	// Segments.
 	"vhost.dash.enabled":                      {Test: "TestManifest"},

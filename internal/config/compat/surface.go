@@ -88,7 +88,7 @@ var rtmp = Section{
 		{Name: "Enhanced RTMP: HEVC", Test: "TestEnhancedRTMP"},
 		{Name: "HEVC as codec id 12", Test: "TestLegacyHEVC"},
 		{Name: "RTMPS"},
-		{Name: "edge: play and publish"},
+		{Name: "edge: play and publish", Test: "TestEdgeOfWeir"},
 		{Name: "origin cluster: 302"},
 		{Name: "forward", Test: "TestForwardToNGINX"},
 		{Name: "bandwidth test", Test: "bandcheck.txtar"},
