@@ -9,13 +9,13 @@ say() { printf '== %s\n' "$*"; }
 
 # program:package
 want='gcc:gcc ffmpeg:ffmpeg ffprobe:ffmpeg ffplay:ffmpeg chromium:chromium rtmpdump:rtmpdump gst-launch-1.0:gstreamer1.0-tools
-cvlc:vlc-bin node:nodejs npm:npm Xvfb:xvfb obs:obs-studio qemu-i386:qemu-user qemu-arm:qemu-user systemd-analyze:systemd unshare:util-linux openssl:openssl curl:curl setpriv:util-linux file:file yt-dlp:yt-dlp promtool:prometheus nginx:nginx-light'
+python3:python3 cvlc:vlc-bin node:nodejs npm:npm Xvfb:xvfb obs:obs-studio qemu-i386:qemu-user qemu-arm:qemu-user systemd-analyze:systemd unshare:util-linux openssl:openssl curl:curl setpriv:util-linux file:file yt-dlp:yt-dlp promtool:prometheus nginx:nginx-light'
 packages=''
 for pair in $want; do
 	command -v "${pair%%:*}" >/dev/null 2>&1 || packages="$packages ${pair##*:}"
 done
 # Libraries and plug-ins have no program to look for.
-for package in libc6-dev gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav vlc-plugin-base libnginx-mod-rtmp fonts-dejavu-core; do
+for package in libc6-dev gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav vlc-plugin-base python3-gi gir1.2-gst-rtsp-server-1.0 libnginx-mod-rtmp fonts-dejavu-core; do
 	dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || packages="$packages $package"
 done
 if [ -n "$packages" ]; then

@@ -3,6 +3,7 @@ package main
 import (
 	"weir/internal/cluster/edge"
 	"weir/internal/cluster/forward"
+	"weir/internal/process"
 	"weir/internal/protocol/caster"
 	"weir/internal/protocol/dash"
 	"weir/internal/protocol/dvr"
@@ -23,6 +24,7 @@ var protocols = []service.Protocol{
 	dvr.Protocol,
 	edge.Protocol,
 	forward.Protocol,
+	process.Protocol,
 	static.Protocol,
 	rtmp.Protocol,
 	caster.Protocol,

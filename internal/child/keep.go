@@ -103,8 +103,8 @@ func Keep(o Options) *Program {
 // Done is closed when the program has ended and will not be started again.
 func (p *Program) Done() <-chan struct{} { return p.done }
 
-// Stop has the program end: its group gets SIGTERM, and SIGKILL if it does not end
-// within patience, 0 for the usual. It does not wait; see [Program.Done].
+// Stop has the program end: its group gets SIGTERM, once more after a quarter of
+// patience (an ffmpeg that waits for its input heeds only the second), and SIGKILL if it does not end within patience, 0 for the usual. It does not wait; see [Program.Done].
 func (p *Program) Stop(patience time.Duration) {
 	p.mu.Lock()
 	if patience > 0 {
@@ -271,14 +271,17 @@ func (p *Program) await(process *os.Process) error {
 		p.mu.Lock()
 		patience := p.patience
 		p.mu.Unlock()
-		late := time.NewTimer(patience)
-		defer late.Stop()
-		select {
-		case <-over:
-		case <-late.C:
-			p.signal(syscall.SIGKILL)
-			<-over
+		for _, next := range []struct {
+			after time.Duration
+			then  syscall.Signal
+		}{{patience / 4, syscall.SIGTERM}, {patience - patience/4, syscall.SIGKILL}} {
+			select {
+			case <-over:
+			case <-time.After(next.after):
+				p.signal(next.then)
+			}
 		}
+		<-over
 		return errStopped
 	}
 	switch {

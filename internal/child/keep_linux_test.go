@@ -97,15 +97,23 @@ func TestChildOutlivesThreads(t *testing.T) {
 	pid := said(t, p, 1)[0]
 
 	// That a child of a thread that ends is killed is what makes this a test.
-	other := make(chan *os.Process)
-	go func() {
+	other, over := make(chan *os.Process), make(chan struct{})
+	defer close(over)
+	var begin func()
+	begin = func() {
 		runtime.LockOSThread()
-		q, err := os.StartProcess("/bin/sleep", []string{"sleep", "1000"}, &os.ProcAttr{Sys: attributes()})
+		if syscall.Gettid() == os.Getpid() { // the one thread that Go does not end
+			go begin()
+			<-over
+			return
+		}
+		q, err := os.StartProcess("/bin/sleep", []string{"sleep", "30"}, &os.ProcAttr{Sys: attributes()})
 		if err != nil {
 			t.Error(err)
 		}
 		other <- q
-	}()
+	}
+	go begin()
 	q := <-other
 	churn()
 	if state, err := q.Wait(); err != nil || state.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"syscall"
 	"time"
 )
@@ -49,3 +50,6 @@ func Runs(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
+
+// Find returns the file of a program: of a name without a slash the first in PATH.
+func Find(name string) (string, error) { return exec.LookPath(name) }

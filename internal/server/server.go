@@ -341,6 +341,7 @@ func (s *Server) drain() {
 	s.env.Log.Info("graceful stop: waiting before the doors close", "wait", root.GraceStartWait)
 	patient := s.wait(root.GraceStartWait)
 	s.group.CloseDoors()
+	s.group.Unbind(service.Sinks)
 	for pause := time.Duration(0); patient; pause = min(time.Second, pause+100*time.Millisecond) {
 		n, _ := s.env.Desk.Len()
 		if n == 0 {
@@ -368,6 +369,7 @@ func (s *Server) stop() {
 	s.state.Store(draining)
 	s.env.Log.Info("stopping")
 	s.group.CloseDoors()
+	s.group.Unbind(service.Sinks) // nothing is pulled in any more
 	d := s.env.Desk
 	d.Shut(session.ErrShutdown)
 	publishes := func(x *session.Session) bool { act, _, _ := x.Doing(); return act == session.Publish }

@@ -40,6 +40,9 @@ var (
 	DVR        = config.NewVhost[DVRConfig]("dvr")
 	HDS        = config.NewVhost[HDSConfig]("hds")
 	Bandcheck  = config.NewVhost[BandcheckConfig]("bandcheck")
+	Exec       = config.NewVhost[ExecConfig]("exec")
+	Ingest     = config.NewVhostList[IngestConfig]("ingest")
+	Transcode  = config.NewVhostList[TranscodeConfig]("transcode")
 	Limits     = config.NewVhost[LimitsConfig]("limits")
 	SignedURL  = config.NewVhost[SignedURLConfig]("signed_url")
 	Forward    = config.NewVhost[ForwardConfig]("forward")
@@ -51,6 +54,6 @@ func All() []config.Spec {
 	return []config.Spec{
 		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof, Casters,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
-		DASH, HDS, DVR, Bandcheck, Limits, SignedURL, Forward, Cluster,
+		DASH, HDS, DVR, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, Forward, Cluster,
 	}
 }

@@ -79,11 +79,13 @@ type RootConfig struct {
 	// header, version 1 or 2; one without it is closed. It is a directive of weir.
 	ProxyProtocol bool `conf:"proxy_protocol" default:"off" reload:"now" since:"weir"`
 
-	// FFLogDir is the directory of the logs of ffmpeg; /dev/null keeps none.
-	FFLogDir string `conf:"ff_log_dir" default:"./objs" reload:"session" pending:"ignored"`
+	// FFLogDir is the directory of the logs of ffmpeg and of other programs, each of at most 8 MB
+	// and one older of that size; /dev/null keeps none.
+	FFLogDir string `conf:"ff_log_dir" default:"./objs" reload:"session"`
 
-	// FFLogLevel is the level at which ffmpeg logs, in its own words.
-	FFLogLevel string `conf:"ff_log_level" default:"info" reload:"session" pending:"ignored"`
+	// FFLogLevel is the level at which ffmpeg logs, in its own words: of ingests, and of transcoders if
+	// it is not info.
+	FFLogLevel string `conf:"ff_log_level" default:"info" reload:"session"`
 
 	// EmptyIPOK accepts connections whose address is gone before it was asked for,
 	// as those of a load balancer that only looks whether the port is open. It is

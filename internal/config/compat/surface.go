@@ -196,6 +196,8 @@ var running = Section{
 		{Name: "log lines: [time][LEVEL][pid][cid] text", Test: "background.txtar"},
 		{Name: "log texts that tools look for", Test: "TestLogShape"},
 		{Name: "reload of the whole configuration", Test: "TestReloadDoors"},
-		{Name: "transcode, ingest, exec"},
+		{Name: "transcode", Test: "TestExampleTranscode"},
+		{Name: "ingest", Test: "TestExampleIngest"},
+		{Name: "exec", Test: "TestExampleExec", Why: "[url] is the stream at this server, whatever host the publisher called; a name that would be an option or a path starts nothing"},
 	},
 }

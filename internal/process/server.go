@@ -1,0 +1,236 @@
+// Package process runs the hired hands: ffmpeg for ingest and transcode, and the
+// programs of exec.
+//
+// The idea: what should run follows from the configuration and from who publishes;
+// one goroutine compares that with what does run, whenever either changes, and starts
+// and stops what differs. So a reload touches only what it changed, and a hand whose
+// predecessor has not ended waits for it. How programs are started, watched and ended
+// is package child's.
+//
+// The promise: programs come from the configuration, never through a shell. What a
+// client said becomes part of an argument only where it can be neither an option nor
+// a path or address of its own.
+package process
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"reflect"
+	"sync"
+	"time"
+
+	"weir/internal/child"
+	"weir/internal/config"
+	"weir/internal/config/blocks"
+	"weir/internal/hub"
+	"weir/internal/service"
+	"weir/internal/session"
+)
+
+// Protocol is this package's line in cmd/weir.
+var Protocol = service.Protocol{
+	Name:  "process",
+	Phase: service.Sinks,
+	Conf:  []config.Spec{blocks.Root, blocks.Ingest, blocks.Transcode, blocks.Exec},
+	New: func(env service.Env) (service.Service, error) {
+		s := newServer(env)
+		env.Desk.Observe(s)
+		env.Endpoints.Add(s.endpoints()...)
+		return s, nil
+	},
+}
+
+func newServer(env service.Env) *server {
+	return &server{env: env, wake: make(chan struct{}, 1), live: map[*session.Session]session.Ask{}, hands: map[string]*hand{}, tools: &tools{log: env.Log}}
+}
+
+type server struct {
+	env   service.Env
+	wake  chan struct{}
+	tools *tools
+
+	mu      sync.Mutex
+	live    map[*session.Session]session.Ask // who publishes; guarded by mu
+	hands   map[string]*hand                 // by id; guarded by mu
+	closing bool                             // guarded by mu
+}
+
+const (
+	// most is how many programs are kept at once.
+	most = 500
+	// hurry is how long they may take to end when the server does.
+	hurry = 1200 * time.Millisecond
+)
+
+// A want is a program that should run.
+type want struct {
+	id   string // unique, and the same after a reload
+	kind string // "ingest", "transcode" or "exec"
+	key  hub.Key
+	name string // of the ingest or the engine
+	made any    // all that it is made of: if it differs the program is another
+	spec func() (child.Spec, error)
+}
+
+// A hand is a program that runs, or did a moment ago.
+type hand struct {
+	want
+	program *child.Program
+	leaving bool
+}
+
+// Bind implements service.Binder.
+func (s *server) Bind(context.Context) error { return nil }
+
+// Unbind implements service.Binder: the server stops, and nothing is pulled in from
+// now on.
+func (s *server) Unbind() {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	s.nudge()
+}
+
+// Observe implements session.Observer.
+func (s *server) Observe(e session.Event) {
+	switch e.What {
+	case session.Published:
+		s.mu.Lock()
+		for x, ask := range s.live {
+			if ask.Key == e.Ask.Key { // it was taken over
+				delete(s.live, x)
+			}
+		}
+		s.live[e.Session] = e.Ask
+		s.mu.Unlock()
+	case session.Unpublished:
+		s.mu.Lock()
+		delete(s.live, e.Session)
+		s.mu.Unlock()
+	default:
+		return
+	}
+	s.nudge()
+}
+
+// Prepare implements service.Preparer.
+func (s *server) Prepare(context.Context, *config.Snapshot, *config.Snapshot) (service.Turn, error) {
+	return service.Turn{Commit: s.nudge}, nil
+}
+
+func (s *server) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run implements service.Service.
+func (s *server) Run(ctx context.Context) error {
+	if os.Getpid() == 1 {
+		go child.Adopt(ctx.Done())
+	}
+	for {
+		s.reconcile()
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			s.end()
+			return nil
+		}
+	}
+}
+
+// end stops all programs and waits for them.
+func (s *server) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.hands {
+		h.program.Stop(hurry)
+	}
+	for _, h := range s.hands {
+		<-h.program.Done()
+	}
+}
+
+// reconcile stops what should not run and starts what should.
+func (s *server) reconcile() {
+	wanted := s.wanted()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, h := range s.hands {
+		select {
+		case <-h.program.Done():
+			delete(s.hands, id)
+			continue
+		default:
+		}
+		if w, ok := wanted[id]; !h.leaving && (!ok || !reflect.DeepEqual(w.made, h.made)) {
+			h.leaving = true
+			s.env.Log.Info("program is stopped", "kind", h.kind, "id", id)
+			h.program.Stop(0)
+		}
+	}
+	for id, w := range wanted {
+		if s.hands[id] != nil {
+			continue
+		}
+		if len(s.hands) >= most {
+			if s.env.Notices.Set("programs", fmt.Sprintf("%d programs run, more are not started", most)) {
+				s.env.Log.Warn("too many programs, more are not started", "most", most)
+			}
+			return
+		}
+		s.hire(w)
+	}
+	if len(s.hands) < most {
+		s.env.Notices.Set("programs", "")
+	}
+}
+
+// hire starts a program. s.mu is held.
+func (s *server) hire(w want) {
+	log := s.env.Log.With("kind", w.kind, "id", w.id)
+	p := child.Keep(child.Options{Spec: w.spec, Told: func(pid int, err error) {
+		switch {
+		case pid > 0:
+			log.Info("program started", "child", pid)
+		case err != nil:
+			log.Warn("program ended badly, it is started again", "err", err)
+		default:
+			log.Info("program ended, it is started again")
+		}
+	}})
+	s.hands[w.id] = &hand{want: w, program: p}
+	go func() {
+		<-p.Done()
+		s.nudge()
+	}()
+}
+
+// wanted returns all that should run.
+func (s *server) wanted() map[string]want {
+	s.mu.Lock()
+	closing := s.closing
+	live := make(map[*session.Session]session.Ask, len(s.live))
+	for x, ask := range s.live {
+		live[x] = ask
+	}
+	s.mu.Unlock()
+	p := &planner{tools: s.tools, snap: s.env.Conf.Load(), out: map[string]want{}, log: s.env.Log}
+	p.local()
+	if !closing {
+		p.ingests()
+	}
+	p.outputs(live)
+	for x, ask := range live {
+		v, ok := p.snap.Vhost(ask.Key.Vhost)
+		if !ok || v.Name != ask.Key.Vhost {
+			continue
+		}
+		p.transcodes(v, x, ask)
+		p.execs(v, x, ask)
+	}
+	return p.out
+}

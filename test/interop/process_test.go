@@ -1,0 +1,191 @@
+package interop
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// example returns what stands in the vhost of one of our copies of SRS's examples.
+func example(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("../../conf", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, vhost, ok := strings.Cut(string(b), "vhost __defaultVhost__ {")
+	end := strings.LastIndexByte(vhost, '}')
+	if !ok || end < 0 {
+		t.Fatalf("%s has no default vhost", name)
+	}
+	return vhost[:end]
+}
+
+// program is what the API says of a program that the server runs.
+type program struct {
+	ID, Kind, State, Exit, Progress string
+	PID, Restarts                   int
+}
+
+func (h *house) programs(t *testing.T) []program {
+	t.Helper()
+	var answer struct{ Processes []program }
+	b, err := get("http://" + h.api + "/api/v1/processes/")
+	if err == nil {
+		err = json.Unmarshal(b, &answer)
+	}
+	if err != nil {
+		t.Fatalf("API: %v", err)
+	}
+	return answer.Processes
+}
+
+// goneWithServer checks that the programs end with the server.
+func (h *house) goneWithServer(t *testing.T) {
+	t.Helper()
+	all := h.programs(t)
+	if len(all) == 0 {
+		t.Error("no program runs")
+	}
+	h.process.signal(syscall.SIGTERM)
+	h.process.wait(5 * time.Second)
+	for _, p := range all {
+		if p.PID != 0 && syscall.Kill(p.PID, 0) == nil {
+			t.Errorf("%s (%d) outlives the server", p.ID, p.PID)
+		}
+	}
+}
+
+// facts are what ffprobe says of the pictures and the sound of a stream.
+func facts(t *testing.T, url string) string {
+	t.Helper()
+	r := run(t, "ffprobe", "-v", "error", "-show_entries", "stream=codec_name,profile,width,height,sample_rate,channels", "-of", "compact=p=0", url)
+	if r.err != nil {
+		t.Fatalf("ffprobe %s: %v", url, r)
+	}
+	return r.out
+}
+
+func TestExampleTranscode(t *testing.T) {
+	t.Parallel()
+	h := open(t, example(t, "ffmpeg.transcode.conf"))
+	publisher := h.publish(t, small, "livestream")
+	h.awaitLive(t, "livestream_ff")
+	said := facts(t, h.stream("livestream_ff"))
+	for _, want := range []string{"codec_name=h264", "profile=Main", "width=768|height=320", "codec_name=aac", "sample_rate=44100|channels=2"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("what comes out has no %s:\n%s", want, said)
+		}
+	}
+	log := h.log.String()
+	for _, once := range []string{"objs/ffmpeg/bin/ffmpeg is not there", "has no libfdk_aac"} {
+		if n := strings.Count(log, once); n != 1 {
+			t.Errorf("the log says %d times that %s", n, once)
+		}
+	}
+	if all := h.programs(t); len(all) != 1 || all[0].State != "running" || all[0].Kind != "transcode" || !strings.Contains(all[0].Progress, "speed=") {
+		t.Errorf("for a stream and what is made of it there are %+v", all)
+	}
+	publisher.kill()
+	wait(t, "no program runs when nobody publishes", func() bool { return len(h.programs(t)) == 0 })
+}
+
+func TestExampleIngest(t *testing.T) {
+	t.Parallel()
+	h := open(t, example(t, "ingest.conf"))
+	wait(t, "the first try has failed: there is no file", func() bool {
+		all := h.programs(t)
+		return len(all) == 1 && all[0].State == "waiting"
+	})
+	if err := os.Mkdir(filepath.Join(h.dir, "doc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	film, err := os.ReadFile(small.path(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(h.dir, "doc/source.flv"), film, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.awaitLive(t, "livestream")
+	if said := facts(t, h.stream("livestream")); !strings.Contains(said, "width=256|height=144") {
+		t.Errorf("what comes in is %s", said)
+	}
+	logged, err := os.ReadFile(filepath.Join(h.dir, "objs/ffmpeg-ingest-__defaultVhost__-live-livestream.log"))
+	if err != nil || !strings.Contains(string(logged), "doc/source.flv: No such file") {
+		t.Errorf("the log of ffmpeg: %v\n%s", err, tail(string(logged), 20))
+	}
+	h.goneWithServer(t)
+}
+
+func TestExampleExec(t *testing.T) {
+	t.Parallel()
+	h := open(t, example(t, "exec.conf"))
+	publisher := h.publish(t, small, "livestream")
+	file := filepath.Join(h.dir, "objs/livestream.flv")
+	wait(t, "the program records", func() bool {
+		info, err := os.Stat(file)
+		return err == nil && info.Size() > 10000
+	})
+	publisher.kill()
+	wait(t, "the program has ended", func() bool { return len(h.programs(t)) == 0 })
+	// ffmpeg, which waits for more when it is stopped, leaves its last buffer unwritten.
+	r := run(t, "ffprobe", "-v", "fatal", "-count_packets", "-show_entries", "stream=codec_name,nb_read_packets", "-of", "csv=p=0", file)
+	var video, audio int
+	if n, err := fmt.Sscanf(r.out, "h264,%d\naac,%d", &video, &audio); n != 2 || video < 25 || audio < 25 {
+		t.Errorf("the file has %d and %d packets, %v: %v", video, audio, err, r)
+	}
+	// A name that would leave the folder, or be an option, starts nothing.
+	odd := background(t, "ffmpeg", "-v", "error", "-re", "-i", small.path(t), "-c", "copy", "-f", "flv", h.stream("-y;id>x"))
+	h.awaitLive(t, "-y;id>x")
+	wait(t, "it is recorded too", func() bool {
+		_, err := os.Stat(filepath.Join(h.dir, "objs/-y;id>x.flv"))
+		return err == nil
+	})
+	odd.kill()
+	if _, err := os.Stat(filepath.Join(h.dir, "x.flv")); err == nil {
+		t.Error("a shell has seen the name")
+	}
+}
+
+// camera is an RTSP server of GStreamer's, in Python.
+const camera = `
+import sys, gi
+gi.require_version('Gst', '1.0'); gi.require_version('GstRtspServer', '1.0')
+from gi.repository import Gst, GstRtspServer, GLib
+Gst.init(None)
+s = GstRtspServer.RTSPServer(); s.set_address('127.0.0.1'); s.set_service(sys.argv[1])
+f = GstRtspServer.RTSPMediaFactory(); f.set_shared(True)
+f.set_launch('( videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=25/1 ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph264pay name=pay0 pt=96 '
+  ' audiotestsrc is-live=true ! audio/x-raw,rate=44100,channels=2 ! avenc_aac ! rtpmp4gpay name=pay1 pt=97 )')
+s.get_mount_points().add_factory('/stream', f); s.attach(None)
+GLib.MainLoop().run()
+`
+
+func TestIngestRTSP(t *testing.T) {
+	t.Parallel()
+	_, port, _ := net.SplitHostPort(freePort(t))
+	p := background(t, "/usr/bin/python3", "-c", camera, port)
+	wait(t, "the camera is there", func() bool {
+		c, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err == nil {
+			c.Close()
+		} else if !p.running() {
+			t.Fatalf("the camera ended: %v\n%s", p.err, p.log)
+		}
+		return err == nil
+	})
+	conf := strings.ReplaceAll(example(t, "ingest.rtsp.conf"), "127.0.0.1:8554", "127.0.0.1:"+port)
+	h := open(t, conf)
+	h.awaitLive(t, "livestream")
+	if said := facts(t, h.stream("livestream")); !strings.Contains(said, "width=320|height=240") || !strings.Contains(said, "codec_name=aac") {
+		t.Errorf("what comes in is %s\n%v", said, fmt.Sprint(h.programs(t)))
+	}
+	h.goneWithServer(t)
+}
