@@ -3,6 +3,7 @@ package main
 import (
 	"weir/internal/cluster/edge"
 	"weir/internal/cluster/forward"
+	"weir/internal/cluster/origin"
 	"weir/internal/process"
 	"weir/internal/protocol/caster"
 	"weir/internal/protocol/dash"
@@ -25,6 +26,7 @@ var protocols = []service.Protocol{
 	edge.Protocol,
 	forward.Protocol,
 	process.Protocol,
+	origin.Protocol,
 	static.Protocol,
 	rtmp.Protocol,
 	caster.Protocol,

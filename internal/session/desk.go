@@ -18,8 +18,10 @@ import (
 	"errors"
 	"iter"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +53,18 @@ var (
 	ErrRemoved  = &Error{2014, "vhost was removed"}
 	ErrLoop     = &Error{1030, "stream came from this server, in a circle"}
 )
+
+// A Moved says that a stream is to be had from another server.
+type Moved struct {
+	Host string `json:"ip"`
+	Port int    `json:"port"`
+}
+
+// Addr returns host and port.
+func (m *Moved) Addr() string { return net.JoinHostPort(m.Host, strconv.Itoa(m.Port)) }
+
+// Error tells where the stream is.
+func (m *Moved) Error() string { return "stream is at " + m.Addr() }
 
 // Code returns the SRS number of err: 0 for nil, that of the innermost [Error],
 // 1028 for hub.ErrBusy, else 1007 (a socket's end).

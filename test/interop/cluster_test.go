@@ -305,3 +305,16 @@ func TestEdgeOfWeir(t *testing.T) {
 		t.Error("an encoder was let in though no origin is there")
 	}
 }
+
+// An edge that asks the wrong one of two origins is sent to the other, and goes.
+func TestOriginCluster(t *testing.T) {
+	t.Parallel()
+	has := open(t, "")
+	asks := open(t, "cluster { origin_cluster on; coworkers "+has.api+"; }")
+	has.publish(t, baseline, "s")
+	edge := open(t, edgeOf(asks.rtmp, ""))
+	baseline.check(t, "through the edge", demux(t, edge.stream("s"), 3, ""), 3, true)
+	if !asks.log.await("cluster redirect", 1) {
+		t.Error("nobody was sent elsewhere")
+	}
+}

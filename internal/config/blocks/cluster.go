@@ -78,10 +78,10 @@ type ClusterConfig struct {
 
 	// OriginCluster has players of RTMP told which of the coworkers has the stream, if
 	// it is not here.
-	OriginCluster bool `conf:"origin_cluster" default:"off" reload:"session" pending:"refused"`
+	OriginCluster bool `conf:"origin_cluster" default:"off" reload:"session"`
 
 	// Coworkers are the other origins' APIs, each as host:port.
-	Coworkers []string `conf:"coworkers" reload:"session" pending:"ignored"`
+	Coworkers []string `conf:"coworkers" reload:"session"`
 }
 
 // Transform returns the vhost that an edge names to its origin for one of ours.

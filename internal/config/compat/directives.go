@@ -177,6 +177,8 @@ var Directives = map[string]Proof{
 	"vhost.forward.rtmps":            {Test: "TestForwardOverTLS"},
 	"vhost.forward.tls_verify":       {Test: "TestForwardOverTLS", Why: "weir's own; SRS asks no certificate to be trusted, and that is the default, with a warning"},
 	"vhost.cluster.debug_srs_upnode": {Test: "TestUpnodeOff"},
+	"vhost.cluster.origin_cluster":   {Test: "TestOriginCluster"},
+	"vhost.cluster.coworkers":        {Test: "TestCoworkers"},
 	"vhost.cluster.mode":             {Test: "TestEdgeOfNGINX"},
 	"vhost.cluster.origin":           {Test: "TestEdgeFailover"},
 	"vhost.cluster.token_traverse":   {Test: "TestTokenTraverse"},

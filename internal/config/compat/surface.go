@@ -89,7 +89,7 @@ var rtmp = Section{
 		{Name: "HEVC as codec id 12", Test: "TestLegacyHEVC"},
 		{Name: "RTMPS"},
 		{Name: "edge: play and publish", Test: "TestEdgeOfWeir"},
-		{Name: "origin cluster: 302"},
+		{Name: "origin cluster: 302", Test: "TestOriginCluster"},
 		{Name: "forward", Test: "TestForwardToNGINX"},
 		{Name: "bandwidth test", Test: "bandcheck.txtar"},
 	},

@@ -3,8 +3,11 @@ package rtmp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"strings"
 	"sync"
+	"time"
 
 	"weir/internal/config/blocks"
 	"weir/internal/hub"
@@ -24,6 +27,9 @@ func (c *conn) play(ctx context.Context, w rtmp.Wish, ask session.Ask) (err erro
 		gather = 0
 	}
 	sub, err := c.session.Play(ctx, ask, hub.Options{Gather: gather})
+	if m, ok := errors.AsType[*session.Moved](err); ok {
+		return c.redirect(m, ask)
+	}
 	if err != nil {
 		return c.refuse(w, err)
 	}
@@ -73,6 +79,31 @@ func (c *conn) play(ctx context.Context, w rtmp.Wish, ask session.Ask) (err erro
 	cancel(err)
 	wg.Wait()
 	return err
+}
+
+// redirectTime is how long a player that is sent elsewhere has to go (SRS's figure).
+const redirectTime = 3 * time.Second
+
+// redirect sends a player to the server that has the stream, as SRS does: behind what
+// begins a play.
+func (c *conn) redirect(m *session.Moved, ask session.Ask) error {
+	param := ask.Said.Param
+	// The vhost was the host perhaps, which the other one's address does not say.
+	if v, ok := c.env.Conf.Load().Vhost(ask.Key.Vhost); ok && v.Name != hub.DefaultVhost && !strings.Contains(param, "vhost=") {
+		mark := "?"
+		if param != "" {
+			mark = "&"
+		}
+		param += mark + "vhost=" + v.Name
+	}
+	tcURL := "rtmp://" + m.Addr() + "/" + ask.Key.App
+	if err := c.link.StartPlay(); err != nil {
+		return err
+	}
+	if err := c.link.Redirect(tcURL, tcURL+"/"+ask.Key.Stream+param); err == nil {
+		c.link.Linger(redirectTime)
+	}
+	return fmt.Errorf("sent elsewhere: %w", m)
 }
 
 // errDuration ends a player that has got as much as it asked for.
