@@ -51,7 +51,7 @@ type Options struct {
 	// stream, from 0. Empty means that somebody else publishes.
 	Publish string
 	// Play is the address to play: rtmp://, or http:// with a path that ends in
-	// .flv, .ts or .m3u8; %d as in Publish.
+	// .flv, .ts, .mp4 or .m3u8; %d as in Publish.
 	Play string
 	// Streams is how many streams there are (1), Viewers how many viewers are
 	// spread over them (50), Probes how many of these parse all (5).
@@ -83,6 +83,7 @@ const (
 	kindRTMP kind = "rtmp"
 	kindFLV  kind = "flv"
 	kindTS   kind = "ts"
+	kindMP4  kind = "mp4"
 	kindHLS  kind = "hls"
 )
 
@@ -102,10 +103,12 @@ func kindOf(address string) (kind, error) {
 		return kindFLV, nil
 	case web && path.Ext(u.Path) == ".ts":
 		return kindTS, nil
+	case web && path.Ext(u.Path) == ".mp4":
+		return kindMP4, nil
 	case web && path.Ext(u.Path) == ".m3u8":
 		return kindHLS, nil
 	}
-	return "", fmt.Errorf("bench: cannot play %q: want rtmp://, or http:// with .flv, .ts or .m3u8", address)
+	return "", fmt.Errorf("bench: cannot play %q: want rtmp://, or http:// with .flv, .ts, .mp4 or .m3u8", address)
 }
 
 // numbered is the address of a stream.
@@ -143,7 +146,7 @@ func (o *Options) check() (kind, error) {
 	set(&o.Ramp, 250)
 	wait(&o.Warm, 3*time.Second)
 	wait(&o.Time, 15*time.Second)
-	wait(&o.Lead, map[kind]time.Duration{kindRTMP: 3 * time.Second, kindFLV: 3 * time.Second, kindTS: 3 * time.Second, kindHLS: 12 * time.Second}[k])
+	wait(&o.Lead, map[kind]time.Duration{kindRTMP: 3 * time.Second, kindFLV: 3 * time.Second, kindTS: 3 * time.Second, kindMP4: 3 * time.Second, kindHLS: 12 * time.Second}[k])
 	for _, b := range []struct {
 		name string
 		n    int

@@ -127,7 +127,7 @@ func TestFlags(t *testing.T) {
 	for line, want := range map[string]string{
 		"":                                     "-play is missing",
 		"-play ftp://h/x":                      "cannot play",
-		"-play http://h/x.mp4":                 "cannot play",
+		"-play http://h/x.webm":                 "cannot play",
 		"-play rtmp:///x":                      "names no host",
 		"-play rtmp://h/a/s -publish http://h": "cannot publish",
 		"-play rtmp://h/a/s -streams 2":        "need %d",
@@ -211,6 +211,7 @@ func TestRunMeasuresAHouse(t *testing.T) {
 		"rtmp": {Play: "rtmp://" + live + "/live/rtmp%d", Time: 3 * time.Second, Lead: time.Second / 2},
 		"flv":  {Play: "http://" + web + "/live/flv%d.flv", Time: 3 * time.Second, Lead: time.Second / 2},
 		"ts":   {Play: "http://" + web + "/live/ts%d.ts", Time: 3 * time.Second, Lead: time.Second / 2},
+		"mp4":  {Play: "http://" + web + "/live/mp4%d.mp4", Time: 3 * time.Second, Lead: time.Second / 2},
 		"hls":  {Play: "http://" + web + "/live/hls%d.m3u8", Time: 6 * time.Second, Lead: 5 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
