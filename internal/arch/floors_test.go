@@ -48,7 +48,7 @@ var only = map[string][]string{
 	"format":  {"media"},
 	"hub":     {"media"},
 	"session": {"hub", "media"},
-	"sender":  {"media", "format", "wire", "hub", "session"},
+	"sender":  {"host", "media", "format", "wire", "hub", "session"},
 	"store":   {"media", "format", "hub"},
 }
 

@@ -127,7 +127,7 @@ func TestFlags(t *testing.T) {
 	for line, want := range map[string]string{
 		"":                                     "-play is missing",
 		"-play ftp://h/x":                      "cannot play",
-		"-play http://h/x.webm":                 "cannot play",
+		"-play http://h/x.webm":                "cannot play",
 		"-play rtmp:///x":                      "names no host",
 		"-play rtmp://h/a/s -publish http://h": "cannot publish",
 		"-play rtmp://h/a/s -streams 2":        "need %d",

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"weir/internal/host"
 )
 
 // A Beat reads for many connections at one time: those that [Quiet] made and
@@ -13,7 +15,6 @@ import (
 // goroutine is there while somebody waits.
 type Beat struct {
 	mu      sync.Mutex
-	began   time.Time // guarded by mu; beats are counted from here, by the monotonic clock
 	waiting []*quiet  // guarded by mu
 	running bool      // guarded by mu
 	next    time.Time // when the goroutine looks again; guarded by mu
@@ -28,7 +29,7 @@ type Beat struct {
 func (b *Beat) await(q *quiet) {
 	now := time.Now()
 	b.mu.Lock()
-	q.due = b.beatAfter(now, q.every)
+	q.due = host.NextBeat(now, q.every)
 	q.waiting = true
 	b.waiting = append(b.waiting, q)
 	switch {
@@ -49,14 +50,6 @@ func (b *Beat) await(q *quiet) {
 		b.interrupt(q)
 	}
 	<-q.woken
-}
-
-// beatAfter returns the next multiple of every. mu is held.
-func (b *Beat) beatAfter(now time.Time, every time.Duration) time.Time {
-	if b.began.IsZero() {
-		b.began = now
-	}
-	return now.Add(every - now.Sub(b.began)%every)
 }
 
 // interrupt has q's reader look at once why it is to stop waiting.
@@ -99,11 +92,11 @@ func (b *Beat) run() {
 		b.waiting = slices.DeleteFunc(b.waiting, func(q *quiet) bool {
 			if !now.Before(q.due) {
 				if q.attempt(now) {
-					q.waiting, q.due = false, b.beatAfter(now, q.every)
+					q.waiting, q.due = false, host.NextBeat(now, q.every)
 					b.answered = append(b.answered, q)
 					return true
 				}
-				q.due = b.beatAfter(now, q.every)
+				q.due = host.NextBeat(now, q.every)
 			}
 			if q.due.Before(next) {
 				next = q.due

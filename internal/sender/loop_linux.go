@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"weir/internal/host"
 )
 
 // loopsPossible says that this system can run send loops.
@@ -25,6 +27,10 @@ const (
 	impatientShare = 0.05
 	// calm is the pause below which every frame is sent when it comes.
 	calm = 2 * time.Millisecond
+	// step is what pauses are multiples of, from there on, and settle how long after
+	// a beat they end.
+	step   = 20 * time.Millisecond
+	settle = 5 * time.Millisecond
 	// longest is the longest pause, whatever mw_latency allows, unless the loop is
 	// busy all the same.
 	longest = 80 * time.Millisecond
@@ -196,7 +202,7 @@ func (l *loop) run() {
 			}
 			// Where nothing came there is nothing to gather: sleep until there is.
 			if due = l.now; sent {
-				due = l.now.Add(l.gathering())
+				due = l.after(l.gathering())
 			}
 		}
 		if l.now.Sub(l.swept) >= housekeeping {
@@ -233,8 +239,20 @@ func (l *loop) gathering() time.Duration {
 	if p = min(p, most); p < calm {
 		p = 0
 	}
+	if p >= step {
+		p -= p % step
+	}
 	l.pause.Store(int64(p))
 	return p
+}
+
+// after returns when a pause of p is over. Long ones end just after a beat at which
+// publishers are read, so that no frame waits for both.
+func (l *loop) after(p time.Duration) time.Time {
+	if p < step {
+		return l.now.Add(p)
+	}
+	return host.NextBeat(l.now.Add(-settle), p).Add(settle)
 }
 
 // sleep waits for events, for the end of the pause, or to be woken.

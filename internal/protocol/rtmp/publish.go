@@ -77,13 +77,13 @@ func (c *conn) pace(st *hub.Stream) func() time.Duration {
 		case conf.MR:
 			return conf.MRLatency
 		}
-		n := c.env.Desk.Publishers()
+		n, g := c.env.Desk.Publishers(), c.env.Loops.Gathering()
 		switch {
 		case !st.Watched():
 			return idleBeat
-		case n >= throng:
-			return slowBeat
-		case n >= crowd || c.env.Loops.Gathering() >= beat:
+		case n >= throng || g >= slowBeat && g%slowBeat == 0:
+			return slowBeat // where loops gather, their turns come with every other beat
+		case n >= crowd || g >= beat:
 			return beat
 		}
 		return 0
