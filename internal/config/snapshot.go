@@ -153,17 +153,35 @@ func Diff(before, after *Snapshot) []Change {
 func (c *core) diff(out []Change, vhost string, before, after any) []Change {
 	if c.list {
 		if !reflect.DeepEqual(before, after) {
-			reload := "session"
-			for i := range c.fields {
-				if c.fields[i].reload == "restart" {
-					reload = "restart"
-				}
+			reload := latest(c.fields)
+			if reload == "" {
+				reload = "session"
 			}
 			out = append(out, Change{Path: c.path, Vhost: vhost, Reload: reload})
 		}
 		return out
 	}
 	return diffFields(out, c.fields, vhost, reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem())
+}
+
+// latest returns when a change of all the fields has taken effect; "" if there are
+// none.
+func latest(fields []field) (reload string) {
+	order := map[string]int{"now": 1, "session": 2, "restart": 3}
+	for i := range fields {
+		f := &fields[i]
+		when := f.reload
+		switch {
+		case f.kind == kindArg:
+			continue
+		case f.kind.block():
+			when = latest(f.fields)
+		}
+		if order[when] > order[reload] {
+			reload = when
+		}
+	}
+	return reload
 }
 
 func diffFields(out []Change, fields []field, vhost string, before, after reflect.Value) []Change {

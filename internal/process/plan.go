@@ -6,6 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -231,6 +234,9 @@ func execSpec(words []string, v *values, tools *tools) (child.Spec, error) {
 	s := child.Spec{Path: path, Argv: []string{words[0]}}
 	for i := 1; i < len(words); i++ {
 		w := words[i]
+		if isScript(words, i) && clients.MatchString(w) {
+			return child.Spec{}, fmt.Errorf("exec: a shell would read %.100q, in which a client's words stand: write '$1' there, and the variable as an argument of its own after the script's name", w)
+		}
 		file := &s.Stdout
 		name, redirects := strings.CutPrefix(w, ">")
 		if !redirects {
@@ -258,6 +264,19 @@ func execSpec(words []string, v *values, tools *tools) (child.Spec, error) {
 		}
 	}
 	return s, nil
+}
+
+// clients are the variables whose values clients choose.
+var clients = regexp.MustCompile(`\[(app|stream|param|url|tcUrl|swfUrl|pageUrl)\]`)
+
+// isScript reports whether a word is what a shell is to run: sh -c WORD.
+func isScript(words []string, i int) bool {
+	if o := words[i-1]; i < 2 || o[:min(1, len(o))] != "-" || !strings.HasSuffix(o, "c") || strings.HasPrefix(o, "--") {
+		return false
+	}
+	return slices.ContainsFunc(words[:i-1], func(w string) bool {
+		return slices.Contains([]string{"sh", "bash", "dash", "ash", "zsh", "ksh"}, filepath.Base(w))
+	})
 }
 
 // longest is how long the name of a log may be.

@@ -280,3 +280,21 @@ func TestReloadIngests(t *testing.T) {
 	s.Unbind()
 	pids(0)
 }
+
+// A shell that the configuration names never reads what a client chose as its script.
+func TestExecShell(t *testing.T) {
+	snap := parse(t, `exec { enabled on;
+		publish /bin/sh -c "echo [stream]";
+		publish /usr/bin/env bash -ec "echo [tcUrl]";
+		publish /bin/sh -c 'echo "$1"' name [stream]; }`)
+	got := plan(t, snap, streams("live/$(id)"))
+	const id = "exec/__defaultVhost__/live/$(id)/"
+	for _, n := range []string{"0", "1"} {
+		if !strings.HasPrefix(got[id+n], "error: exec: a shell would read") {
+			t.Errorf("a script with a client's words in it: %s", got[id+n])
+		}
+	}
+	if want := `/bin/sh -c echo "$1" name $(id)`; got[id+"2"] != want {
+		t.Errorf("as an argument: %s, want %s", got[id+"2"], want)
+	}
+}

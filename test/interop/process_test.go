@@ -189,3 +189,75 @@ func TestIngestRTSP(t *testing.T) {
 	}
 	h.goneWithServer(t)
 }
+
+// there reports whether a process is there and not dead.
+func there(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, ok := strings.Cut(string(b), ") ")
+	return err == nil && ok && rest[0] != 'Z' && rest[0] != 'X'
+}
+
+// A program that hangs and heeds no SIGTERM ends with its stream, and inherits nothing.
+func TestExecStubborn(t *testing.T) {
+	t.Parallel()
+	h := open(t, `exec { enabled on; publish /bin/sleep 1000; publish /bin/sh -c "trap '' TERM; while :; do sleep 1; done" [stream]; publish /bin/false; publish ./missing; }`)
+	publisher := h.publish(t, small, "s")
+	var all []program
+	wait(t, "two run and two have failed", func() bool {
+		running, waiting := 0, 0
+		all = h.programs(t)
+		for _, p := range all {
+			switch p.State {
+			case "running":
+				running++
+			case "waiting":
+				waiting++
+			}
+		}
+		return running == 2 && waiting == 2
+	})
+	for _, p := range all {
+		if p.PID == 0 {
+			continue
+		}
+		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.PID))
+		if null, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/0", p.PID)); err != nil || len(fds) != 3 || null != os.DevNull {
+			t.Errorf("%s has %d descriptors, the first %s: %v", p.ID, len(fds), null, err)
+		}
+	}
+	publisher.kill()
+	wait(t, "no program is left", func() bool { return len(h.programs(t)) == 0 })
+	for _, p := range all {
+		if p.PID != 0 && there(p.PID) {
+			t.Errorf("%s (%d) outlives its stream", p.ID, p.PID)
+		}
+	}
+}
+
+// Nothing outlives a server that is killed.
+func TestServerKilled(t *testing.T) {
+	t.Parallel()
+	path, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{dir: t.TempDir(), rtmp: freePort(t), web: freePort(t), api: freePort(t)}
+	file := filepath.Join(h.dir, "weir.conf")
+	vhost := strings.ReplaceAll(example(t, "ingest.conf")+example(t, "ffmpeg.transcode.conf"), "./doc/source.flv", small.path(t))
+	if err := os.WriteFile(file, fmt.Appendf(nil, conf, h.rtmp, h.web, "", h.api, vhost), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.process, h.log = serve(t, h.dir, nil, path, "-c", file)
+	if !h.log.await("ready in", 20*time.Second) {
+		t.Fatalf("not ready:\n%s", h.log)
+	}
+	h.awaitLive(t, "livestream_ff")
+	all := h.programs(t)
+	h.process.kill()
+	if len(all) != 2 {
+		t.Errorf("there were %+v", all)
+	}
+	for _, p := range all {
+		wait(t, p.ID+" is gone with the server", func() bool { return !there(p.PID) })
+	}
+}

@@ -133,5 +133,5 @@ type EngineConfig struct {
 // EngineOptions are options of ffmpeg: each directive is one, its values the option's.
 type EngineOptions struct {
 	// Options are in the order of the file.
-	Options []config.Rule `conf:"*"`
+	Options []config.Rule `conf:"*" reload:"now"`
 }
