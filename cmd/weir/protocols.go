@@ -12,6 +12,7 @@ import (
 	"weir/internal/protocol/hls"
 	"weir/internal/protocol/httplive"
 	"weir/internal/protocol/rtmp"
+	"weir/internal/protocol/srt"
 	"weir/internal/protocol/static"
 	"weir/internal/service"
 )
@@ -30,4 +31,5 @@ var protocols = []service.Protocol{
 	static.Protocol,
 	rtmp.Protocol,
 	caster.Protocol,
+	srt.Protocol,
 }

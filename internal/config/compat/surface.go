@@ -114,7 +114,7 @@ var streams = Section{
 		{Name: "static files, FLV and MP4 seek", Test: "TestFLVStart"},
 		{Name: "CORS", Test: "static.txtar"},
 		{Name: "HTTPS", Test: "image.txtar"},
-		{Name: "SRT"},
+		{Name: "SRT", Test: "TestSRT", Why: "plays streams of every protocol, with the cached group; refusals have SRT's codes"},
 		{Name: "WebRTC: WHIP and WHEP"},
 		{Name: "WebRTC: /rtc/v1/play and publish"},
 		{Name: "RTSP"},

@@ -1,0 +1,119 @@
+package blocks
+
+import (
+	"fmt"
+	"time"
+
+	"weir/internal/config"
+)
+
+// The blocks of SRT.
+var (
+	SRTServer = config.NewServer[SRTServerConfig]("srt_server")
+	SRT       = config.NewVhost[SRTConfig]("srt")
+)
+
+// SRTServerConfig is srt_server: where SRT is spoken, and how.
+type SRTServerConfig struct {
+	// Enabled turns SRT on.
+	Enabled bool `conf:"enabled" default:"off" reload:"restart"`
+
+	// Listen is where: one or more of port, ip:port or [ip6]:port, of UDP.
+	Listen []string `conf:"listen" default:"10080" reload:"restart"`
+
+	// MaxBW is the most that is sent to one peer, in bytes a second. With -1 it is
+	// twice what the stream has, and 5 MB a second at least.
+	MaxBW int64 `conf:"maxbw" default:"-1" reload:"restart"`
+
+	// MSS is the longest packet in bytes, that of IP included: from 576 to 1500. The
+	// lesser of both ends' holds.
+	MSS int `conf:"mss" default:"1500" reload:"restart"`
+
+	// Latency is how long a lost packet is waited for. It holds both ways where
+	// recvlatency and peerlatency are as by default.
+	Latency time.Duration `conf:"latency" default:"120" unit:"ms" reload:"restart"`
+
+	// RecvLatency is how long we wait for what a publisher's packets lack; the
+	// publisher may ask for more.
+	RecvLatency time.Duration `conf:"recvlatency" default:"120" unit:"ms" reload:"restart"`
+
+	// PeerLatency is the least that a player is to wait.
+	PeerLatency time.Duration `conf:"peerlatency" default:"0" unit:"ms" reload:"restart"`
+
+	// ConnectTimeout is how long a caller is kept waiting for callbacks that are to
+	// admit it. Callers give up after 3 seconds.
+	ConnectTimeout time.Duration `conf:"connect_timeout" default:"3000" unit:"ms" reload:"restart"`
+
+	// PeerIdleTimeout is the longest silence of a peer.
+	PeerIdleTimeout time.Duration `conf:"peer_idle_timeout" default:"10000" unit:"ms" reload:"restart"`
+
+	// SendBuf bounds what is kept for a player to be sent again, in bytes.
+	SendBuf int `conf:"sendbuf" default:"12058624" reload:"restart"`
+
+	// RecvBuf bounds what waits for a lost packet of a publisher, in bytes.
+	RecvBuf int `conf:"recvbuf" default:"12058624" reload:"restart"`
+
+	// PayloadSize is the most bytes of media in a packet that is sent; whole packets
+	// of the transport stream are.
+	PayloadSize int `conf:"payloadsize" default:"1316" reload:"restart"`
+
+	// DefaultApp is the app of a stream id that names none.
+	DefaultApp string `conf:"default_app" default:"live" reload:"restart"`
+
+	// DefaultStreamID is the stream id of a peer that sends none.
+	DefaultStreamID string `conf:"default_streamid" default:"#!::r=live/livestream,m=request" reload:"restart" since:"7.0.95"`
+
+	// DefaultMode is what a stream id without m= wants.
+	DefaultMode string `conf:"default_mode" default:"request" enum:"request|publish" reload:"restart" since:"7.0.131"`
+
+	// TSBPDMode gives up what has not come in time. With off, all waits until a lost
+	// packet has come after all.
+	TSBPDMode bool `conf:"tsbpdmode" default:"on" reload:"restart"`
+
+	// TLPktDrop gives up what has not come in time, with tsbpdmode.
+	TLPktDrop bool `conf:"tlpktdrop" default:"on" reload:"restart"`
+
+	// Passphrase makes it that only peers with the same secret are let in, and
+	// encrypts; 10 to 79 bytes.
+	Passphrase string `conf:"passphrase" default:"" reload:"restart"`
+
+	// PBKeyLen is the length of the key that peers are advised to take, in bytes: 16,
+	// 24 or 32. With 0 they choose.
+	PBKeyLen int `conf:"pbkeylen" default:"0" reload:"restart"`
+}
+
+// Latencies returns how long we wait, and the least that the peer is to wait.
+func (c *SRTServerConfig) Latencies() (recv, peer time.Duration) {
+	const usual = 120 * time.Millisecond
+	recv, peer = c.RecvLatency, c.PeerLatency
+	if c.Latency != usual {
+		if recv == usual {
+			recv = c.Latency
+		}
+		if peer == 0 {
+			peer = c.Latency
+		}
+	}
+	return recv, peer
+}
+
+// Validate refuses a secret that would not be one.
+func (c *SRTServerConfig) Validate() error {
+	if n := len(c.Passphrase); n > 0 && (n < 10 || n > 79) {
+		return fmt.Errorf("srt_server passphrase has %d bytes, it must have 10 to 79", n)
+	}
+	switch c.PBKeyLen {
+	case 0, 16, 24, 32:
+		return nil
+	}
+	return fmt.Errorf("srt_server pbkeylen %d is none of 0, 16, 24 and 32", c.PBKeyLen)
+}
+
+// SRTConfig is srt of a vhost.
+type SRTConfig struct {
+	// Enabled lets SRT publish to the vhost and play from it.
+	Enabled bool `conf:"enabled" default:"off" reload:"session"`
+
+	// ToRTMP let other protocols play what SRT publishes. Here they always can.
+	ToRTMP bool `conf:"srt_to_rtmp" default:"on" env:"VHOST_SRT_SRT_TO_RTMP,VHOST_SRT_TO_RTMP" reload:"session" pending:"ignored"`
+}

@@ -1,0 +1,68 @@
+package srt
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"weir/internal/config/blocks"
+	"weir/internal/format/mpegts"
+	"weir/internal/hub"
+	"weir/internal/media"
+	"weir/internal/session"
+)
+
+// publish makes frames of what the peer sends until it ends that.
+func (s *server) publish(ctx context.Context, p *peer, pub *hub.Publication) error {
+	vhost, _ := s.env.Conf.Load().Vhost(pub.Stream().Key.Vhost)
+	conf := blocks.Publish.Of(vhost)
+	in := &ingest{pub: pub, demuxer: mpegts.NewDemuxer()}
+	defer in.flush()
+	timeout := time.NewTimer(conf.FirstPktTimeout)
+	defer timeout.Stop()
+	wait := conf.FirstPktTimeout
+	var spare []byte
+	for {
+		select {
+		case <-p.came:
+			p.mu.Lock()
+			media := p.inbox
+			p.inbox = spare[:0]
+			p.mu.Unlock()
+			in.feed(media)
+			spare = media
+			wait = conf.NormalTimeout
+			timeout.Reset(wait)
+		case <-p.over:
+			p.mu.Lock()
+			media := p.inbox
+			p.inbox = nil
+			p.mu.Unlock()
+			in.feed(media)
+			return nil
+		case <-timeout.C:
+			return fmt.Errorf("%w: publisher sent nothing for %v", session.ErrTimeout, wait)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// ingest turns a transport stream into frames.
+type ingest struct {
+	pub     *hub.Publication
+	demuxer *mpegts.Demuxer
+	frames  []*media.Frame
+}
+
+func (in *ingest) feed(b []byte) { in.write(in.demuxer.Feed(in.frames[:0], b)) }
+
+func (in *ingest) flush() { in.write(in.demuxer.Flush(in.frames[:0])) }
+
+func (in *ingest) write(frames []*media.Frame) {
+	for _, f := range frames {
+		in.pub.Write(f)
+	}
+	clear(frames)
+	in.frames = frames[:0]
+}

@@ -1,0 +1,151 @@
+package srt
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"weir/internal/config"
+	"weir/internal/config/blocks"
+	"weir/internal/format/mpegts"
+	"weir/internal/hub"
+	"weir/internal/media"
+	"weir/internal/service"
+	"weir/internal/session"
+	wire "weir/internal/wire/srt"
+)
+
+func TestParams(t *testing.T) {
+	conf := *blocks.SRTServer.Default()
+	p := (&server{conf: &conf}).params()
+	if p.MSS != 1500 || p.RecvPackets != 8192 || p.SendPackets != 8192 || p.MaxBW != 0 || p.Idle != 10*time.Second || p.NoTSBPD || p.KeepLate {
+		t.Errorf("by default %+v", p)
+	}
+	conf.MSS, conf.RecvBuf, conf.SendBuf, conf.MaxBW, conf.PeerIdleTimeout, conf.TSBPDMode, conf.TLPktDrop = 1000, 147200, 294400, 1e6, time.Second, false, false
+	p = (&server{conf: &conf}).params()
+	if p.MSS != 1000 || p.RecvPackets != 100 || p.SendPackets != 200 || p.MaxBW != 1e6 || p.Idle != time.Second || !p.NoTSBPD || !p.KeepLate {
+		t.Errorf("as told %+v", p)
+	}
+}
+
+// hang has callers wait for ever.
+type hang struct{}
+
+func (hang) Authorize(ctx context.Context, r *session.Request) error {
+	if r.Ask.Key.Stream != "hang" {
+		return nil
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// begin runs a door and returns its hub and where it is.
+func begin(t *testing.T, text string) (*hub.Hub, net.Addr) {
+	t.Helper()
+	snap, err := config.Parse(config.Source{File: "test.conf", Text: []byte("listen 1935; srt_server { enabled on; listen 127.0.0.1:0; " + text + " } vhost __defaultVhost__ { srt { enabled on; } }")}, blocks.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := config.NewStore(snap)
+	h := hub.New(func(hub.Key) hub.Settings { return hub.Settings{Cache: true, Queue: time.Minute} })
+	desk := session.New(h, session.Rules{Vhost: func(name string) (string, bool) { return hub.DefaultVhost, true }})
+	desk.Authorize(hang{})
+	svc, err := Protocol.New(service.Env{Log: slog.New(slog.DiscardHandler), Conf: store, Desk: desk, Hub: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := svc.(*server)
+	if err := s.Bind(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { s.Run(ctx); close(done) }()
+	t.Cleanup(func() {
+		desk.Shut(session.ErrShutdown)
+		desk.End(session.ErrShutdown, nil)
+		cancel()
+		<-done
+	})
+	return h, s.socks[0].pc.LocalAddr()
+}
+
+// dial connects as a caller, whose payloads go to deliver, until it is refused or the
+// connection ends; without deliver until there is one.
+func dial(to net.Addr, streamID string, deliver func([]byte)) error {
+	nc, err := net.Dial("udp", to.String())
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	c, err := wire.NewCaller(time.Now(), wire.Params{Send: func(b []byte) { nc.Write(b) }, Deliver: deliver}, newID(), newID(), streamID, "", 10*time.Second)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 2048)
+	var conn *wire.Conn
+	for {
+		nc.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		n, err := nc.Read(buf)
+		now := time.Now()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return err
+		case conn != nil && err == nil:
+			conn.Handle(now, buf[:n])
+		case conn != nil:
+			conn.Advance(now)
+		case err == nil:
+			if conn, err = c.Handle(now, buf[:n]); err != nil {
+				return err
+			}
+			if conn != nil && deliver == nil {
+				return nil
+			}
+		default:
+			if err := c.Advance(now); err != nil {
+				return err
+			}
+		}
+		if conn != nil && conn.Err() != nil {
+			return conn.Err()
+		}
+	}
+}
+
+func TestConnectTimeout(t *testing.T) {
+	_, addr := begin(t, "connect_timeout 200;")
+	var code wire.Reject
+	if err := dial(addr, "live/hang", nil); !errors.As(err, &code) {
+		t.Errorf("a caller of whom nobody decides: %v", err)
+	}
+	if err := dial(addr, "live/s", nil); err != nil {
+		t.Errorf("another caller: %v", err)
+	}
+}
+
+func TestPayloadSize(t *testing.T) {
+	h, addr := begin(t, "payloadsize 400;")
+	pub, err := h.Publish(hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}, hub.PublishOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	track := &media.Track{Kind: media.Audio, Codec: media.MP3, SampleRate: 44100, Channels: 2}
+	pub.Write(&media.Frame{Track: track, Payload: make([]byte, 1000)})
+	enough := make(chan struct{})
+	reached := sync.OnceFunc(func() { close(enough) })
+	total := 0
+	go dial(addr, "live/s", func(b []byte) {
+		if len(b) > 376 || len(b)%mpegts.PacketSize != 0 {
+			t.Errorf("a payload of %d bytes, at most 376 may be", len(b))
+		}
+		if total += len(b); total >= 1128 { // the tables and a frame of 1000 bytes
+			reached()
+		}
+	})
+	<-enough
+}

@@ -1,0 +1,248 @@
+package interop
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// openSRT starts a server that speaks SRT too, and returns where.
+func openSRT(t *testing.T, more string) (*house, string) {
+	t.Helper()
+	addr := freePort(t) // of TCP; that of UDP is as free as a rule
+	// ffmpeg's transport streams have sound in bursts, behind the picture.
+	h := open(t, "srt { enabled on; } play { mix_correct on; } } srt_server { enabled on; listen "+addr+"; "+more)
+	return h, addr
+}
+
+// ffmpeg's libsrt publishes; what players get over SRT and everything else is what it
+// sent. So it is with each length of key.
+func TestSRT(t *testing.T) {
+	const span = 3
+	for name, secret := range map[string]string{"plain": "", "128": "16", "192": "24", "256": "32"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bFrames.list(t)
+			more, query := "", ""
+			if secret != "" {
+				more, query = "passphrase secretpass1; pbkeylen "+secret+";", "&passphrase=secretpass1"
+			}
+			h, addr := openSRT(t, more)
+			pub := background(t, "ffmpeg", "-v", "error", "-re", "-i", bFrames.path(t), "-c", "copy", "-f", "mpegts", "srt://"+addr+"?streamid=#!::r=live/s,m=publish&pkt_size=1316"+query)
+			h.awaitLive(t, "s")
+			urls := map[string]string{"srt": "srt://" + addr + "?streamid=#!::r=live/s,m=request" + query, "rtmp": h.stream("s"), "flv": h.page("s", ".flv"), "hls": h.page("s", ".m3u8")}
+			for form, url := range urls {
+				t.Run(form, func(t *testing.T) {
+					t.Parallel()
+					bsf := ""
+					if form == "srt" || form == "hls" {
+						bsf = "-bsf:a aac_adtstoasc"
+					}
+					if form == "hls" {
+						h.awaitHLS(t, "s")
+					}
+					bFrames.check(t, form, demux(t, url, span, bsf), span, false)
+				})
+			}
+			t.Cleanup(func() {
+				pub.signal(syscall.SIGINT)
+				wait(t, "the stream ends with its publisher", func() bool { s, _ := h.info(t, "s"); return !s.Publish.Active })
+			})
+		})
+	}
+}
+
+// What RTMP publishes is played over SRT, by libsrt's own tool too.
+func TestSRTPlaysRTMP(t *testing.T) {
+	t.Parallel()
+	h, addr := openSRT(t, "")
+	h.publish(t, baseline, "s")
+	baseline.check(t, "ffmpeg", demux(t, "srt://"+addr+"?streamid=live/s", 3, "-bsf:a aac_adtstoasc"), 3, false)
+	file := filepath.Join(t.TempDir(), "out.ts")
+	out, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd := exec.Command("srt-live-transmit", "-q", "-a:no", "srt://"+addr+"?streamid=#!::r=live/s", "file://con")
+	cmd.Stdout = out
+	p := start(t, cmd, nil)
+	wait(t, "srt-live-transmit has some", func() bool { i, err := out.Stat(); return err == nil && i.Size() > 150_000 })
+	p.signal(syscall.SIGTERM)
+	p.wait(5 * time.Second)
+	i, _ := out.Stat()
+	os.Truncate(file, i.Size()/188*188)
+	if probe := must(t, "ffprobe", "-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", file); !strings.Contains(probe, "h264") || !strings.Contains(probe, "aac") {
+		t.Errorf("ffprobe found %q", probe)
+	}
+}
+
+// Refusals have SRT's codes, and libsrt understands them.
+func TestSRTRefusals(t *testing.T) {
+	t.Parallel()
+	h, addr := openSRT(t, "passphrase secretpass1;")
+	const good = "&passphrase=secretpass1"
+	background(t, "ffmpeg", "-v", "error", "-re", "-i", small.path(t), "-c", "copy", "-f", "mpegts", "srt://"+addr+"?streamid=#!::r=live/s,m=publish"+good)
+	h.awaitLive(t, "s")
+	for _, c := range []struct{ query, said, logged string }{
+		{"#!::r=live/x,m=publish&passphrase=wrongpass99", "Incorrect passphrase", "code=1010"},
+		{"#!::r=live/x,m=publish", "Password required or unexpected", "code=1011"},
+		{"#!::r=live/s,m=publish" + good, "Application-defined rejection reason", "code=2409"},
+		{"#!::r=live/x,m=steal" + good, "Application-defined rejection reason", "code=2405"},
+		{"#!::m=publish" + good, "Application-defined rejection reason", "code=2400"},
+	} {
+		r := run(t, "ffmpeg", "-v", "error", "-re", "-i", small.path(t), "-t", "5", "-c", "copy", "-f", "mpegts", "srt://"+addr+"?streamid="+c.query)
+		if r.err == nil || !strings.Contains(r.errors, c.said) {
+			t.Errorf("%s: %v", c.query, r)
+		}
+		if !h.log.await(c.logged, 5*time.Second) {
+			t.Errorf("%s: no %s in the log", c.query, c.logged)
+		}
+	}
+}
+
+// On a way that loses, reorders and delays, both ways, nothing is missing at the end.
+func TestSRTLossyWay(t *testing.T) {
+	t.Parallel()
+	bFrames.list(t)
+	h, addr := openSRT(t, "")
+	in, out := newRelay(t, addr, 1), newRelay(t, addr, 2)
+	background(t, "ffmpeg", "-v", "error", "-re", "-i", bFrames.path(t), "-c", "copy", "-f", "mpegts", "srt://"+in.addr+"?streamid=#!::r=live/s,m=publish&latency=600000&pkt_size=1316")
+	h.awaitLive(t, "s")
+	bFrames.check(t, "srt", demux(t, "srt://"+out.addr+"?streamid=#!::r=live/s,m=request&latency=600000", 4, "-bsf:a aac_adtstoasc"), 4, false)
+	if in.dropped.Load() == 0 || out.dropped.Load() == 0 {
+		t.Error("the relays lost nothing")
+	}
+	var list struct{ Clients []struct{ ID, Type string } }
+	b, err := get("http://" + h.api + "/api/v1/clients/")
+	if err == nil {
+		err = json.Unmarshal(b, &list)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range list.Clients {
+		if c.Type != "srt-publish" {
+			continue
+		}
+		b, _ := get("http://" + h.api + "/api/v1/clients/" + c.ID + "?detail=1")
+		var detail struct {
+			Client struct {
+				Detail struct {
+					More struct {
+						RTT                float64 `json:"rtt_ms"`
+						Missed, GivenUp    int64
+						PacketsMissed      int64 `json:"packets_missed"`
+						PacketsGivenUp     int64 `json:"packets_given_up"`
+						RecvLatency        int64 `json:"recv_latency_ms"`
+						PacketsUndecrypted int64 `json:"packets_undecrypted"`
+					}
+				}
+			}
+		}
+		json.Unmarshal(b, &detail)
+		m := detail.Client.Detail.More
+		if m.PacketsMissed == 0 || m.PacketsGivenUp != 0 || m.RTT < 30 || m.RecvLatency != 600 {
+			t.Errorf("statistics of the publisher: %s", b)
+		}
+	}
+}
+
+// relay passes datagrams on between one socket of a client and a server, less 5 %,
+// with 20 ms each way.
+type relay struct {
+	addr    string
+	dropped atomic.Int64
+}
+
+func newRelay(t *testing.T, to string, seed uint64) *relay {
+	t.Helper()
+	front, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(to)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { front.Close(); back.Close() })
+	r := &relay{addr: front.LocalAddr().String()}
+	var mu sync.Mutex
+	random := rand.New(rand.NewPCG(seed, seed))
+	var client atomic.Pointer[netip.AddrPort]
+	seen := 0
+	pass := func(b []byte, send func(b []byte)) {
+		mu.Lock()
+		lose, late := random.Float64() < 0.05, random.Float64() < 0.01
+		if seen++; seen <= 20 {
+			lose, late = false, false // libsrt's caller complains aloud if its handshake is hit
+		}
+		mu.Unlock()
+		if lose {
+			r.dropped.Add(1)
+			return
+		}
+		delay := 20 * time.Millisecond
+		if late {
+			delay += 4 * time.Millisecond
+		}
+		b = append([]byte(nil), b...)
+		time.AfterFunc(delay, func() { send(b) })
+	}
+	go func() {
+		buf := make([]byte, 2048)
+		for {
+			n, from, err := front.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			client.Store(&from)
+			pass(buf[:n], func(b []byte) { back.Write(b) })
+		}
+	}()
+	go func() {
+		buf := make([]byte, 2048)
+		for {
+			n, err := back.Read(buf)
+			if err != nil {
+				return
+			}
+			pass(buf[:n], func(b []byte) { front.WriteToUDPAddrPort(b, *client.Load()) })
+		}
+	}()
+	return r
+}
+
+// Strangers that guess cookies are nobody's guests, and disturb none.
+func TestSRTFlood(t *testing.T) {
+	t.Parallel()
+	h, addr := openSRT(t, "")
+	c, err := net.Dial("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	b := make([]byte, 64)
+	b[0], b[19], b[28], b[29], b[31] = 0x80, 5, 0, 0, 0
+	copy(b[16+12:], []byte{0, 0, 5, 220, 0, 0, 32, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 77})
+	for i := range 20_000 {
+		copy(b[16+28:], fmt.Sprintf("%04x", i))
+		c.Write(b)
+	}
+	background(t, "ffmpeg", "-v", "error", "-re", "-i", small.path(t), "-c", "copy", "-f", "mpegts", "srt://"+addr+"?streamid=#!::r=live/s,m=publish")
+	h.awaitLive(t, "s")
+	if strings.Contains(h.log.String(), "refused") {
+		t.Error("strangers reach the log")
+	}
+}
