@@ -25,6 +25,11 @@ const (
 	// viewers.
 	impatient      = 8 * time.Millisecond
 	impatientShare = 0.05
+	// With them sound waits for the next picture, with which it is played, when
+	// sending is dear: by as much as keeps it within soundShare, at most soundMost,
+	// which is a picture's time at 25 a second.
+	soundMost  = 40 * time.Millisecond
+	soundShare = 0.025
 	// calm is the pause below which every frame is sent when it comes.
 	calm = 2 * time.Millisecond
 	// step is what pauses are multiples of, from there on, and settle how long after
@@ -80,6 +85,8 @@ type loop struct {
 	swept   time.Time
 	busy    time.Duration // awake since swept
 	load    float64       // share of the last second
+	sound   time.Duration // how long sound waits for a picture
+	held    time.Time     // when the first sound that waits has waited enough, zero if none does
 	over    bool
 	outs    []*outlet // with something to send besides what their reels have
 }
@@ -242,8 +249,32 @@ func (l *loop) gathering() time.Duration {
 	if p >= step {
 		p -= p % step
 	}
+	if l.sound = min(time.Duration(float64(l.cost)/soundShare), soundMost); l.sound < calm {
+		l.sound = 0
+	}
 	l.pause.Store(int64(p))
 	return p
+}
+
+// holds reports whether what a reel has that is new is sound alone, of viewers
+// with min_latency, and waits for a picture.
+func (l *loop) holds(lr *loopReel) bool {
+	if lr.reel.gather > 0 || l.sound == 0 || lr.view.ripe > lr.seen || lr.view.mark != lr.heard {
+		lr.since = time.Time{}
+		return false
+	}
+	if lr.since.IsZero() {
+		lr.since = l.now
+	}
+	until := lr.since.Add(l.sound)
+	if !l.now.Before(until) {
+		lr.since = time.Time{}
+		return false
+	}
+	if l.held.IsZero() || until.Before(l.held) {
+		l.held = until
+	}
+	return true
 }
 
 // after returns when a pause of p is over. Long ones end just after a beat at which
@@ -263,6 +294,8 @@ func (l *loop) sleep(due time.Time) {
 	}
 	if due.After(l.now) {
 		by, state = due, dozing
+	} else if !l.held.IsZero() && (by.IsZero() || l.held.Before(by)) {
+		by = l.held
 	}
 	l.state.Store(state)
 	if len(l.outs) > 0 || state == asleep && l.behind() || l.posted() {
@@ -298,7 +331,11 @@ func (l *loop) posted() bool {
 func (l *loop) behind() bool {
 	for lr := range l.reels {
 		lr.reel.mu.Lock()
-		grown := lr.reel.head != lr.seen || len(lr.reel.marks) > 0 && lr.reel.marks[len(lr.reel.marks)-1].seq > lr.heard
+		news := lr.reel.head
+		if !lr.since.IsZero() {
+			news = max(lr.reel.ripe, lr.seen) // the turn has seen to the sound
+		}
+		grown := news != lr.seen || len(lr.reel.marks) > 0 && lr.reel.marks[len(lr.reel.marks)-1].seq > lr.heard
 		lr.reel.mu.Unlock()
 		if grown {
 			return true
@@ -374,12 +411,18 @@ func (l *loop) ready(o *outlet, ev uint32) {
 func (l *loop) turn(all bool) (sent bool) {
 	outs := l.outs
 	l.outs = nil
+	if all {
+		l.held = time.Time{}
+	}
 	for lr := range l.reels {
 		if !all {
 			break
 		}
 		lr.look()
 		if lr.view.head == lr.seen && lr.view.mark == lr.heard {
+			continue
+		}
+		if l.holds(lr) {
 			continue
 		}
 		lr.seen, lr.heard = lr.view.head, lr.view.mark

@@ -47,6 +47,7 @@ type reel struct {
 	group   uint64  // offset of the newest entry where a viewer may start, nowhere if none is kept
 	frames  int     // in the newest group
 	head    uint64
+	ripe    uint64 // the head when something came last that does not wait: see [loop.holds]
 	last    time.Duration
 	layout  *media.Layout
 	limits  hub.Settings
@@ -142,6 +143,9 @@ func (r *reel) take(f *media.Frame, access bool) []*loopReel {
 	b := r.room(n)
 	b.b = r.form.appendFrame(b.b, f)
 	r.head = b.base + uint64(len(b.b))
+	if f.Track.Kind != media.Audio || e.fresh || f.Layout.Main(media.Video) == nil {
+		r.ripe = r.head
+	}
 	r.last = max(r.last, f.DTS)
 	r.entries = append(r.entries, e)
 	r.frames++
@@ -231,6 +235,7 @@ func (r *reel) evict() {
 // view is what a loop sees of a reel in one turn.
 type view struct {
 	head, tail, group uint64
+	ripe              uint64
 	mark              uint64 // sequence number of the newest mark
 	blocks            []block
 }
@@ -241,7 +246,7 @@ func (lr *loopReel) look() {
 	r, v := lr.reel, &lr.view
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	v.head, v.tail, v.group, v.mark = r.head, r.head, r.group, 0
+	v.head, v.tail, v.group, v.ripe, v.mark = r.head, r.head, r.group, r.ripe, 0
 	if len(r.entries) > 0 {
 		v.tail = r.entries[0].off
 	}
@@ -347,6 +352,8 @@ type loopReel struct {
 	view    view
 	seen    uint64
 	heard   uint64
+	// since is when the loop found sound that waits for a picture, zero if none does.
+	since time.Time
 }
 
 // waker is the part of a loop that a reel calls.
