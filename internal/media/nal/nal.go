@@ -69,20 +69,22 @@ func IsAnnexB(b []byte) bool {
 // without its start code and without the zeros after it, and is nil at the
 // end. What stands before the first start code is passed over.
 func NextAnnexB(b []byte) (unit, rest []byte) {
-	i := bytes.Index(b, startCode)
-	if i < 0 {
-		return nil, nil
+	for {
+		i := bytes.Index(b, startCode)
+		if i < 0 {
+			return nil, nil
+		}
+		b = b[i+3:]
+		end := bytes.Index(b, startCode)
+		if end < 0 {
+			end = len(b)
+		}
+		unit, rest = bytes.TrimRight(b[:end], "\x00"), b[end:]
+		if len(unit) > 0 || len(rest) == 0 {
+			return unit, rest
+		}
+		b = rest
 	}
-	b = b[i+3:]
-	end := bytes.Index(b, startCode)
-	if end < 0 {
-		end = len(b)
-	}
-	unit, rest = bytes.TrimRight(b[:end], "\x00"), b[end:]
-	if len(unit) == 0 && len(rest) > 0 {
-		return NextAnnexB(rest)
-	}
-	return unit, rest
 }
 
 // AppendLengths appends the units of b, which has start codes, each behind

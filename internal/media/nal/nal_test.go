@@ -3,6 +3,7 @@ package nal
 import (
 	"bytes"
 	"errors"
+	"runtime/debug"
 	"testing"
 )
 
@@ -82,4 +83,14 @@ func FuzzUnits(f *testing.F) {
 			t.Fatalf("round trip: %x, %v, want %x", again, err, l)
 		}
 	})
+}
+
+// Millions of start codes with nothing between them are passed over in little space.
+func TestNextAnnexBEmpty(t *testing.T) {
+	b := append(bytes.Repeat([]byte{0, 0, 1}, 1<<21), 0x65)
+	old := debug.SetMaxStack(1 << 20)
+	defer debug.SetMaxStack(old)
+	if unit, rest := NextAnnexB(b); len(unit) != 1 || len(rest) != 0 {
+		t.Errorf("%d and %d bytes", len(unit), len(rest))
+	}
 }
