@@ -46,10 +46,6 @@ const (
 	// askTime is how long an origin may take to say whether a client may come (SRS:
 	// 3 s).
 	askTime = 3 * time.Second
-	// dialTime is how long it may take to let us play.
-	dialTime = 5 * time.Second
-	// silence is how long it may send nothing before another one is asked.
-	silence = 5 * time.Second
 	// linger is how long a stream is kept after its last player.
 	linger = 3 * time.Second
 	// firstWait and mostWait are between two rounds of the origins.

@@ -17,6 +17,7 @@ import (
 	"weir/internal/sender"
 	"weir/internal/service"
 	"weir/internal/session"
+	"weir/internal/wire/rtmp"
 )
 
 const (
@@ -96,7 +97,7 @@ func (l *line) finish() {
 // run sends until the publication ends.
 func (l *line) run() {
 	defer l.cancel()
-	wait := upnode.Backoff{First: firstWait, Most: mostWait}
+	wait := service.Backoff{First: firstWait, Most: mostWait}
 	for l.soon.Err() == nil {
 		began := time.Now()
 		to := l.turn()
@@ -207,9 +208,9 @@ func (l *line) connect(ctx context.Context, cancel context.CancelCauseFunc, to t
 	c, err := link.Dial(ctx, to.dial, link.DialOptions{
 		TcURL: to.tcURL, App: to.app, Stream: to.stream,
 		Args:         upnode.Args(l.env, l.session, blocks.Cluster.Of(vhost).DebugSRSUpnode),
-		Capabilities: upnode.Capabilities,
+		Capabilities: rtmp.Everything,
 		Timeout:      dialTime, WriteTimeout: writeTime, ChunkSize: l.chunk,
-		TLS: upnode.TLS(blocks.Forward.Of(vhost).TLSVerify, to.host, l.env, l.log),
+		TLS: service.TLS(blocks.Forward.Of(vhost).TLSVerify, to.host, l.env, l.log),
 	})
 	if err != nil {
 		return nil, err

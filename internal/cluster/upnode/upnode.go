@@ -1,15 +1,9 @@
 // Package upnode is what those have in common who speak to other servers for a
-// stream: how we say who we are, what the other one can take, and how long to wait
-// before it is tried again.
+// stream: how we say who we are, and what the other one can take.
 package upnode
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"log/slog"
-	"math/rand/v2"
 	"strings"
-	"time"
 
 	"weir/internal/format/amf"
 	"weir/internal/format/flv"
@@ -18,14 +12,6 @@ import (
 	"weir/internal/session"
 	"weir/internal/wire/rtmp"
 )
-
-// Capabilities are what we tell other servers of Enhanced RTMP: every codec.
-var Capabilities = rtmp.Capabilities{
-	FourCCs: []string{"*"},
-	Video:   []rtmp.FourCC{{Code: "*", Flags: rtmp.CanForward}},
-	Audio:   []rtmp.FourCC{{Code: "*", Flags: rtmp.CanForward}},
-	Has:     true,
-}
 
 // Args are the arguments of connect: with tell who we are and for which session we
 // come, as SRS's debug_srs_upnode does, and always the servers that the stream came
@@ -113,47 +99,3 @@ func Host(t rtmp.Target, vhost string) *rtmp.Target {
 	}
 	return &t
 }
-
-// TLS returns how the certificate of a host is judged under tls_verify. With warn,
-// one that
-// cannot be trusted is told of in the log and as a notice.
-func TLS(verify, host string, env service.Env, log *slog.Logger) *tls.Config {
-	switch verify {
-	case "on":
-		return &tls.Config{}
-	case "off":
-		return &tls.Config{InsecureSkipVerify: true}
-	}
-	return &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(cs tls.ConnectionState) error {
-		chain := x509.NewCertPool()
-		for _, c := range cs.PeerCertificates[1:] {
-			chain.AddCert(c)
-		}
-		_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{DNSName: host, Intermediates: chain})
-		text := ""
-		if err != nil {
-			text = "its certificate cannot be trusted, so that anybody in between could read the stream: " + err.Error()
-		}
-		if env.Notices.Set("server "+host, text) && err != nil {
-			log.Warn("server "+host+": "+text, "hint", "give it a certificate that this machine trusts, or write tls_verify off")
-		}
-		return nil
-	}}
-}
-
-// A Backoff says how long to wait before a server is tried again: First, then twice as
-// long each time up to Most, give or take a fifth, so that many do not come at once.
-// It is used by one goroutine.
-type Backoff struct {
-	First, Most time.Duration
-	next        time.Duration
-}
-
-// Next returns the wait.
-func (b *Backoff) Next() time.Duration {
-	b.next = min(max(b.First, 2*b.next), b.Most)
-	return b.next*4/5 + rand.N(b.next*2/5+1)
-}
-
-// Reset begins anew, after something went well.
-func (b *Backoff) Reset() { b.next = 0 }

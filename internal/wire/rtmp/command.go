@@ -99,6 +99,14 @@ type Capabilities struct {
 	Has bool
 }
 
+// Everything is what one says who takes every codec, to pass it on.
+var Everything = Capabilities{
+	FourCCs: []string{"*"},
+	Video:   []FourCC{{Code: "*", Flags: CanForward}},
+	Audio:   []FourCC{{Code: "*", Flags: CanForward}},
+	Has:     true,
+}
+
 // A FourCC is an entry of videoFourCcInfoMap or audioFourCcInfoMap.
 type FourCC struct {
 	Code  string
