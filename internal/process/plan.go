@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"weir/internal/child"
 	"weir/internal/config"
@@ -28,6 +29,8 @@ type planner struct {
 	house house
 	out   map[string]want
 	made  map[hub.Key]bool // what engines publish here
+	// demanded reports whether somebody plays a stream, or did so within a time.
+	demanded func(key hub.Key, keep time.Duration) bool
 }
 
 // house is where this server is, and where programs log.
@@ -81,23 +84,66 @@ func (p *planner) ingests() {
 func (p *planner) ingest(v *config.Vhost, in *blocks.IngestConfig, i int) {
 	h, tools, engine := p.house, p.tools, &in.Engines[i]
 	vals := &values{house: h, vhost: v.Name}
-	target, err := rtmp.ParseURL(vals.text(engine.Output))
+	output := vals.text(engine.Output)
+	target, err := rtmp.ParseURL(output)
 	name := "ffmpeg-ingest-" + v.Name + "-" + in.ID
 	key := hub.Key{Vhost: v.Name}
 	if err == nil {
 		key.App, key.Stream = target.App, target.Stream
 		name = "ffmpeg-ingest-" + v.Name + "-" + target.App + "-" + target.Stream
 	}
+	w := want{id: fmt.Sprintf("ingest/%s/%s/%d", v.Name, in.ID, i), kind: "ingest", name: in.ID, key: key}
+	own, here := p.here(output)
+	if in.OnDemand {
+		switch {
+		case !here:
+			tools.once("ingest " + in.ID + " of " + v.Name + " is on demand, but its output is not a stream of this server, so it runs always")
+		case !p.demanded(own, in.OnDemandKeep):
+			return
+		}
+	}
 	input := *in
-	p.add(want{id: fmt.Sprintf("ingest/%s/%s/%d", v.Name, in.ID, i), kind: "ingest", name: in.ID, key: key, made: []any{input, h.Host, h.Port, h.Dir, h.Level},
-		spec: func() (child.Spec, error) {
-			path, err := tools.ffmpeg(input.FFmpeg)
-			if err != nil {
-				return child.Spec{}, err
-			}
-			argv, err := ingestArgs(path, &input, engine, h.Level, vals.now().text(engine.Output), tools)
-			return child.Spec{Path: path, Argv: argv, LogDir: h.Dir, LogName: logName(name)}, err
-		}})
+	if p.native(in, engine, here) {
+		w.key, w.url, w.target = own, in.Input.URL, target
+		w.made = []any{"native", in.Input, own, target}
+		p.add(w)
+		return
+	}
+	w.made = []any{input, h.Host, h.Port, h.Dir, h.Level}
+	w.spec = func() (child.Spec, error) {
+		path, err := tools.ffmpeg(input.FFmpeg)
+		if err != nil {
+			return child.Spec{}, err
+		}
+		argv, err := ingestArgs(path, &input, engine, h.Level, vals.now().text(engine.Output), tools)
+		return child.Spec{Path: path, Argv: argv, LogDir: h.Dir, LogName: logName(name)}, err
+	}
+	p.add(w)
+}
+
+// native reports whether an input is had without a program.
+func (p *planner) native(in *blocks.IngestConfig, e *blocks.EngineConfig, here bool) bool {
+	if in.Native == "off" {
+		return false
+	}
+	err := canPull(in, e)
+	if err == nil && !here {
+		err = fmt.Errorf("ingest %s: an output that is not a stream of this server needs ffmpeg", in.ID)
+	}
+	if in.Native == "on" {
+		if err != nil {
+			p.tools.once(err.Error() + ", which is used although native is on")
+		}
+		return err == nil
+	}
+	if err != nil || child.Runs(in.FFmpeg) {
+		return false
+	}
+	if _, err := child.Find("ffmpeg"); err == nil {
+		return false
+	}
+	p.tools.once("there is no ffmpeg: ingest " + in.ID + " does without")
+	return true
 }
 
 // inScope reports whether a transcode block is about a stream.

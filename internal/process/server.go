@@ -1,5 +1,5 @@
-// Package process runs the hired hands: ffmpeg for ingest and transcode, and the
-// programs of exec.
+// Package process runs the hired hands: ffmpeg for ingest and transcode, the programs
+// of exec, and ingests that need no program.
 //
 // The idea: what should run follows from the configuration and from who publishes;
 // one goroutine compares that with what does run, whenever either changes, and starts
@@ -15,6 +15,7 @@ package process
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"reflect"
 	"sync"
@@ -26,6 +27,7 @@ import (
 	"weir/internal/hub"
 	"weir/internal/service"
 	"weir/internal/session"
+	"weir/internal/wire/rtmp"
 )
 
 // Protocol is this package's line in cmd/weir.
@@ -42,13 +44,17 @@ var Protocol = service.Protocol{
 }
 
 func newServer(env service.Env) *server {
-	return &server{env: env, wake: make(chan struct{}, 1), live: map[*session.Session]session.Ask{}, hands: map[string]*hand{}, tools: &tools{log: env.Log}}
+	s := &server{env: env, wake: make(chan struct{}, 1), live: map[*session.Session]session.Ask{}, hands: map[string]*hand{}, tools: &tools{log: env.Log}}
+	s.demand = newDemand(s.nudge)
+	return s
 }
 
 type server struct {
 	env   service.Env
 	wake  chan struct{}
 	tools *tools
+	// demand is who plays what.
+	demand *demand
 
 	mu      sync.Mutex
 	live    map[*session.Session]session.Ask // who publishes; guarded by mu
@@ -71,12 +77,18 @@ type want struct {
 	name string // of the ingest or the engine
 	made any    // all that it is made of: if it differs the program is another
 	spec func() (child.Spec, error)
+
+	// Without a spec it is no program: url is had by ourselves, for target.
+	url    string
+	target rtmp.Target
+	// allow, if set, says which addresses may be connected to.
+	allow func(url string) error
 }
 
 // A hand is a program that runs, or did a moment ago.
 type hand struct {
 	want
-	program *child.Program
+	program hired
 	leaving bool
 }
 
@@ -109,6 +121,7 @@ func (s *server) Observe(e session.Event) {
 		delete(s.live, e.Session)
 		s.mu.Unlock()
 	default:
+		s.demand.observe(e)
 		return
 	}
 	s.nudge()
@@ -192,7 +205,22 @@ func (s *server) reconcile() {
 // hire starts a program. s.mu is held.
 func (s *server) hire(w want) {
 	log := s.env.Log.With("kind", w.kind, "id", w.id)
-	p := child.Keep(child.Options{Spec: w.spec, Told: func(pid int, err error) {
+	var p hired
+	if w.spec == nil {
+		p = newNative(s.env, log, &w)
+	} else {
+		p = keep(w, log)
+	}
+	s.hands[w.id] = &hand{want: w, program: p}
+	go func() {
+		<-p.Done()
+		s.nudge()
+	}()
+}
+
+// keep keeps a program running.
+func keep(w want, log *slog.Logger) *child.Program {
+	return child.Keep(child.Options{Spec: w.spec, Told: func(pid int, err error) {
 		switch {
 		case pid > 0:
 			log.Info("program started", "child", pid)
@@ -202,11 +230,6 @@ func (s *server) hire(w want) {
 			log.Info("program ended, it is started again")
 		}
 	}})
-	s.hands[w.id] = &hand{want: w, program: p}
-	go func() {
-		<-p.Done()
-		s.nudge()
-	}()
 }
 
 // wanted returns all that should run.
@@ -218,7 +241,7 @@ func (s *server) wanted() map[string]want {
 		live[x] = ask
 	}
 	s.mu.Unlock()
-	p := &planner{tools: s.tools, snap: s.env.Conf.Load(), out: map[string]want{}, log: s.env.Log}
+	p := &planner{tools: s.tools, snap: s.env.Conf.Load(), out: map[string]want{}, log: s.env.Log, demanded: s.demand.has}
 	p.local()
 	if !closing {
 		p.ingests()

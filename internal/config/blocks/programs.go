@@ -1,6 +1,10 @@
 package blocks
 
-import "weir/internal/config"
+import (
+	"time"
+
+	"weir/internal/config"
+)
 
 // ExecConfig is exec: programs that are started for each publisher.
 type ExecConfig struct {
@@ -32,6 +36,20 @@ type IngestConfig struct {
 
 	// FFmpeg is the program. If there is no such file, the ffmpeg in PATH serves.
 	FFmpeg string `conf:"ffmpeg" default:"./objs/ffmpeg/bin/ffmpeg" reload:"now"`
+
+	// Native says whether the server itself has the stream, without ffmpeg: a file of
+	// FLV, MP4 or MPEG-TS, which is read over and over while times go on, rtmp://,
+	// rtmps://, or FLV over http:// or https://. It is for engines that copy and whose
+	// output is this server; what it cannot have ffmpeg has. With auto it is for where
+	// there is no ffmpeg; off leaves all to ffmpeg, as SRS does.
+	Native string `conf:"native" default:"auto" enum:"off|auto|on" reload:"now" since:"weir"`
+
+	// OnDemand has it begin when somebody plays the output, and end some time after
+	// nobody does.
+	OnDemand bool `conf:"on_demand" default:"off" reload:"now" since:"weir"`
+
+	// OnDemandKeep is for how long it goes on after the last player.
+	OnDemandKeep time.Duration `conf:"on_demand_keep" default:"10" unit:"s" reload:"now" since:"weir"`
 
 	// Engines are what is made of it.
 	Engines []EngineConfig `conf:"engine"`

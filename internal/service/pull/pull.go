@@ -69,6 +69,7 @@ type Intake struct {
 	meta   []byte
 	script *media.Track
 	faults int
+	spans  spans
 }
 
 // NewIntake returns an intake that publishes what ask names. The session is the
@@ -174,6 +175,7 @@ func (in *Intake) write(frames []*media.Frame) error {
 		}
 	}
 	for _, f := range frames {
+		in.spans.add(f)
 		in.pub.Write(f)
 	}
 	return context.Cause(in.session.Context())

@@ -1,0 +1,82 @@
+package process
+
+import (
+	"sync"
+	"time"
+
+	"weir/internal/hub"
+	"weir/internal/session"
+)
+
+// A demand knows which streams are played, for ingests that run only then.
+type demand struct {
+	changed func() // called when a stream begins to be wanted, or no longer is
+
+	mu   sync.Mutex
+	keys map[hub.Key]*wish // guarded by mu
+}
+
+// A wish is one stream that somebody plays, or played a while ago.
+type wish struct {
+	players map[*session.Session]bool
+	asked   bool        // has has been asked of it
+	left    time.Time   // when the last player went
+	timer   *time.Timer // looks again, once somebody asked how long it is kept
+}
+
+func newDemand(changed func()) *demand {
+	return &demand{changed: changed, keys: map[hub.Key]*wish{}}
+}
+
+// observe takes what the desk tells of players.
+func (d *demand) observe(e session.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := d.keys[e.Ask.Key]
+	switch {
+	case e.What == session.Played && !e.Session.Internal:
+		if w == nil {
+			w = &wish{players: map[*session.Session]bool{}}
+			d.keys[e.Ask.Key] = w
+		}
+		w.players[e.Session] = true
+		if len(w.players) == 1 {
+			d.changed()
+		}
+	case e.What == session.Stopped && w != nil && w.players[e.Session]:
+		delete(w.players, e.Session)
+		if len(w.players) == 0 {
+			w.left = time.Now()
+			if !w.asked {
+				delete(d.keys, e.Ask.Key)
+			}
+			d.changed()
+		}
+	}
+}
+
+// has reports whether a stream is played, or was until less than keep ago; then changed
+// is called when that is over.
+func (d *demand) has(key hub.Key, keep time.Duration) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := d.keys[key]
+	if w == nil {
+		return false
+	}
+	w.asked = true
+	if w.timer != nil {
+		w.timer.Stop()
+		w.timer = nil
+	}
+	if len(w.players) > 0 {
+		return true
+	}
+	rest := keep - time.Since(w.left)
+	if rest > 0 {
+		w.timer = time.AfterFunc(rest, d.changed)
+		return true
+	}
+	delete(d.keys, key)
+	return false
+}

@@ -1,0 +1,78 @@
+package interop
+
+import (
+	"path/filepath"
+	"testing"
+)
+
+// tape is a short film.
+var tape = &source{file: "tape.flv", video: true, audio: true, length: 2, args: bFrames.args}
+
+// as copies a source into a file of another form.
+func (s *source) as(t *testing.T, ext string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "film"+ext)
+	must(t, "ffmpeg", "-v", "error", "-i", s.path(t), "-c", "copy", file)
+	return file
+}
+
+// Without a program the server has streams by RTMP and as FLV over HTTP, whole, and
+// files of FLV, MP4 and MPEG-TS over and over, while somebody plays them: their times go
+// on where they begin again.
+func TestIngestNative(t *testing.T) {
+	t.Parallel()
+	bFrames.list(t)
+	files := map[string]string{}
+	conf := ""
+	ingest := func(name, kind, url, more string) {
+		conf += "ingest " + name + " { enabled on; native on; " + more + " input { type " + kind + "; url " + url + "; } engine { enabled off; output rtmp://127.0.0.1:[port]/live?vhost=[vhost]/" + name + "; } }\n"
+	}
+	for _, ext := range []string{"flv", "mp4", "ts"} {
+		files[ext] = tape.as(t, "."+ext)
+		ingest(ext, "file", files[ext], "on_demand on; on_demand_keep 1;")
+	}
+	o := open(t, "")
+	ingest("byrtmp", "stream", o.stream("s")+"?token=1", "")
+	ingest("byhttp", "stream", o.page("s", ".flv"), "")
+	o.publish(t, bFrames, "s")
+	h := open(t, conf)
+	for _, name := range []string{"byrtmp", "byhttp"} {
+		h.awaitLive(t, name)
+		bFrames.check(t, name, demux(t, h.stream(name), 3, ""), 2, true)
+	}
+	if all := h.programs(t); len(all) != 2 || all[0].State != "running" || all[0].PID != 0 {
+		t.Errorf("while nobody plays the files there run %+v", all)
+	}
+	over := func(t *testing.T, ext, file string) {
+		want := demux(t, file, 60, "")
+		got := demux(t, h.stream(ext), 4, "")
+		if len(got.video) < 3*rate || len(got.audio) < 3*38 {
+			t.Errorf("%s: %d pictures and %d packets of sound in 4 s", ext, len(got.video), len(got.audio))
+		}
+		steady(t, ext+": video", got.video, 0.1)
+		steady(t, ext+": audio", got.audio, 0.1)
+		twice := map[string]int{}
+		for _, p := range got.pictures {
+			if !contains(want.pictures, p) {
+				t.Errorf("%s: the picture at %.3f is not the file's", ext, p.dts)
+				break
+			}
+			twice[p.hash]++
+		}
+		again := 0
+		for _, n := range twice {
+			if n > 1 {
+				again++
+			}
+		}
+		if again < rate/2 {
+			t.Errorf("%s: %d pictures have come again in 4 s of a file of 2 s", ext, again)
+		}
+	}
+	t.Run("files", func(t *testing.T) {
+		for ext, file := range files {
+			t.Run(ext, func(t *testing.T) { t.Parallel(); over(t, ext, file) })
+		}
+	})
+	wait(t, "the files are not read when nobody plays them", func() bool { return len(h.programs(t)) == 2 })
+}
