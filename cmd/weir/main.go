@@ -11,11 +11,15 @@ import (
 	"strings"
 	_ "time/tzdata" // TZ works in an empty container
 
+	"weir/internal/child"
 	"weir/internal/config"
 	"weir/internal/server"
 )
 
 func main() {
+	if child.Watch() {
+		return
+	}
 	os.Exit(run(os.Args, os.Stdout, os.Stderr))
 }
 

@@ -223,6 +223,9 @@ func handleSignals(signals <-chan os.Signal, srv *server.Server, log *server.Log
 			} else {
 				logger.Info("log reopened")
 			}
+			if err := child.ReopenLogs(); err != nil {
+				logger.Error("the log of a program cannot be reopened", "err", err)
+			}
 		case syscall.SIGHUP:
 			srv.ReloadFile(context.Background())
 		case syscall.SIGUSR2:

@@ -2,11 +2,10 @@
 // child inherits, and how it ends, is decided in one place.
 //
 // The idea: [Keep] keeps a program running, from a thread that lives as long as the
-// process, in a process group of its own, with three descriptors and no terminal. The
-// promise: it is started again after a while and never in a storm; when it is stopped,
-// ends, or this process dies in whatever way, nothing of its group stays (after kill -9
-// of this process the program itself is killed by the kernel, on Linux; what it had
-// started ends when it next writes).
+// process, in a process group of its own, with three descriptors and no terminal, and a
+// watcher ([Watch]) outlives us for a moment. The promise: it is started again after a
+// while and never in a storm; when it is stopped or ends nothing of its group stays, and
+// when this process dies in whatever way, nothing of all that was started.
 package child
 
 import (

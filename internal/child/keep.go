@@ -32,8 +32,21 @@ type Spec struct {
 	// LogDir and LogName name the file that is told what the program writes. Without
 	// a name, or with /dev/null for a folder, only the last lines are remembered.
 	LogDir, LogName string
+	// Hide, if set, makes an argument what may be written to the log.
+	Hide func(string) string
 	// Stdout and Stderr, if set, are files that the program appends to instead.
 	Stdout, Stderr string
+}
+
+// line is the command line as the log may tell it.
+func (s *Spec) line() string {
+	said := append([]string{}, s.Argv...)
+	for i := range said {
+		if s.Hide != nil {
+			said[i] = s.Hide(said[i])
+		}
+	}
+	return fmt.Sprintf("%q", said)
 }
 
 // States of a program.
@@ -200,7 +213,7 @@ func (p *Program) start() error {
 	if err != nil {
 		return err
 	}
-	rec.note(fmt.Sprintf("start: %q", spec.Argv))
+	rec.note("start: " + spec.line())
 	process, err := launch(spec.Path, spec.Argv, files, p.stop)
 	for _, f := range files {
 		f.Close()
@@ -261,6 +274,7 @@ func (p *Program) await(process *os.Process) error {
 		p.process = nil // from here on nobody else signals it
 		p.mu.Unlock()
 		syscall.Kill(-process.Pid, syscall.SIGKILL)
+		guard.remove(process.Pid)
 		state, err = process.Wait()
 		gone(process.Pid)
 	}()

@@ -19,6 +19,9 @@ import (
 const role = "CHILD_TEST_ROLE"
 
 func TestMain(m *testing.M) {
+	if Watch() {
+		return
+	}
 	switch os.Getenv(role) {
 	case "server":
 		beServer()
@@ -124,13 +127,20 @@ func TestChildOutlivesThreads(t *testing.T) {
 	}
 }
 
-// beServer keeps a program running that says its id.
+// beServer keeps a program running that says its id, and those of what it started: in
+// its group, out of it, and with nobody who knows them.
 func beServer() {
-	p := Keep(Options{Spec: func() (Spec, error) { return shell("trap '' TERM; echo $$; while :; do sleep 1; done"), nil }})
-	for len(p.Status().Lines) == 0 {
+	p := Keep(Options{Spec: func() (Spec, error) {
+		return shell("trap '' TERM; sleep 1000 & echo $!; setsid sleep 1000 & echo $!; sh -c 'sh -c \"sleep 1000 & echo \\$!\" &'; echo $$; while :; do sleep 1; done"), nil
+	}})
+	for len(p.Status().Lines) < 4 {
 		time.Sleep(time.Millisecond)
 	}
-	fmt.Println(p.Status().Lines[0])
+	// Somebody kills the watcher: another one takes its place.
+	first := awaitChild(0)
+	syscall.Kill(first, syscall.SIGKILL)
+	awaitChild(first)
+	fmt.Println(p.Status().Lines)
 	select {}
 }
 
@@ -153,15 +163,83 @@ func another(t *testing.T, as string) (*os.Process, *os.File) {
 
 func TestServerKilled(t *testing.T) {
 	server, out := another(t, "server")
-	b := make([]byte, 32)
+	b := make([]byte, 100)
 	n, err := out.Read(b)
-	pid, bad := strconv.Atoi(strings.TrimSpace(string(b[:n])))
-	if err != nil || bad != nil || !alive(pid) {
-		t.Fatalf("the server's child is %q, %v", b[:n], err)
+	said := strings.Fields(strings.Trim(strings.TrimSpace(string(b[:n])), "[]"))
+	if err != nil || len(said) != 4 {
+		t.Fatalf("the server's children are %q, %v", b[:n], err)
+	}
+	var pids []int
+	for _, s := range said {
+		pid, err := strconv.Atoi(s)
+		if err != nil || !alive(pid) {
+			t.Fatalf("%q of %v does not live: %v", s, said, err)
+		}
+		pids = append(pids, pid)
+	}
+	watchers := children(server.Pid, watching)
+	if len(watchers) == 0 {
+		t.Error("nobody watches")
 	}
 	server.Kill()
 	server.Wait()
-	until(t, "the child is gone with the server", func() bool { return !alive(pid) })
+	for _, pid := range append(pids, watchers...) {
+		until(t, fmt.Sprintf("%d of %v, watched by %v, is gone with the server", pid, pids, watchers), func() bool { return !alive(pid) })
+	}
+}
+
+// awaitChild waits for a watcher of this process that is not the one before.
+func awaitChild(before int) int {
+	for ; ; time.Sleep(time.Millisecond) {
+		for _, pid := range children(os.Getpid(), watching) {
+			if pid != before {
+				return pid
+			}
+		}
+	}
+}
+
+// children lists the children of a process that have a name in their environment.
+func children(parent int, name string) (pids []int) {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		stat, _ := os.ReadFile(d + "/stat")
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		env, _ := os.ReadFile(d + "/environ")
+		if f := strings.Fields(rest); len(f) > 1 && f[1] == strconv.Itoa(parent) && bytes.Contains(env, []byte(name+"=")) {
+			pid, _ := strconv.Atoi(filepath.Base(d))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// A log that was moved away is begun anew, and is not for everybody to read; secrets
+// in the command line are not written there.
+func TestReopenLogs(t *testing.T) {
+	dir := t.TempDir()
+	s := shell("echo first; while [ ! -e go ]; do sleep 0.01; done; echo second; sleep 1000")
+	s.Argv[2] = "cd " + dir + "; " + s.Argv[2]
+	s.LogDir, s.LogName, s.Hide = dir, "x.log", func(a string) string { return strings.ReplaceAll(a, "sleep 1000", "***") }
+	p := keep(t, Options{}, s)
+	until(t, "it has begun", func() bool { return len(p.Status().Lines) == 1 })
+	file := filepath.Join(dir, "x.log")
+	if err := os.Rename(file, file+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	if err := ReopenLogs(); err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile(filepath.Join(dir, "go"), nil, 0o644)
+	until(t, "it has gone on", func() bool { return len(p.Status().Lines) == 2 })
+	first, _ := os.ReadFile(file + ".moved")
+	second, _ := os.ReadFile(file)
+	if !strings.HasSuffix(string(first), "\nfirst\n") || string(second) != "second\n" || strings.Contains(string(first), "sleep 1000") {
+		t.Errorf("the logs are %q and %q", first, second)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode()&0o007 != 0 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
 }
 
 func TestStopEndsTheGroup(t *testing.T) {

@@ -88,16 +88,19 @@ func launch(path string, argv []string, files [3]*os.File, stop <-chan struct{})
 		return nil, errStopped
 	}
 	s := <-o.done
+	if s.err == nil {
+		guard.add(s.process.Pid)
+	}
 	return s.process, s.err
 }
 
 // environ is our environment without what configures this server, which may hold
-// its passwords, and what belongs to it alone.
+// its passwords, and what belongs to it alone, but with the watcher's mark.
 func environ() (kept []string) {
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "SRS_") && !strings.HasPrefix(e, "WEIR_") && !strings.HasPrefix(e, "NOTIFY_SOCKET=") {
 			kept = append(kept, e)
 		}
 	}
-	return kept
+	return append(kept, guard.environment()...)
 }

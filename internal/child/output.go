@@ -35,6 +35,7 @@ func Output(patience time.Duration, path string, argv ...string) ([]byte, error)
 	io.Copy(&out, io.LimitReader(pipe, mostOutput))
 	ended(p)
 	late.Stop()
+	guard.remove(p.Pid)
 	state, err := p.Wait()
 	switch {
 	case err != nil:

@@ -45,11 +45,48 @@ func newRecord(dir, name string) (*record, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return r, fmt.Errorf("log folder %s: %w", dir, err)
 	}
-	return r, r.open()
+	if err := r.open(); err != nil {
+		return r, err
+	}
+	logs.Lock()
+	defer logs.Unlock()
+	logs.open[r] = true
+	return r, nil
+}
+
+// logs are the records that have a log.
+var logs = struct {
+	sync.Mutex
+	open map[*record]bool
+}{open: map[*record]bool{}}
+
+// ReopenLogs opens the logs of programs anew, after a log rotation. Files that a
+// program was given for its output stay as they are. The error is the last of those
+// that there were.
+func ReopenLogs() (err error) {
+	logs.Lock()
+	defer logs.Unlock()
+	for r := range logs.open {
+		if e := r.reopen(); e != nil {
+			err = e
+		}
+	}
+	return err
+}
+
+func (r *record) reopen() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.f != nil {
+		r.f.Close()
+		r.f = nil
+	}
+	return r.open()
 }
 
 func (r *record) open() error {
-	f, err := os.OpenFile(r.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	// What a program writes holds the addresses that it was given, passwords and all.
+	f, err := os.OpenFile(r.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
 	if err != nil {
 		return err
 	}
@@ -141,6 +178,9 @@ func (r *record) last() (lines []string, progress string) {
 
 // close closes the log; what is written afterwards is only remembered.
 func (r *record) close() {
+	logs.Lock()
+	delete(logs.open, r)
+	logs.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.flush()

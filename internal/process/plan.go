@@ -116,7 +116,7 @@ func (p *planner) ingest(v *config.Vhost, in *blocks.IngestConfig, i int) {
 			return child.Spec{}, err
 		}
 		argv, err := ingestArgs(path, &input, engine, h.Level, vals.now().text(engine.Output), tools)
-		return child.Spec{Path: path, Argv: argv, LogDir: h.Dir, LogName: logName(name)}, err
+		return child.Spec{Path: path, Argv: argv, LogDir: h.Dir, LogName: logName(name), Hide: session.Mask}, err
 	}
 	p.add(w)
 }
@@ -245,7 +245,7 @@ func (p *planner) transcodes(v *config.Vhost, x *session.Session, ask session.As
 					return child.Spec{}, err
 				}
 				argv, err := transcodeArgs(path, e, h.Level, vals.input(), out, tools)
-				return child.Spec{Path: path, Argv: argv, LogDir: h.Dir, LogName: logName(name)}, err
+				return child.Spec{Path: path, Argv: argv, LogDir: h.Dir, LogName: logName(name), Hide: session.Mask}, err
 			}})
 	})
 }
@@ -265,7 +265,7 @@ func (p *planner) execs(v *config.Vhost, x *session.Session, ask session.Ask) {
 		p.add(want{id: fmt.Sprintf("exec/%s/%d", key, i), kind: "exec", name: strconv.Itoa(i), key: key, made: []any{rule, x.ID, h.Host, h.Port, h.Dir},
 			spec: func() (child.Spec, error) {
 				s, err := execSpec(rule.Args, vals.now(), tools)
-				s.LogDir, s.LogName = h.Dir, logName(fmt.Sprintf("exec-%s-%s-%s-%d", key.Vhost, key.App, key.Stream, i))
+				s.LogDir, s.LogName, s.Hide = h.Dir, logName(fmt.Sprintf("exec-%s-%s-%s-%d", key.Vhost, key.App, key.Stream, i)), session.Mask
 				return s, err
 			}})
 	}

@@ -16,8 +16,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -161,10 +163,29 @@ func (s *server) end() {
 	defer s.mu.Unlock()
 	for _, h := range s.hands {
 		h.program.Stop(hurry)
+		s.hangUp(h)
 	}
 	for _, h := range s.hands {
 		<-h.program.Done()
 	}
+}
+
+// hangUp ends what a program plays from this server. An ffmpeg that waits for more of a
+// stream heeds no signal, and when a second one interrupts it, it can write nothing any
+// more either; at the end of its input it writes what it has and ends.
+func (s *server) hangUp(h *hand) {
+	p, ok := h.program.(*child.Program)
+	if !ok {
+		return
+	}
+	sockets := p.Sockets()
+	if len(sockets) == 0 {
+		return
+	}
+	s.env.Desk.End(errStopped, func(x *session.Session) bool {
+		act, _, _ := x.Doing()
+		return act == session.Play && slices.Contains(sockets, netip.AddrPortFrom(x.Remote.Addr().Unmap(), x.Remote.Port()))
+	})
 }
 
 // reconcile stops what should not run and starts what should.
@@ -183,6 +204,7 @@ func (s *server) reconcile() {
 			h.leaving = true
 			s.env.Log.Info("program is stopped", "kind", h.kind, "id", id)
 			h.program.Stop(0)
+			s.hangUp(h)
 		}
 	}
 	for id, w := range wanted {

@@ -1,8 +1,11 @@
 package interop
 
 import (
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 )
 
 // tape is a short film.
@@ -75,4 +78,74 @@ func TestIngestNative(t *testing.T) {
 		}
 	})
 	wait(t, "the files are not read when nobody plays them", func() bool { return len(h.programs(t)) == 2 })
+}
+
+// ffmpeg has streams for us that are FLV or HLS over HTTP, and a device: lavfi stands
+// for one, since machines have different ones.
+func TestIngestFFmpeg(t *testing.T) {
+	t.Parallel()
+	bFrames.list(t)
+	o := open(t, "")
+	o.publish(t, bFrames, "s")
+	o.awaitHLS(t, "s")
+	ingest := func(name, input, engine string) string {
+		return "ingest " + name + " { enabled on; input { " + input + " } engine { " + engine + " output rtmp://127.0.0.1:[port]/live?vhost=[vhost]/" + name + "; } }\n"
+	}
+	h := open(t, ingest("http", "type stream; url "+o.page("s", ".flv")+";", "")+
+		ingest("hls", "type stream; url "+o.page("s", ".m3u8")+";", "")+
+		ingest("device", "type device; url testsrc2=size=320x180:rate=25,realtime;", "enabled on; iformat lavfi; vcodec libx264; vprofile baseline; vpreset ultrafast; acodec an; vparams { g 25; }"))
+	for _, name := range []string{"http", "hls", "device"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h.awaitLive(t, name)
+			got := demux(t, h.stream(name), 4, "")
+			least := 2 * rate
+			if name == "device" {
+				// It is filmed as fast as the machine can.
+				if least = rate; len(got.audio) > 0 {
+					t.Error("there is sound")
+				}
+			} else if len(got.audio) < 2*38 {
+				t.Errorf("%d packets of sound", len(got.audio))
+			} else {
+				sameRun(t, "pictures", got.pictures, bFrames.pictures, least)
+			}
+			if len(got.pictures) < least {
+				t.Errorf("%d pictures in 4 s", len(got.pictures))
+			}
+		})
+	}
+}
+
+// SRS's example for those who develop in CLion is a whole configuration.
+func TestExampleClionIngest(t *testing.T) {
+	t.Parallel()
+	path, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	film, err := os.ReadFile(small.path(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../conf/clion-ingest.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, rtmp, web := t.TempDir(), freePort(t), freePort(t)
+	conf := strings.NewReplacer("1935;", rtmp+";", "8080;", web+";").Replace(string(text))
+	os.Mkdir(filepath.Join(dir, "doc"), 0o755)
+	for name, b := range map[string][]byte{"doc/source.flv": film, "weir.conf": []byte(conf)} {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, log := serve(t, dir, nil, path, "-c", "weir.conf")
+	if !log.await("ready in", 20*time.Second) {
+		t.Fatalf("not ready:\n%s", log)
+	}
+	t.Cleanup(func() { p.shut(t) })
+	if said := facts(t, "http://"+web+"/live/livestream.flv"); !strings.Contains(said, "width=256|height=144") || !strings.Contains(said, "codec_name=aac") {
+		t.Errorf("what comes in is %s", said)
+	}
 }

@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -135,11 +137,12 @@ func TestExampleExec(t *testing.T) {
 	})
 	publisher.kill()
 	wait(t, "the program has ended", func() bool { return len(h.programs(t)) == 0 })
-	// ffmpeg, which waits for more when it is stopped, leaves its last buffer unwritten.
-	r := run(t, "ffprobe", "-v", "fatal", "-count_packets", "-show_entries", "stream=codec_name,nb_read_packets", "-of", "csv=p=0", file)
+	// ffmpeg has written what it had, and its trailer.
+	out := must(t, "ffprobe", "-v", "error", "-count_packets", "-show_entries", "stream=codec_name,nb_read_packets:format=duration", "-of", "csv=p=0", file)
 	var video, audio int
-	if n, err := fmt.Sscanf(r.out, "h264,%d\naac,%d", &video, &audio); n != 2 || video < 25 || audio < 25 {
-		t.Errorf("the file has %d and %d packets, %v: %v", video, audio, err, r)
+	var lasts float64
+	if n, err := fmt.Sscanf(out, "h264,%d\naac,%d\n%f", &video, &audio, &lasts); n != 3 || video < 25 || audio < 25 || lasts < 1 {
+		t.Errorf("the file has %d and %d packets, %v: %s", video, audio, err, out)
 	}
 	// A name that would leave the folder, or be an option, starts nothing.
 	odd := background(t, "ffmpeg", "-v", "error", "-re", "-i", small.path(t), "-c", "copy", "-f", "flv", h.stream("-y;id>x"))
@@ -234,7 +237,21 @@ func TestExecStubborn(t *testing.T) {
 	}
 }
 
-// Nothing outlives a server that is killed.
+// called lists the processes that a word of the command line is of.
+func called(word string) (pids []int) {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range files {
+		b, _ := os.ReadFile(f)
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+		if slices.Contains(strings.Split(string(b), "\x00"), word) && there(pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// Nothing outlives a server that is killed: no program, nothing that one has started,
+// in its group or out of it, and not who watches over them.
 func TestServerKilled(t *testing.T) {
 	t.Parallel()
 	path, err := built()
@@ -243,7 +260,9 @@ func TestServerKilled(t *testing.T) {
 	}
 	h := &house{dir: t.TempDir(), rtmp: freePort(t), web: freePort(t), api: freePort(t)}
 	file := filepath.Join(h.dir, "weir.conf")
-	vhost := strings.ReplaceAll(example(t, "ingest.conf")+example(t, "ffmpeg.transcode.conf"), "./doc/source.flv", small.path(t))
+	word := fmt.Sprintf("%d.5", 100000+os.Getpid()) // seconds that nobody else sleeps
+	vhost := strings.ReplaceAll(example(t, "ingest.conf")+example(t, "ffmpeg.transcode.conf"), "./doc/source.flv", small.path(t)) +
+		"exec { enabled on; publish /bin/sh -c 'sleep " + word + " & setsid sleep " + word + " & wait'; }"
 	if err := os.WriteFile(file, fmt.Appendf(nil, conf, h.rtmp, h.web, "", h.api, vhost), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -252,11 +271,14 @@ func TestServerKilled(t *testing.T) {
 		t.Fatalf("not ready:\n%s", h.log)
 	}
 	h.awaitLive(t, "livestream_ff")
+	wait(t, "a program has started two others for each stream", func() bool { return len(called(word)) == 4 })
+	watchers := called("(watches " + strconv.Itoa(h.process.cmd.Process.Pid) + ")")
 	all := h.programs(t)
 	h.process.kill()
-	if len(all) != 2 {
-		t.Errorf("there were %+v", all)
+	if len(all) != 4 || len(watchers) != 1 {
+		t.Errorf("there were %+v, and who watches over them, %v", all, watchers)
 	}
+	wait(t, "what programs have started is gone with the server", func() bool { return len(called(word)) == 0 && !slices.ContainsFunc(watchers, there) })
 	for _, p := range all {
 		wait(t, p.ID+" is gone with the server", func() bool { return !there(p.PID) })
 	}
