@@ -9,7 +9,7 @@ say() { printf '== %s\n' "$*"; }
 
 # program:package
 want='gcc:gcc ffmpeg:ffmpeg ffprobe:ffmpeg ffplay:ffmpeg chromium:chromium rtmpdump:rtmpdump gst-launch-1.0:gstreamer1.0-tools
-python3:python3 cvlc:vlc-bin node:nodejs npm:npm Xvfb:xvfb obs:obs-studio qemu-i386:qemu-user qemu-arm:qemu-user systemd-analyze:systemd unshare:util-linux openssl:openssl curl:curl setpriv:util-linux file:file yt-dlp:yt-dlp promtool:prometheus nginx:nginx-light srt-live-transmit:srt-tools'
+python3:python3 cvlc:vlc-bin node:nodejs npm:npm Xvfb:xvfb obs:obs-studio qemu-i386:qemu-user qemu-arm:qemu-user systemd-analyze:systemd unshare:util-linux openssl:openssl curl:curl setpriv:util-linux file:file yt-dlp:yt-dlp promtool:prometheus nginx:nginx-light srt-live-transmit:srt-tools sipp:sip-tester'
 packages=''
 for pair in $want; do
 	command -v "${pair%%:*}" >/dev/null 2>&1 || packages="$packages ${pair##*:}"

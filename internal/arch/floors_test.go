@@ -57,7 +57,9 @@ var only = map[string][]string{
 var still = []string{"media", "format", "wire"}
 
 // outside lists the modules that may be imported, and why.
-var outside = map[string]string{}
+var outside = map[string]string{
+	"github.com/emiago/sipgo": "SIP's messages, for the devices of GB/T 28181",
+}
 
 // outsideTests lists those that only tests may import.
 var outsideTests = map[string]string{

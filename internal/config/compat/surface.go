@@ -118,7 +118,7 @@ var streams = Section{
 		{Name: "WebRTC: WHIP and WHEP"},
 		{Name: "WebRTC: /rtc/v1/play and publish"},
 		{Name: "RTSP"},
-		{Name: "GB28181"},
+		{Name: "GB28181", Test: "TestGB28181", Why: "SIP and media by TCP and UDP; H.264, HEVC, AAC, MP3 and G.711 in program streams"},
 		{Name: "stream_caster: MPEG-TS by UDP", Test: "TestCasterTS"},
 		{Name: "stream_caster: FLV by HTTP POST", Test: "TestCasterFLV"},
 		{Name: "players/ pages under SRS's names", Test: "alone.txtar"},

@@ -1,0 +1,311 @@
+package caster
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"weir/internal/config/blocks"
+	"weir/internal/link"
+	"weir/internal/service"
+)
+
+const (
+	// maxDevices is how many devices may be registered, and maxSlots how many
+	// sources of media may be waited for.
+	maxDevices = 4096
+	maxSlots   = 2 * maxDevices
+)
+
+// gbCaster takes the cameras of GB/T 28181: it answers their SIP, invites them, and
+// takes program streams in RTP by TCP and UDP.
+type gbCaster struct {
+	server *server
+	conf   blocks.StreamCasterConfig
+	log    *slog.Logger
+	part   string
+
+	sip, media *link.Entrance
+	sipUDP     []*net.UDPConn
+	mediaUDP   []*net.UDPConn
+	secret     []byte // of the nonces
+	wg         sync.WaitGroup
+
+	mu sync.Mutex
+	// All below is guarded by mu.
+	ctx     context.Context // of run; nil before, and when it ends
+	devices map[string]*device
+	calls   map[string]*call // by Call-ID
+	slots   map[uint32]*slot // by SSRC
+}
+
+func newGB(s *server, conf blocks.StreamCasterConfig, log *slog.Logger, part string) *gbCaster {
+	g := &gbCaster{server: s, conf: conf, log: log, part: part, sip: link.NewEntrance(), media: link.NewEntrance(),
+		devices: map[string]*device{}, calls: map[string]*call{}, slots: map[uint32]*slot{}, secret: make([]byte, 32)}
+	rand.Read(g.secret)
+	return g
+}
+
+// doors are those of TCP.
+func (g *gbCaster) doors() []link.Want {
+	all := []link.Want{{Part: g.part, Name: "GB28181-Media", Listen: g.conf.Listen, To: g.media}}
+	if g.conf.SIP.Enabled {
+		all = append(all, link.Want{Part: g.part + " sip", Name: "GB28181-SIP", Listen: g.conf.SIP.Listen, To: g.sip})
+	}
+	return all
+}
+
+// bind opens the sockets of UDP.
+func (g *gbCaster) bind(ctx context.Context) (err error) {
+	if g.mediaUDP, err = listenUDP(ctx, g.conf.Listen); err != nil {
+		return err
+	}
+	if g.conf.SIP.Enabled {
+		g.sipUDP, err = listenUDP(ctx, g.conf.SIP.Listen)
+	}
+	return err
+}
+
+func listenUDP(ctx context.Context, listen []string) (all []*net.UDPConn, err error) {
+	for _, l := range listen {
+		network, address, err := link.Address(l)
+		if err != nil {
+			return all, fmt.Errorf("stream_caster: %w", err)
+		}
+		pc, err := new(net.ListenConfig).ListenPacket(ctx, "udp"+network[len("tcp"):], address)
+		if err != nil {
+			return all, fmt.Errorf("stream_caster: listen at udp %s: %w; stop what has the port, or configure another", address, err)
+		}
+		u := pc.(*net.UDPConn)
+		u.SetReadBuffer(receiveBuffer) // less is no failure
+		all = append(all, u)
+	}
+	return all, nil
+}
+
+func (g *gbCaster) unbind() {
+	for _, pc := range g.mediaUDP {
+		pc.Close()
+	}
+	for _, pc := range g.sipUDP {
+		pc.Close()
+	}
+}
+
+func (g *gbCaster) run(ctx context.Context) {
+	g.mu.Lock()
+	g.ctx = ctx
+	g.mu.Unlock()
+	// SIP goes on for as long as devices are told that it ends.
+	talk, hush := context.WithCancel(context.WithoutCancel(ctx))
+	defer hush()
+	var readers sync.WaitGroup
+	readers.Go(func() { g.serveMedia(ctx) })
+	for _, pc := range g.mediaUDP {
+		readers.Go(func() { g.readMedia(ctx, pc) })
+	}
+	if g.conf.SIP.Enabled {
+		readers.Go(func() { g.serveSIP(ctx, talk) })
+		for _, pc := range g.sipUDP {
+			readers.Go(func() { g.readSIP(pc) })
+		}
+	}
+	<-ctx.Done()
+	g.mu.Lock()
+	g.ctx = nil
+	g.mu.Unlock()
+	g.wg.Wait()
+	hush()
+	g.unbind()
+	readers.Wait()
+}
+
+// begin runs f in a goroutine that run waits for, until the server stops.
+func (g *gbCaster) begin(f func(ctx context.Context)) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	ctx := g.ctx
+	if ctx != nil {
+		g.wg.Go(func() { f(ctx) })
+	}
+	return ctx != nil
+}
+
+// candidate is the address that devices are told, where they reached another.
+func (g *gbCaster) candidate(reached string) string {
+	for _, c := range g.conf.SIP.Candidate {
+		if name, ok := strings.CutPrefix(c, "$"); ok {
+			c = os.Getenv(name)
+		}
+		if c != "" && c != "*" {
+			return c
+		}
+	}
+	return reached
+}
+
+// mediaPort is the port that devices are told.
+func (g *gbCaster) mediaPort() int {
+	_, address, _ := link.Address(g.conf.Listen[0])
+	_, port, _ := net.SplitHostPort(address)
+	n, _ := strconv.Atoi(port)
+	return n
+}
+
+// output is where a stream goes.
+func (g *gbCaster) output(stream string) string {
+	return strings.NewReplacer("[stream]", stream, "[app]", "live").Replace(g.conf.Output)
+}
+
+var (
+	errSSRC     = errors.New("another stream has that SSRC")
+	errStreamID = errors.New("that stream is waited for, or on the air, already")
+	errSlots    = errors.New("too many streams are waited for")
+)
+
+// announce waits for media of an SSRC, which become a stream.
+func (g *gbCaster) announce(ssrc uint32, stream string) (*slot, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.slots) >= maxSlots {
+		return nil, errSlots
+	}
+	if g.slots[ssrc] != nil {
+		return nil, errSSRC
+	}
+	for _, s := range g.slots {
+		if s.name == stream {
+			return nil, errStreamID
+		}
+	}
+	s := newSlot(g, ssrc, stream)
+	g.slots[ssrc] = s
+	return s, nil
+}
+
+// invent is announce with an SSRC that is free: 0, five digits of the domain, and four
+// that are random, as GB/T 28181 has it.
+func (g *gbCaster) invent(domain, stream string) (s *slot, err error) {
+	head := 0
+	if len(domain) >= 8 {
+		head, _ = strconv.Atoi(domain[3:8])
+	}
+	for range 100 {
+		n, _ := rand.Int(rand.Reader, big.NewInt(10000))
+		ssrc := uint32(head)*10000 + uint32(n.Int64())
+		if ssrc == 0 {
+			continue
+		}
+		if s, err = g.announce(ssrc, stream); !errors.Is(err, errSSRC) {
+			return s, err
+		}
+	}
+	return nil, err
+}
+
+func (g *gbCaster) forget(s *slot) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.slots[s.ssrc] == s {
+		delete(g.slots, s.ssrc)
+	}
+}
+
+func (g *gbCaster) slot(ssrc uint32) *slot {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.slots[ssrc]
+}
+
+// SRS's numbers for what the API answers.
+const (
+	codeBusy = 1028
+	codeJSON = 3063
+	codeSSRC = 4046
+)
+
+// publishPath is where programs that speak SIP themselves announce a stream.
+const publishPath = "/gb/v1/publish/"
+
+// handle answers it.
+func (g *gbCaster) handle(w http.ResponseWriter, r *http.Request) bool {
+	if r.URL.Path != publishPath && r.URL.Path != strings.TrimSuffix(publishPath, "/") {
+		return false
+	}
+	w.Header().Set("Server", g.server.env.Server)
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", "POST")
+		http.Error(w, `send {"id":"STREAM","ssrc":"NUMBER"} with POST`, http.StatusMethodNotAllowed)
+		return true
+	}
+	code, said := g.publish(r)
+	reply := map[string]any{"code": code}
+	if code == 0 {
+		reply["port"], reply["is_tcp"] = g.mediaPort(), true
+	} else {
+		reply["data"] = said
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(reply)
+	return true
+}
+
+func (g *gbCaster) publish(r *http.Request) (code int, said string) {
+	var ask struct{ ID, SSRC string }
+	b, err := io.ReadAll(io.LimitReader(r.Body, 64<<10))
+	if err == nil {
+		err = json.Unmarshal(b, &ask)
+	}
+	ssrc, numErr := strconv.ParseUint(ask.SSRC, 10, 32)
+	switch {
+	case err != nil:
+		return codeJSON, `the body is not {"id":"STREAM","ssrc":"NUMBER"}`
+	case !goodID(ask.ID):
+		return codeJSON, "id is no name of a stream"
+	case numErr != nil || ssrc == 0:
+		return codeSSRC, "ssrc is no number of 32 bits, as text, or it is 0"
+	}
+	s, err := g.announce(uint32(ssrc), ask.ID)
+	if err != nil {
+		return codeBusy, err.Error()
+	}
+	g.log.Info("stream announced", "stream", ask.ID, "ssrc", s.text(), "by", r.RemoteAddr)
+	if !g.begin(func(ctx context.Context) {
+		defer g.forget(s)
+		for ctx.Err() == nil && !errors.Is(err, errNoMedia) {
+			err = s.wait(ctx, g.conf.SIP.Timeout)
+		}
+		g.log.Info("stream is not waited for any more", "stream", s.name, "ssrc", s.text(), "err", err)
+	}) {
+		g.forget(s)
+		return codeBusy, "the server is starting or stopping"
+	}
+	return 0, ""
+}
+
+// goodID reports whether a device's or stream's id can be part of an address.
+func goodID(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+// guarded runs f, whose faults end nothing else.
+func (g *gbCaster) guarded(f func() error) error { return service.Guard(g.log, f) }
