@@ -27,6 +27,7 @@ var pullers = map[string]func(ctx context.Context, in *pull.Intake, url string, 
 	"rtmps": pull.RTMP,
 	"http":  pull.HTTP,
 	"https": pull.HTTP,
+	"srt":   pull.SRT,
 }
 
 // scheme returns that of an address in lower case, "" for a file's path.

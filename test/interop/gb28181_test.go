@@ -226,6 +226,7 @@ func TestGB28181(t *testing.T) {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
 			mp3Sound.list(t)
+			plainHEVC.list(t)
 			h, sip, media := openGB(t, "media "+transport+";")
 			d := newDevice(t, sip, transport)
 			m, ssrc := d.invited(1)
@@ -235,16 +236,23 @@ func TestGB28181(t *testing.T) {
 			muxer := map[string]string{"tcp": "vob", "udp": "mpeg"}[transport]
 			p := send(t, mp3Sound, transport, media, ssrc, "-c", "copy", "-bsf:v", "h264_mp4toannexb", "-f", muxer)
 			h.awaitLive(t, id)
-			mp3Sound.check(t, "rtmp", demux(t, h.stream(id), 3, ""), 3, true)
-			h.awaitHLS(t, id)
-			if transport == "tcp" {
+			got := demux(t, h.stream(id), 4, "")
+			sameRun(t, "decoded pictures", got.pictures, mp3Sound.pictures, 3*rate)
+			sameRun(t, "video packets", got.video, mp3Sound.packets["video"], 3*rate)
+			sameRun(t, "audio packets", got.audio, mp3Sound.packets["audio"], 3*38)
+			steady(t, "video", got.video, 0.045)
+			// The muxer has sound up to half a second behind the picture; what belongs before the
+			// first picture comes at once.
+			steady(t, "audio", got.audio[min(20, len(got.audio)):], 0.035)
+			if transport == "udp" {
+				h.awaitHLS(t, id)
+			} else {
 				p.kill()
 				wait(t, "the stream is off the air", func() bool { s, _ := h.info(t, id); return !s.Publish.Active })
 				_, again := d.invited(2)
 				send(t, plainHEVC, transport, media, again, "-c:v", "copy", "-bsf:v", "hevc_mp4toannexb", "-an", "-f", "vob")
 				h.awaitLive(t, id)
-				plainHEVC.list(t)
-				got := demux(t, h.page(id, ".ts"), 2, "")
+				got = demux(t, h.page(id, ".ts"), 3, "")
 				sameRun(t, "decoded HEVC pictures", got.pictures, plainHEVC.pictures, 2*rate-6)
 			}
 			h.process.signal(2)

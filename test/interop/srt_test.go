@@ -159,6 +159,25 @@ func TestSRTLossyWay(t *testing.T) {
 	}
 }
 
+// A stream is pulled from a listener of SRT, and sent to another one: ffmpeg's, both
+// with a passphrase.
+func TestSRTCaller(t *testing.T) {
+	t.Parallel()
+	bFrames.list(t)
+	from, to := freePort(t), freePort(t) // of TCP; those of UDP are as free as a rule
+	h := open(t, "play { mix_correct on; } forward { enabled on; destination srt://"+to+"?passphrase=secretpass1&pbkeylen=32&latency=200&streamid=[app]/[stream]; } "+
+		"ingest far { enabled on; native on; input { type stream; url srt://"+from+"?passphrase=secretpass2; } engine { enabled off; output rtmp://[rtmp]/live/s; } }")
+	background(t, "ffmpeg", "-v", "error", "-re", "-i", bFrames.path(t), "-c", "copy", "-f", "mpegts", "srt://"+from+"?mode=listener&passphrase=secretpass2&pkt_size=1316")
+	h.awaitLive(t, "s")
+	bFrames.check(t, "rtmp", demux(t, h.stream("s"), 3, ""), 3, false)
+	got := demux(t, "srt://"+to+"?mode=listener&passphrase=secretpass1", 4, "-bsf:a aac_adtstoasc")
+	sameRun(t, "pictures sent to a listener", got.pictures, bFrames.pictures, 3*rate)
+	sameRun(t, "sound sent to a listener", got.audio, bFrames.packets["audio"], 3*38)
+	if !h.log.await("start forward", 10*time.Second) {
+		t.Error("no word of the forward in the log")
+	}
+}
+
 // relay passes datagrams on between one socket of a client and a server, less 5 %,
 // with 20 ms each way.
 type relay struct {

@@ -50,8 +50,8 @@ func (l *line) row() row {
 	key := l.publication.Stream().Key
 	r := row{Vhost: key.Vhost, App: key.App, Stream: key.Stream, Client: l.session.ID, URL: session.Mask(l.to.url()), State: l.state,
 		StateMS: time.Since(l.since).Milliseconds(), Attempts: l.attempts, Bytes: int64(l.bytes), Dropped: int64(l.dropped), LeftOut: append([]string{}, l.left...)}
-	if l.client != nil {
-		r.Bytes += int64(l.client.Sent())
+	if l.sent != nil {
+		r.Bytes += int64(l.sent())
 	}
 	if l.sub != nil {
 		lost, _ := l.sub.Dropped()

@@ -65,7 +65,7 @@ type line struct {
 	attempts int
 	to       target
 	err      error
-	client   *link.Client
+	sent     func() uint64 // bytes, of the connection that there is; nil without one
 	sub      *hub.Subscription
 	left     []string // codecs that the destination does not take
 	bytes    uint64   // of connections that ended
@@ -164,9 +164,9 @@ func (l *line) over(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.err = err
-	if l.client != nil {
-		l.bytes += l.client.Sent()
-		l.client = nil
+	if l.sent != nil {
+		l.bytes += l.sent()
+		l.sent = nil
 	}
 	if l.sub != nil {
 		lost, _ := l.sub.Dropped()
@@ -180,23 +180,37 @@ func (l *line) once(to target) error {
 	ctx, cancel := context.WithCancelCause(l.last)
 	defer cancel(nil)
 	l.set(connecting)
+	if to.srt {
+		return l.onceSRT(ctx, cancel, to)
+	}
 	c, err := l.connect(ctx, cancel, to)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	sub := l.subscribe(to, c.Sent)
+	if sub == nil {
+		return nil
+	}
+	defer sub.Close()
+	return l.send(ctx, cancel, c, sub)
+}
+
+// subscribe begins to read the stream, now that the destination takes it; nil says that
+// the publication has ended.
+func (l *line) subscribe(to target, sent func() uint64) *hub.Subscription {
 	st := l.publication.Stream()
 	sub := l.env.Hub.Subscribe(st.Key, hub.Options{Passive: true, Relay: true})
-	defer sub.Close()
 	if st.Publication() != l.publication {
+		sub.Close()
 		return nil
 	}
 	l.mu.Lock()
-	l.client, l.sub = c, sub
+	l.sent, l.sub = sent, sub
 	l.mu.Unlock()
 	l.set(sending)
 	l.log.Info("Forwarder: start forward "+st.Key.URL(), "to", session.Mask(to.url()))
-	return l.send(ctx, cancel, c, sub)
+	return sub
 }
 
 // connect asks the destination to be let publish. A publication that ends meanwhile

@@ -8,6 +8,7 @@ import (
 
 	"weir/internal/cluster/upnode"
 	"weir/internal/hub"
+	"weir/internal/link/srt"
 	"weir/internal/wire/rtmp"
 )
 
@@ -19,10 +20,19 @@ type target struct {
 	tcURL  string
 	app    string
 	stream string // with parameters
+
+	// srt says that it is an address of SRT: then the word is, and stream is the
+	// stream id to ask with.
+	srt bool
 }
 
 // url is how the API and the log call it.
-func (t target) url() string { return t.tcURL + "/" + t.stream }
+func (t target) url() string {
+	if t.srt {
+		return t.tcURL + "?streamid=" + t.stream
+	}
+	return t.tcURL + "/" + t.stream
+}
 
 // static makes a target of a word of the configuration: a server alone, which gets the
 // stream under its own name, or a whole address with variables.
@@ -34,6 +44,9 @@ func static(word string, tls bool, key hub.Key, param string) (target, error) {
 	full := word
 	if !strings.Contains(word, "://") {
 		full = schema + word
+	}
+	if strings.HasPrefix(full, "srt://") {
+		return listener(word, key)
 	}
 	_, rest, _ := strings.Cut(full, "://")
 	if _, path, ok := strings.Cut(rest, "/"); ok && path != "" {
@@ -50,6 +63,9 @@ func static(word string, tls bool, key hub.Key, param string) (target, error) {
 // address makes a target of a whole address, whose variables are filled in after it
 // was taken apart, so that a name cannot become a host.
 func address(word, full string, key hub.Key) (target, error) {
+	if strings.HasPrefix(full, "srt://") {
+		return listener(word, key)
+	}
 	at, err := rtmp.ParseURL(full)
 	if err != nil {
 		return target{}, err
@@ -61,6 +77,21 @@ func address(word, full string, key hub.Key) (target, error) {
 	vhost := fill.Replace(at.Vhost)
 	at.App, at.Stream, at.Param = fill.Replace(at.App), fill.Replace(at.Stream), upnode.StripVhost(fill.Replace(at.Param))
 	return newTarget(word, at, vhost)
+}
+
+// listener makes a target of an address of SRT, whose stream id may have variables, which
+// are filled in after it was taken apart. Without a stream id it is that of SRS.
+func listener(word string, key hub.Key) (target, error) {
+	t, err := srt.ParseURL(word)
+	if err != nil {
+		return target{}, err
+	}
+	if t.StreamID == "" {
+		t.StreamID = "#!::r=[app]/[stream],m=publish"
+	}
+	host, _, _ := net.SplitHostPort(t.Addr)
+	fill := strings.NewReplacer("[vhost]", key.Vhost, "[app]", key.App, "[stream]", key.Stream)
+	return target{word: word, host: host, tcURL: "srt://" + t.Addr, app: key.App, stream: fill.Replace(t.StreamID), srt: true}, nil
 }
 
 func newTarget(word string, at rtmp.Target, vhost string) (target, error) {

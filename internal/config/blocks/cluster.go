@@ -15,7 +15,8 @@ type ForwardConfig struct {
 	// Destination are the servers, each as host or host:port; the copy has the
 	// stream's vhost, app, name and parameters. A whole address,
 	// rtmp://host/app/name or rtmps://..., in which [vhost], [app] and [stream] may
-	// stand, is weir's own.
+	// stand, is weir's own; and so is srt://host:port?streamid=...&passphrase=..., whose
+	// streamid may hold them (without one it is #!::r=[app]/[stream],m=publish).
 	Destination []string `conf:"destination" reload:"now"`
 
 	// Backend is a URL that is asked by HTTP, as on_forward, for the addresses to
@@ -37,8 +38,8 @@ func (c *ForwardConfig) Warnings() (all []string) {
 		all = append(all, "forward is on and has neither destination nor backend: nothing is sent")
 	}
 	for _, d := range c.Destination {
-		if schema, _, ok := strings.Cut(d, "://"); ok && schema != "rtmp" && schema != "rtmps" {
-			all = append(all, fmt.Sprintf("forward destination %s is not an address of RTMP; write host:port or rtmp://host/app/name", d))
+		if schema, _, ok := strings.Cut(d, "://"); ok && schema != "rtmp" && schema != "rtmps" && schema != "srt" {
+			all = append(all, fmt.Sprintf("forward destination %s is not an address of RTMP or SRT; write host:port, rtmp://host/app/name or srt://host:port?streamid=...", d))
 		}
 	}
 	return all

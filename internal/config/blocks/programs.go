@@ -39,7 +39,7 @@ type IngestConfig struct {
 
 	// Native says whether the server itself has the stream, without ffmpeg: a file of
 	// FLV, MP4 or MPEG-TS, which is read over and over while times go on, rtmp://,
-	// rtmps://, or FLV over http:// or https://. It is for engines that copy and whose
+	// rtmps://, srt://, or FLV over http:// or https://. It is for engines that copy and whose
 	// output is this server; what it cannot have ffmpeg has. With auto it is for where
 	// there is no ffmpeg; off leaves all to ffmpeg, as SRS does.
 	Native string `conf:"native" default:"auto" enum:"off|auto|on" reload:"now" since:"weir"`
