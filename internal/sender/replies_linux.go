@@ -24,8 +24,8 @@ const (
 	// A turn that took d is followed by a pause of up to d/repliesShare and
 	// repliesPause, in which more can come, so that the process is not woken for
 	// each request. Nobody who fetches segments notices.
-	repliesShare = 0.002
-	repliesPause = 20 * time.Millisecond
+	repliesShare = 0.005
+	repliesPause = 40 * time.Millisecond
 )
 
 // epollET is EPOLLET; package syscall has it as a negative number.
