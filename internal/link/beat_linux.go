@@ -14,8 +14,14 @@ import (
 // few times a second and not for every packet. The zero value is ready; the
 // goroutine is there while somebody waits.
 type Beat struct {
+	// After, if it is set before the first use, is called when the readers that had
+	// something at a beat have seen to it and have come back for more. One that does
+	// not come back keeps it from being called at that beat.
+	After func()
+
 	mu      sync.Mutex
 	waiting []*quiet  // guarded by mu
+	out     int       // of those answered at the last beat, who have not come back; guarded by mu
 	running bool      // guarded by mu
 	next    time.Time // when the goroutine looks again; guarded by mu
 	sooner  chan struct{}
@@ -32,6 +38,12 @@ func (b *Beat) await(q *quiet) {
 	q.due = host.NextBeat(now, q.every)
 	q.waiting = true
 	b.waiting = append(b.waiting, q)
+	last := false
+	if q.owing {
+		q.owing = false
+		b.out--
+		last = b.out == 0
+	}
 	switch {
 	case !b.running:
 		b.running = true
@@ -45,6 +57,9 @@ func (b *Beat) await(q *quiet) {
 		}
 	}
 	b.mu.Unlock()
+	if last && b.After != nil {
+		b.After()
+	}
 	// What came to pass before it stood in the list told nobody.
 	if q.over(now) {
 		b.interrupt(q)
@@ -103,7 +118,9 @@ func (b *Beat) run() {
 			}
 			return false
 		})
+		b.out = len(b.answered)
 		for _, q := range b.answered {
+			q.owing = true
 			if q.due.Before(next) { // it will be back for that
 				next = q.due
 			}

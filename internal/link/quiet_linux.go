@@ -59,6 +59,7 @@ type quiet struct {
 	readBy  time.Time       // guarded by mu
 	writeBy time.Time       // guarded by mu
 	waiting bool            // stands in the Beat's list; guarded by Beat.mu
+	owing   bool            // counts in Beat.out; guarded by Beat.mu
 }
 
 // use puts the connection into Go's poller. mu is held, or nobody else knows q.

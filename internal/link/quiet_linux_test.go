@@ -81,6 +81,47 @@ func TestBeatReadsForMany(t *testing.T) {
 	}
 }
 
+// After is called when all that a beat had something for are through with it, and
+// not before.
+func TestAfterBeat(t *testing.T) {
+	const readers, calls = 4, 10
+	var busy atomic.Int32
+	after := make(chan int32, 1000)
+	b := Beat{After: func() { after <- busy.Load() }}
+	for i := range readers {
+		ours, peer := pair(t, &b)
+		SetPace(ours, at(50*time.Millisecond))
+		go func() {
+			p := make([]byte, 100)
+			for {
+				if _, err := ours.Read(p); err != nil {
+					return
+				}
+				busy.Add(1)
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				busy.Add(-1)
+			}
+		}()
+		go func() {
+			for {
+				if _, err := peer.Write([]byte("x")); err != nil {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}()
+	}
+	through := 0
+	for range calls {
+		if <-after == 0 {
+			through++
+		}
+	}
+	if through < calls/2 { // on a busy machine the next beat may come meanwhile
+		t.Errorf("at %d of %d calls nobody was busy", through, calls)
+	}
+}
+
 // A connection may leave the poller and come back while it is written to.
 func TestPaceComesAndGoes(t *testing.T) {
 	var b Beat

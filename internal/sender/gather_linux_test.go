@@ -36,6 +36,33 @@ func TestGatheringIsBounded(t *testing.T) {
 	}
 }
 
+// A beat ends a pause that was to end just after it, and no other.
+func TestBeatEndsPause(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		name  string
+		pause time.Duration
+		left  time.Duration // of the pause
+		state int32
+		want  bool
+	}{
+		{"at the beat", 40 * ms, settle - ms, dozing, true},
+		{"before the beat", 40 * ms, settle + 20*ms, dozing, false},
+		{"short pause", 8 * ms, ms, dozing, false},
+		{"asleep", 40 * ms, settle - ms, asleep, false},
+		{"awake", 40 * ms, settle - ms, awake, false},
+	} {
+		now := time.Now()
+		l := &loop{now: now, born: now, event: -1}
+		due := l.after(c.pause)
+		l.born = l.born.Add(c.left - due.Sub(now)) // so that so much is left
+		l.state.Store(c.state)
+		if l.beat(); l.rung.Load() != c.want {
+			t.Errorf("%s: ended %v", c.name, !c.want)
+		}
+	}
+}
+
 // With min_latency sound waits for a picture where sending is dear, but no longer
 // than it may; pictures, streams without any, and ends never wait.
 func TestSoundWaitsForPicture(t *testing.T) {

@@ -3,6 +3,7 @@ package sender
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -65,6 +66,9 @@ type loop struct {
 	ring  *uring
 
 	pause atomic.Int64 // of gathering, ns
+	early atomic.Int64 // from when on a beat ends the pause, ns since born
+	rung  atomic.Bool  // a beat has ended the pause
+	born  time.Time
 	count atomic.Int64
 	state atomic.Int32 // asleep, dozing or awake
 
@@ -119,7 +123,7 @@ func newLoop(all *Loops, id int, want string) (*loop, error) {
 		syscall.Close(ep)
 		return nil, fmt.Errorf("eventfd: %w", errno)
 	}
-	l := &loop{id: id, all: all, epoll: ep, event: int(ev), viewers: map[int]*outlet{}, reels: map[*loopReel]bool{}, read: make([]byte, readMost),
+	l := &loop{id: id, all: all, born: time.Now(), epoll: ep, event: int(ev), viewers: map[int]*outlet{}, reels: map[*loopReel]bool{}, read: make([]byte, readMost),
 		evs: make([]syscall.EpollEvent, events)}
 	syscall.SetNonblock(ep, true) // else os.File would not use the poller
 	l.file = os.NewFile(uintptr(ep), "epoll")
@@ -217,6 +221,9 @@ func (l *loop) run() {
 		}
 		l.busy += l.now.Sub(started)
 		l.sleep(due)
+		if l.rung.Swap(false) {
+			due = l.now
+		}
 	}
 	// Viewers that were on their way when the loop ended.
 	for l.posted() {
@@ -281,9 +288,21 @@ func (l *loop) holds(lr *loopReel) bool {
 // publishers are read, so that no frame waits for both.
 func (l *loop) after(p time.Duration) time.Time {
 	if p < step {
+		l.early.Store(math.MaxInt64)
 		return l.now.Add(p)
 	}
-	return host.NextBeat(l.now.Add(-settle), p).Add(settle)
+	beat := host.NextBeat(l.now.Add(-settle), p)
+	l.early.Store(int64(beat.Sub(l.born)))
+	return beat.Add(settle)
+}
+
+// beat ends a pause that was to end after the beat at which publishers have been
+// read: the process need not be woken once more for it.
+func (l *loop) beat() {
+	if l.state.Load() == dozing && int64(time.Since(l.born)) >= l.early.Load() {
+		l.rung.Store(true)
+		l.wake()
+	}
 }
 
 // sleep waits for events, for the end of the pause, or to be woken.

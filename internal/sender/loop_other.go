@@ -39,6 +39,7 @@ func (*loop) post(func())            {}
 func (*loop) add(*outlet)            {}
 func (*loop) dismiss(*outlet, error) {}
 func (*loop) grown()                 {}
+func (*loop) beat()                  {}
 
 // Pause does nothing: there are no loops.
 func (*Control) Pause(bool) {}

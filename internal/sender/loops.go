@@ -156,6 +156,16 @@ func (l *Loops) Gathering() (d time.Duration) {
 	return d
 }
 
+// Beat tells the loops that what publishers had at a beat has been read.
+func (l *Loops) Beat() {
+	if l == nil {
+		return
+	}
+	for _, lp := range l.loops {
+		lp.beat()
+	}
+}
+
 // Run runs the loops until ctx is done; viewers that are left are ended.
 func (l *Loops) Run(ctx context.Context) error {
 	var wg sync.WaitGroup

@@ -81,8 +81,10 @@ func (c *conn) pace(st *hub.Stream) func() time.Duration {
 		switch {
 		case !st.Watched():
 			return idleBeat
+		case g >= slowBeat && g <= idleBeat && g%slowBeat == 0:
+			return g // what is read sooner would only wait for the loops' turn
 		case n >= throng || g >= slowBeat && g%slowBeat == 0:
-			return slowBeat // where loops gather, their turns come with every other beat
+			return slowBeat
 		case n >= crowd || g >= beat:
 			return beat
 		}

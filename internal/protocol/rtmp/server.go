@@ -29,7 +29,9 @@ var Protocol = service.Protocol{
 	Phase: service.Doors,
 	Conf:  []config.Spec{blocks.Root, blocks.VhostRoot, blocks.Publish, blocks.Play, blocks.Bandcheck},
 	New: func(env service.Env) (service.Service, error) {
-		return &server{env: env, entrance: link.NewEntrance()}, nil
+		s := &server{env: env, entrance: link.NewEntrance()}
+		s.beat.After = env.Loops.Beat
+		return s, nil
 	},
 }
 
