@@ -49,6 +49,12 @@ type Door interface {
 	Doors(s *config.Snapshot) []link.Want
 }
 
+// A Listener is a Service that has sockets of its own beside doors, as those of UDP are.
+type Listener interface {
+	// Listening lists them once they are bound.
+	Listening() []Listen
+}
+
 // A Listen is one open door.
 type Listen = link.Listening
 
@@ -338,8 +344,16 @@ func (g *Group) Err() error {
 	return errors.Join(g.errs...)
 }
 
-// Listening lists the open doors.
-func (g *Group) Listening() []Listen { return g.doors.Listening() }
+// Listening lists the open doors, and the sockets that parts have besides.
+func (g *Group) Listening() []Listen {
+	all := g.doors.Listening()
+	for _, u := range g.units() {
+		if l, ok := u.Service.(Listener); ok {
+			all = append(all, l.Listening()...)
+		}
+	}
+	return all
+}
 
 func (g *Group) phase(p Phase) (rs []*running) {
 	g.mu.Lock()

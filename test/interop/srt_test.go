@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -91,24 +93,54 @@ func TestSRTPlaysRTMP(t *testing.T) {
 // Refusals have SRT's codes, and libsrt understands them.
 func TestSRTRefusals(t *testing.T) {
 	t.Parallel()
-	h, addr := openSRT(t, "passphrase secretpass1;")
+	hooks := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, 1) }))
+	t.Cleanup(hooks.Close)
+	// Ports of TCP; those of UDP are as free as a rule.
+	addr, in, six := freePort(t), freePort(t), freePort(t)
+	six = strings.Replace(six, "127.0.0.1", "[::1]", 1)
+	h := open(t, "srt { enabled on; passphrase live/cam* secretpass2; } } "+
+		"vhost rules.com { srt { enabled on; } security { enabled on; allow publish all; deny play all; } } "+
+		"vhost full.com { srt { enabled on; } limits { sessions 1; } } "+
+		"vhost hook.com { srt { enabled on; } http_hooks { enabled on; on_publish "+hooks.URL+"; } } "+
+		"srt_server { enabled on; listen "+addr+" "+six+"; passphrase secretpass1; listener { listen "+in+"; mode publish; passphrase none; }")
 	const good = "&passphrase=secretpass1"
-	background(t, "ffmpeg", "-v", "error", "-re", "-i", small.path(t), "-c", "copy", "-f", "mpegts", "srt://"+addr+"?streamid=#!::r=live/s,m=publish"+good)
-	h.awaitLive(t, "s")
+	publish := func(to string) {
+		background(t, "ffmpeg", "-v", "error", "-re", "-i", small.path(t), "-c", "copy", "-f", "mpegts", "srt://"+to)
+	}
+	publish(six + "?streamid=#!::r=live/s,m=publish" + good)
+	publish(addr + "?streamid=#!::r=live/cam1,m=publish&passphrase=secretpass2")
+	publish(in + "?streamid=#!::r=live/plain")
+	publish(addr + "?streamid=#!::h=full.com,r=live/s,m=publish" + good)
+	for _, name := range []string{"s", "cam1", "plain"} {
+		h.awaitLive(t, name)
+	}
+	if !h.log.await("vhost=full.com", 10*time.Second) {
+		t.Error("nobody publishes to full.com")
+	}
 	for _, c := range []struct{ query, said, logged string }{
+		{"#!::r=live/cam2,m=publish" + good, "Incorrect passphrase", "code=1010"},
+		{"#!::h=rules.com,r=live/s" + good, "Application-defined rejection reason", "code=2403"},
+		{"#!::h=hook.com,r=live/s,m=publish" + good, "Application-defined rejection reason", "code=2403"},
+		{"#!::h=full.com,r=live/t,m=publish" + good, "Application-defined rejection reason", "code=2402"},
 		{"#!::r=live/x,m=publish&passphrase=wrongpass99", "Incorrect passphrase", "code=1010"},
 		{"#!::r=live/x,m=publish", "Password required or unexpected", "code=1011"},
 		{"#!::r=live/s,m=publish" + good, "Application-defined rejection reason", "code=2409"},
 		{"#!::r=live/x,m=steal" + good, "Application-defined rejection reason", "code=2405"},
 		{"#!::m=publish" + good, "Application-defined rejection reason", "code=2400"},
 	} {
+		seen := len(h.log.String())
 		r := run(t, "ffmpeg", "-v", "error", "-re", "-i", small.path(t), "-t", "5", "-c", "copy", "-f", "mpegts", "srt://"+addr+"?streamid="+c.query)
 		if r.err == nil || !strings.Contains(r.errors, c.said) {
 			t.Errorf("%s: %v", c.query, r)
 		}
-		if !h.log.await(c.logged, 5*time.Second) {
-			t.Errorf("%s: no %s in the log", c.query, c.logged)
+		if new := h.log.String()[seen:]; !strings.Contains(new, c.logged) {
+			t.Errorf("%s: no %s in the log: %s", c.query, c.logged, new)
 		}
+	}
+	// The publishers' port has no players.
+	r := run(t, "ffmpeg", "-v", "error", "-i", "srt://"+in+"?streamid=#!::r=live/s,m=request", "-c", "copy", "-t", "1", "-f", "null", "-")
+	if r.err == nil || !strings.Contains(h.log.String(), "peers can only publish") {
+		t.Errorf("a player at the publishers' port: %v", r)
 	}
 }
 

@@ -1,7 +1,9 @@
 package blocks
 
 import (
+	"errors"
 	"fmt"
+	"path"
 	"time"
 
 	"weir/internal/config"
@@ -80,6 +82,31 @@ type SRTServerConfig struct {
 	// PBKeyLen is the length of the key that peers are advised to take, in bytes: 16,
 	// 24 or 32. With 0 they choose.
 	PBKeyLen int `conf:"pbkeylen" default:"0" reload:"restart"`
+
+	// Listeners are more ports, each for its own kind of peers. They are weir's own.
+	Listeners []SRTListenerConfig `conf:"listener" since:"weir"`
+}
+
+// SRTListenerConfig is listener of srt_server: another port, which differs from the
+// server's own in what it says, and is like it otherwise.
+type SRTListenerConfig struct {
+	// Name is for the log; it may be left out.
+	Name string `conf:"$arg"`
+
+	// Listen is where: one or more of port, ip:port or [ip6]:port, of UDP.
+	Listen []string `conf:"listen" default:"10081" reload:"restart" since:"weir"`
+
+	// Mode is what peers may do there: publish, play, or both.
+	Mode string `conf:"mode" default:"both" enum:"both|publish|play" reload:"restart" since:"weir"`
+
+	// DefaultStreamID is the stream id of a peer that sends none.
+	DefaultStreamID string `conf:"default_streamid" default:"" shown:"that of srt_server" reload:"restart" since:"weir"`
+
+	// DefaultMode is what a stream id without m= wants: request or publish.
+	DefaultMode string `conf:"default_mode" default:"" shown:"publish if that is all peers may do, else that of srt_server" reload:"restart" since:"weir"`
+
+	// Passphrase is the secret there; the word none is for no secret.
+	Passphrase string `conf:"passphrase" default:"" shown:"that of srt_server" reload:"restart" since:"weir"`
 }
 
 // Latencies returns how long we wait, and the least that the peer is to wait.
@@ -99,8 +126,16 @@ func (c *SRTServerConfig) Latencies() (recv, peer time.Duration) {
 
 // Validate refuses a secret that would not be one.
 func (c *SRTServerConfig) Validate() error {
-	if n := len(c.Passphrase); n > 0 && (n < 10 || n > 79) {
-		return fmt.Errorf("srt_server passphrase has %d bytes, it must have 10 to 79", n)
+	if err := badSecret(c.Passphrase); err != nil {
+		return fmt.Errorf("srt_server passphrase %w", err)
+	}
+	for _, l := range c.Listeners {
+		if err := badSecret(l.Passphrase); err != nil && l.Passphrase != "none" {
+			return fmt.Errorf("passphrase of a listener of srt_server %w", err)
+		}
+		if m := l.DefaultMode; m != "" && m != "request" && m != "publish" {
+			return fmt.Errorf("default_mode %q of a listener of srt_server is neither request nor publish", m)
+		}
 	}
 	switch c.PBKeyLen {
 	case 0, 16, 24, 32:
@@ -109,11 +144,84 @@ func (c *SRTServerConfig) Validate() error {
 	return fmt.Errorf("srt_server pbkeylen %d is none of 0, 16, 24 and 32", c.PBKeyLen)
 }
 
+func badSecret(s string) error {
+	if n := len(s); n > 0 && (n < 10 || n > 79) {
+		return fmt.Errorf("has %d bytes, it must have 10 to 79", n)
+	}
+	return nil
+}
+
 // SRTConfig is srt of a vhost.
 type SRTConfig struct {
 	// Enabled lets SRT publish to the vhost and play from it.
 	Enabled bool `conf:"enabled" default:"off" reload:"session"`
 
+	// Passphrases are secrets of streams, one directive each: passphrase WORD for all of
+	// the vhost, or passphrase app/stream WORD, where * stands for any part of a name. The
+	// first that fits holds instead of the server's; WORD may be none. It is a directive
+	// of weir.
+	Passphrases []config.Rule `conf:"passphrase" env:"-" reload:"session" since:"weir"`
+
 	// ToRTMP let other protocols play what SRT publishes. Here they always can.
 	ToRTMP bool `conf:"srt_to_rtmp" default:"on" env:"VHOST_SRT_SRT_TO_RTMP,VHOST_SRT_TO_RTMP" reload:"session" pending:"ignored"`
+}
+
+// Secret returns the passphrase of a stream, where there is one of its own.
+func (c *SRTConfig) Secret(app, stream string) (word string, ok bool) {
+	for _, r := range c.Passphrases {
+		switch len(r.Args) {
+		case 1:
+			return plain(r.Args[0]), true
+		case 2:
+			if fits, err := path.Match(r.Args[0], app+"/"+stream); fits && err == nil {
+				return plain(r.Args[1]), true
+			}
+		}
+	}
+	return "", false
+}
+
+// plain is a secret in the configuration as a peer has it: none is none.
+func plain(word string) string {
+	if word == "none" {
+		return ""
+	}
+	return word
+}
+
+// Validate refuses secrets that would not be any.
+func (c *SRTConfig) Validate() error {
+	for _, r := range c.Passphrases {
+		if len(r.Args) != 1 && len(r.Args) != 2 {
+			return errors.New("srt passphrase needs a secret, or app/stream and a secret")
+		}
+		if len(r.Args) == 2 {
+			if _, err := path.Match(r.Args[0], ""); err != nil {
+				return fmt.Errorf("srt passphrase: %q is no pattern", r.Args[0])
+			}
+		}
+		if err := badSecret(plain(r.Args[len(r.Args)-1])); err != nil {
+			return fmt.Errorf("srt passphrase %w", err)
+		}
+	}
+	return nil
+}
+
+// At returns the configuration of a listener: the server's, but for what it says itself.
+func (c *SRTServerConfig) At(l *SRTListenerConfig) *SRTServerConfig {
+	n := *c
+	n.Listen = l.Listen
+	if l.DefaultStreamID != "" {
+		n.DefaultStreamID = l.DefaultStreamID
+	}
+	switch {
+	case l.DefaultMode != "":
+		n.DefaultMode = l.DefaultMode
+	case l.Mode == "publish":
+		n.DefaultMode = "publish"
+	}
+	if l.Passphrase != "" {
+		n.Passphrase = plain(l.Passphrase)
+	}
+	return &n
 }

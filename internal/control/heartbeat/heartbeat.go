@@ -20,6 +20,7 @@ import (
 	"weir/internal/config"
 	"weir/internal/config/blocks"
 	"weir/internal/host"
+	"weir/internal/link"
 	"weir/internal/service"
 )
 
@@ -87,6 +88,7 @@ type message struct {
 	RTMP      []string   `json:"rtmp,omitempty"`
 	HTTP      []string   `json:"http,omitempty"`
 	API       []string   `json:"api,omitempty"`
+	SRT       []string   `json:"srt,omitempty"`
 }
 
 type summaries struct {
@@ -106,6 +108,13 @@ func (h *Heartbeat) message(conf *blocks.HeartbeatConfig) message {
 		}
 		if c := blocks.HTTPAPI.In(snap); c.Enabled {
 			m.API = c.Listen
+		}
+		if c := blocks.SRTServer.In(snap); c.Enabled {
+			for _, l := range c.Listen {
+				if _, at, err := link.Address(l); err == nil {
+					m.SRT = append(m.SRT, "udp://"+at)
+				}
+			}
 		}
 	}
 	return m

@@ -36,7 +36,7 @@ func TestBeat(t *testing.T) {
 		bodies <- r.Method + " " + r.URL.Path + " " + r.Header.Get("Content-Type") + " " + string(b)
 	}))
 	defer srv.Close()
-	first := snapshot(t, "listen 1935 127.0.0.1:1936 [::1]:1937; http_server { enabled on; } http_api { enabled on; } heartbeat { enabled on; interval 3600; ports on; url "+srv.URL+"/hb; } vhost __defaultVhost__ { }")
+	first := snapshot(t, "listen 1935 127.0.0.1:1936 [::1]:1937; http_server { enabled on; } http_api { enabled on; } srt_server { enabled on; } heartbeat { enabled on; interval 3600; ports on; url "+srv.URL+"/hb; } vhost __defaultVhost__ { }")
 	second := snapshot(t, "listen 1935; heartbeat { enabled on; interval 3600; device_id my-device; summaries on; url "+srv.URL+"/api/v1/servers; } vhost __defaultVhost__ { }")
 	off := snapshot(t, "listen 1935; vhost __defaultVhost__ { }")
 	conf := config.NewStore(first)
@@ -65,7 +65,7 @@ func TestBeat(t *testing.T) {
 		conf.Swap(next)
 		turn.Commit()
 	}
-	want(`POST /hb application/json \{"device_id":"","ip":"10.99.0.2","server":"vid-6v432xt","service":"67s723x0","pid":"12886","rtmp":\["1935","127.0.0.1:1936","\[::1\]:1937"\],"http":\["8080"\],"api":\["1985"\]\}`)
+	want(`POST /hb application/json \{"device_id":"","ip":"10.99.0.2","server":"vid-6v432xt","service":"67s723x0","pid":"12886","rtmp":\["1935","127.0.0.1:1936","\[::1\]:1937"\],"http":\["8080"\],"api":\["1985"\],"srt":\["udp://0.0.0.0:10080"\]\}`)
 	take(second)
 	want(`POST /api/v1/servers application/json \{"device_id":"my-device","ip":"10.99.0.2","server":"vid-6v432xt","service":"67s723x0","pid":"12886",` +
 		`"summaries":\{"data":\{"ok":true,"now_ms":[0-9]+,"self":\{"version":"7.0.18","pid":.*"conn_srs":0\}\}\}\}`)

@@ -126,6 +126,23 @@ func (s *server) Unbind() {
 	}
 }
 
+// Listening implements service.Listener, for what comes by UDP.
+func (s *server) Listening() (all []service.Listen) {
+	add := func(name string, socks []*net.UDPConn) {
+		for _, pc := range socks {
+			all = append(all, service.Listen{Name: name, URL: "udp://" + pc.LocalAddr().String()})
+		}
+	}
+	for _, t := range s.ts {
+		add("MPEGTS-Caster", t.sockets)
+	}
+	for _, g := range s.gb {
+		add("GB28181-Media", g.mediaUDP)
+		add("GB28181-SIP", g.sipUDP)
+	}
+	return all
+}
+
 // Run implements service.Service.
 func (s *server) Run(ctx context.Context) error {
 	s.running.Store(true)

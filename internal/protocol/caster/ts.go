@@ -61,7 +61,6 @@ func (t *tsCaster) bind(ctx context.Context) error {
 		}
 		pc.SetReadBuffer(receiveBuffer) // less is no failure
 		t.sockets = append(t.sockets, pc)
-		t.log.Info("MPEGTS-Caster listen at udp://" + pc.LocalAddr().String())
 	}
 	return nil
 }

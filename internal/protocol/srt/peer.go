@@ -89,16 +89,24 @@ func (p *peer) why(err error) error {
 // admit asks the desk. What it returns is to be run once the peer is connected.
 func (k *socket) admit(ctx context.Context, p *peer, req *wire.Request) (begin func(context.Context) error, keys *wire.Keys, err error) {
 	s := k.server
-	w, err := parseStreamID(req.StreamID, s.conf)
+	w, err := parseStreamID(req.StreamID, k.conf)
 	if err != nil {
 		return nil, nil, err
 	}
-	if keys, err = req.Unlock(s.conf.Passphrase); err != nil {
-		return nil, nil, err
+	if k.mode == "publish" && !w.publish || k.mode == "play" && w.publish {
+		return nil, nil, fmt.Errorf("at this port peers can only %s: %w", k.mode, wire.RejectBadMode)
 	}
 	local := k.local(req.From)
 	ask := w.ask(local.Addr().String())
-	if err := s.serves(ask.Key.Vhost); err != nil {
+	conf, err := s.serves(ask.Key.Vhost)
+	if err != nil {
+		return nil, nil, err
+	}
+	secret, own := conf.Secret(w.app, w.stream)
+	if !own {
+		secret = k.conf.Passphrase
+	}
+	if keys, err = req.Unlock(secret); err != nil {
 		return nil, nil, err
 	}
 	sess, err := s.env.Desk.Connect(ctx, session.Visitor{Protocol: "srt", Remote: netip.AddrPortFrom(req.From.Addr().Unmap(), req.From.Port()), Local: local,
@@ -121,15 +129,16 @@ func (k *socket) admit(ctx context.Context, p *peer, req *wire.Request) (begin f
 // errOff is a vhost without SRT.
 var errOff = &session.Error{Code: 6006, Text: "SRT is not enabled in the vhost; turn on srt { enabled on; } there"}
 
-func (s *server) serves(vhost string) error {
+func (s *server) serves(vhost string) (*blocks.SRTConfig, error) {
 	v, ok := s.env.Conf.Load().Vhost(vhost)
 	if !ok {
-		return session.ErrNoVhost
+		return nil, session.ErrNoVhost
 	}
-	if !blocks.SRT.Of(v).Enabled {
-		return errOff
+	conf := blocks.SRT.Of(v)
+	if !conf.Enabled {
+		return nil, errOff
 	}
-	return nil
+	return conf, nil
 }
 
 // local is the address that a caller reached, as far as the system's routes tell.

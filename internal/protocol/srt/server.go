@@ -51,7 +51,21 @@ const socketBuffer = 4 << 20
 
 // Bind implements service.Binder.
 func (s *server) Bind(ctx context.Context) error {
-	for _, l := range s.conf.Listen {
+	if err := s.bind(ctx, s.conf, "both"); err != nil {
+		return err
+	}
+	for i := range s.conf.Listeners {
+		l := &s.conf.Listeners[i]
+		if err := s.bind(ctx, s.conf.At(l), l.Mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bind opens the sockets of a port's configuration.
+func (s *server) bind(ctx context.Context, conf *blocks.SRTServerConfig, mode string) error {
+	for _, l := range conf.Listen {
 		network, address, err := link.Address(l)
 		if err != nil {
 			return err
@@ -66,11 +80,18 @@ func (s *server) Bind(ctx context.Context) error {
 		u.SetWriteBuffer(socketBuffer)
 		secret := make([]byte, 32)
 		rand.Read(secret)
-		s.socks = append(s.socks, &socket{server: s, pc: u, peers: map[uint32]*peer{}, asked: map[caller]*request{}, some: make(chan struct{}, 1),
-			listener: wire.Listener{Secret: secret, KeyLength: s.conf.PBKeyLen}})
-		s.env.Log.Info("SRT listen at udp://" + u.LocalAddr().String())
+		s.socks = append(s.socks, &socket{server: s, conf: conf, mode: mode, pc: u, peers: map[uint32]*peer{}, asked: map[caller]*request{}, some: make(chan struct{}, 1),
+			listener: wire.Listener{Secret: secret, KeyLength: conf.PBKeyLen}})
 	}
 	return nil
+}
+
+// Listening implements service.Listener.
+func (s *server) Listening() (all []service.Listen) {
+	for _, k := range s.socks {
+		all = append(all, service.Listen{Name: "SRT", URL: "udp://" + k.pc.LocalAddr().String()})
+	}
+	return all
 }
 
 // Unbind implements service.Binder.

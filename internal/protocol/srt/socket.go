@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"weir/internal/config/blocks"
 	"weir/internal/service"
 	wire "weir/internal/wire/srt"
 )
@@ -16,6 +17,8 @@ import (
 type socket struct {
 	// Immutable.
 	server   *server
+	conf     *blocks.SRTServerConfig
+	mode     string // both, publish or play
 	pc       *net.UDPConn
 	listener wire.Listener
 	some     chan struct{} // one wake-up for watch: there is a peer
