@@ -14,6 +14,7 @@ import (
 	"weir/internal/protocol/rtmp"
 	"weir/internal/protocol/srt"
 	"weir/internal/protocol/static"
+	"weir/internal/protocol/webrtc"
 	"weir/internal/service"
 )
 
@@ -31,5 +32,6 @@ var protocols = []service.Protocol{
 	static.Protocol,
 	rtmp.Protocol,
 	caster.Protocol,
+	webrtc.Protocol,
 	srt.Protocol,
 }

@@ -59,6 +59,10 @@ var still = []string{"media", "format", "wire"}
 // outside lists the modules that may be imported, and why.
 var outside = map[string]string{
 	"github.com/emiago/sipgo": "SIP's messages, for the devices of GB/T 28181",
+	"github.com/pion/dtls":    "agrees on the keys of WebRTC",
+	"github.com/pion/srtp":    "encrypts what WebRTC sends",
+	"github.com/pion/rtp":     "the header that pion/srtp asks for",
+	"github.com/pion/logging": "the log that pion/dtls asks for",
 }
 
 // outsideTests lists those that only tests may import.
@@ -66,6 +70,8 @@ var outsideTests = map[string]string{
 	"github.com/google/go-cmp":        "readable differences",
 	"github.com/chromedp/chromedp":    "drives a real browser",
 	"github.com/chromedp/cdproto":     "drives a real browser",
+	"github.com/pion/rtcp":            "a second opinion on RTCP",
+	"github.com/pion/webrtc":          "a second peer of WebRTC",
 	"github.com/rogpeppe/go-internal": "txtar scripts of the binary",
 }
 

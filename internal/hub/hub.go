@@ -19,6 +19,7 @@ import (
 	"iter"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,9 +81,10 @@ type Hub struct {
 	// Immutable after New.
 	settings func(Key) Settings
 
-	mu        sync.Mutex
-	streams   map[Key]*Stream      // guarded by mu
-	onPublish []func(*Publication) // guarded by mu
+	mu           sync.Mutex
+	streams      map[Key]*Stream      // guarded by mu
+	onPublish    []func(*Publication) // guarded by mu
+	onAnyPublish []func(*Publication) // guarded by mu
 
 	bytes  atomic.Int64 // held by all rings
 	budget atomic.Int64
@@ -100,13 +102,20 @@ func New(settings func(Key) Settings) *Hub {
 // newest group of each.
 func (h *Hub) SetBudget(bytes int64) { h.budget.Store(bytes) }
 
-// OnPublish has f called for every publication, before its first frame can be
-// seen. f must return at once; what it starts usually subscribes with
+// OnPublish has f called for every publication that is not private, before its first
+// frame can be seen. f must return at once; what it starts usually subscribes with
 // [Options.Passive].
 func (h *Hub) OnPublish(f func(*Publication)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.onPublish = append(h.onPublish, f)
+}
+
+// OnAnyPublish is OnPublish for insiders, who see private publications too.
+func (h *Hub) OnAnyPublish(f func(*Publication)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.onAnyPublish = append(h.onAnyPublish, f)
 }
 
 // PublishOptions say how a publisher comes.
@@ -116,6 +125,11 @@ type PublishOptions struct {
 	Takeover bool
 	// Taken is called, once, when a newcomer took this publication over.
 	Taken func()
+	// By is the protocol that publishes.
+	By string
+	// Private shows the publication to insiders only: to those of its protocol. Others
+	// may read the stream, and wait as if nobody published.
+	Private bool
 }
 
 // Publish claims key until the publication is closed. The error is ErrBusy if
@@ -123,7 +137,10 @@ type PublishOptions struct {
 func (h *Hub) Publish(key Key, o PublishOptions) (*Publication, error) {
 	h.mu.Lock()
 	s := h.stream(key)
-	hooks := h.onPublish
+	hooks := h.onAnyPublish
+	if !o.Private {
+		hooks = append(slices.Clone(hooks), h.onPublish...)
+	}
 	s.mu.Lock()
 	old := s.publication
 	if old != nil && !o.Takeover {
@@ -139,7 +156,7 @@ func (h *Hub) Publish(key Key, o PublishOptions) (*Publication, error) {
 	s.line.Publish()
 	s.layout = nil
 	s.mix = media.Mixer{}
-	p := &Publication{stream: s, taken: o.Taken, Epoch: s.epoch, Began: time.Now()}
+	p := &Publication{stream: s, taken: o.Taken, By: o.By, Private: o.Private, Epoch: s.epoch, Began: time.Now()}
 	s.publication = p
 	s.mu.Unlock()
 	h.mu.Unlock()

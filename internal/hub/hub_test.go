@@ -439,3 +439,59 @@ func TestEndWaitsForReaders(t *testing.T) {
 	}
 	p.Close(nil)
 }
+
+// record is a tap that counts.
+type record struct{ frames, ends int }
+
+func (r *record) Frame(*media.Frame, bool) { r.frames++ }
+func (r *record) End(error)                { r.ends++ }
+
+func TestPrivatePublicationIsSeenByInsidersOnly(t *testing.T) {
+	h := New(func(Key) Settings { return Settings{Cache: true, Queue: time.Minute} })
+	key := Key{DefaultVhost, "live", "s"}
+	told, all := 0, 0
+	h.OnPublish(func(*Publication) { told++ })
+	h.OnAnyPublish(func(*Publication) { all++ })
+	early := h.Subscribe(key, Options{})
+	outside, inside := &record{}, &record{}
+	early.Stream().Attach(outside)
+	early.Stream().AttachInside(inside)
+	track := &media.Track{Kind: media.Video, Codec: media.H264}
+	write := func(p *Publication, n int) {
+		for i := range n {
+			p.Write(&media.Frame{Track: track, Source: time.Duration(i) * 40 * time.Millisecond, Key: i%5 == 0, Payload: []byte{byte(n)}})
+		}
+	}
+	p, err := h.Publish(key, PublishOptions{Private: true, By: "webrtc"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(p, 20)
+	late, insider := h.Subscribe(key, Options{}), h.Subscribe(key, Options{Inside: true})
+	frames := make([]*media.Frame, 64)
+	if n, err := insider.Read(t.Context(), frames); n != 5 || err != nil {
+		t.Errorf("an insider reads %d frames, %v", n, err)
+	}
+	for _, sub := range []*Subscription{early, late} {
+		if n, err := sub.take(frames); n != 0 || err != nil {
+			t.Errorf("an outsider reads %d frames, %v", n, err)
+		}
+		sub.SkipToLive()
+	}
+	write(p, 7)
+	p.Close(nil)
+	p, _ = h.Publish(key, PublishOptions{By: "rtmp"})
+	write(p, 3)
+	for _, sub := range []*Subscription{early, late} {
+		n, err := sub.Read(t.Context(), frames)
+		if _, ended := errors.AsType[*EndError](err); ended {
+			n, err = sub.Read(t.Context(), frames)
+		}
+		if n != 3 || err != nil || frames[0].Payload[0] != 3 {
+			t.Errorf("then it reads %d frames, %v", n, err)
+		}
+	}
+	if told != 1 || all != 2 || outside.frames != 3 || inside.frames != 30 {
+		t.Errorf("told %d and %d, taps %d and %d", told, all, outside.frames, inside.frames)
+	}
+}

@@ -13,6 +13,10 @@ type Publication struct {
 	// Immutable.
 	stream *Stream
 	taken  func()
+	// By is the protocol that publishes, and Private says that insiders alone see it;
+	// see [PublishOptions].
+	By      string
+	Private bool
 	// Epoch counts the publications of the stream, from 1.
 	Epoch uint32
 	// Began is when the stream was claimed.

@@ -37,7 +37,7 @@ type Stream struct {
 	group     uint64 // sequence number of the newest random access point, 0 if none is held
 	audioRun  int    // audio frames since the last video frame
 	subs      []*Subscription
-	taps      []Tap
+	taps      []tap
 	minPos    uint64 // lowest position of a reader when it was last looked at
 	untilLook int
 	timer     *time.Timer // wakes readers that gather
@@ -72,6 +72,9 @@ func (s *Stream) Live() bool {
 	defer s.mu.Unlock()
 	return s.publication != nil
 }
+
+// private reports whether insiders alone see what is published now. s.mu is held.
+func (s *Stream) private() bool { return s.publication != nil && s.publication.Private }
 
 // Publication returns the present publication, or nil.
 func (s *Stream) Publication() *Publication {
@@ -126,8 +129,11 @@ func (s *Stream) write(f *media.Frame, now time.Time) {
 	s.count(f, now)
 	access := s.accessPoint(f)
 	s.append(slot{frame: f, access: access}, int64(cap(f.Payload))+frameCost)
+	hidden := s.private()
 	for _, t := range s.taps {
-		t.Frame(f, access)
+		if t.inside || !hidden {
+			t.Frame(f, access)
+		}
 	}
 	if access {
 		s.group = f.Seq
@@ -267,6 +273,13 @@ func (s *Stream) end(cause error) {
 	for _, f := range s.mix.Flush(nil) {
 		s.write(f, now)
 	}
+	if s.private() {
+		for _, sub := range s.subs {
+			if !sub.options.Inside {
+				sub.pos, sub.seek = s.next, true // what was not for it never will be
+			}
+		}
+	}
 	s.publication = nil
 	s.group, s.audioRun = 0, 0
 	s.append(slot{cause: cause, last: s.counters.LastDTS}, 0)
@@ -300,9 +313,10 @@ func (s *Stream) close() {
 // to it that the others are woken when they have. s.mu is held.
 func (s *Stream) notify(now time.Time) {
 	var next time.Time
+	hidden := s.private()
 	for _, sub := range s.subs {
 		switch {
-		case !sub.waiting:
+		case !sub.waiting || hidden && !sub.options.Inside:
 		case !now.Before(sub.due):
 			sub.wakeUp()
 		case next.IsZero() || sub.due.Before(next):

@@ -19,10 +19,21 @@ type Tap interface {
 // Attach adds a tap, which is first told of the frames from the newest random
 // access point on, if there is one and the stream's settings keep it for
 // newcomers.
-func (s *Stream) Attach(t Tap) {
+func (s *Stream) Attach(t Tap) { s.attach(tap{t, false}) }
+
+// AttachInside is Attach for an insider, who is told of private publications too.
+func (s *Stream) AttachInside(t Tap) { s.attach(tap{t, true}) }
+
+// tap is one who is told of the stream.
+type tap struct {
+	Tap
+	inside bool
+}
+
+func (s *Stream) attach(t tap) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.group != 0 && s.settings.Cache {
+	if s.group != 0 && s.settings.Cache && (t.inside || !s.private()) {
 		for seq := s.group; seq < s.next; seq++ {
 			if e := s.at(seq); e.frame != nil {
 				t.Frame(e.frame, e.access)
@@ -36,7 +47,7 @@ func (s *Stream) Attach(t Tap) {
 func (s *Stream) Detach(t Tap) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.taps = slices.DeleteFunc(slices.Clone(s.taps), func(o Tap) bool { return o == t })
+	s.taps = slices.DeleteFunc(slices.Clone(s.taps), func(o tap) bool { return o.Tap == t })
 }
 
 // Settings returns the bounds of the stream.

@@ -156,6 +156,8 @@ type Ask struct {
 	// Name is what the API calls the stream in the client's row, if it is not
 	// Said.Stream: "livestream.flv".
 	Name string
+	// Private has what it publishes be seen by those of its protocol only.
+	Private bool
 	// Silent marks visitors of whom callbacks hear nothing (HLS without
 	// hls_ctx); rules hold for them all the same.
 	Silent bool

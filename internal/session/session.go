@@ -99,7 +99,7 @@ func (s *Session) Publish(ctx context.Context, ask Ask) (*hub.Publication, error
 	}
 	d := s.desk
 	taken := func() { s.Kick(hub.ErrTaken) }
-	p, err := d.claim(ctx, s, ask.Key, taken)
+	p, err := d.claim(ctx, s, ask, taken)
 	if err != nil {
 		d.tally.refuse(Publish, err)
 		s.undo(Unpublished, err)
@@ -130,10 +130,11 @@ const (
 	partingStep = 10 * time.Millisecond
 )
 
-// claim claims key for s.
-func (d *Desk) claim(ctx context.Context, s *Session, key hub.Key, taken func()) (*hub.Publication, error) {
+// claim claims for s what it asks for.
+func (d *Desk) claim(ctx context.Context, s *Session, ask Ask, taken func()) (*hub.Publication, error) {
+	key := ask.Key
 	for waited := time.Duration(0); ; waited += partingStep {
-		p, err := d.Hub.Publish(key, hub.PublishOptions{Takeover: d.mayPreempt(s, key), Taken: taken})
+		p, err := d.Hub.Publish(key, hub.PublishOptions{Takeover: d.mayPreempt(s, key), Taken: taken, By: s.Protocol, Private: ask.Private})
 		if !errors.Is(err, hub.ErrBusy) || waited >= partingTime || context.Cause(ctx) != nil {
 			return p, err
 		}

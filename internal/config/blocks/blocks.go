@@ -52,8 +52,8 @@ var (
 // All returns every block of this package, in the order of the documents.
 func All() []config.Spec {
 	return []config.Spec{
-		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof, Casters, SRTServer,
+		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof, Casters, SRTServer, RTCServer,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
-		DASH, HDS, DVR, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, Forward, Cluster, SRT,
+		DASH, HDS, DVR, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, Forward, Cluster, SRT, RTC,
 	}
 }

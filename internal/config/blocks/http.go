@@ -64,6 +64,9 @@ type APIAuthConfig struct {
 
 	// Token is what callers have in the header "Authorization: Bearer".
 	Token string `conf:"token" default:"" reload:"now" since:"7.0.66"`
+
+	// RTCBearer asks callers of WHIP and WHEP for the token too, where type is bearer.
+	RTCBearer bool `conf:"rtc_bearer_enabled" default:"off" reload:"now" since:"7.0.66"`
 }
 
 // APITLSConfig is http_api's https.

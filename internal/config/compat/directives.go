@@ -91,6 +91,28 @@ var Directives = map[string]Proof{
 	"stats.enabled":                        {Test: "TestSummaryOff"},
 	"stats.disk":                           {Test: "TestStatsDisk"},
 
+	// WebRTC.
+	"rtc_server.enabled":                    {Test: "TestRTCPlayerPages"},
+	"rtc_server.listen":                     {Test: "TestRTCPlayerPages"},
+	"rtc_server.candidate":                  {Test: "TestCandidates"},
+	"rtc_server.ip_family":                  {Test: "TestCandidates"},
+	"rtc_server.use_auto_detect_network_ip": {Test: "TestCandidates"},
+	"rtc_server.api_as_candidates":          {Test: "TestCandidates"},
+	"rtc_server.resolve_api_domain":         {Test: "TestCandidates"},
+	"rtc_server.keep_api_domain":            {Test: "TestCandidates"},
+	"rtc_server.ecdsa":                      {Test: "TestIdentityIsKept"},
+	"rtc_server.certificate":                {Test: "TestIdentityIsKept", Why: "weir's own; SRS makes another certificate at each start"},
+	"rtc_server.merge_nalus":                {Test: "TestPackH264"},
+	"vhost.rtc.enabled":                     {Test: "TestRTCPlayerPages"},
+	"vhost.rtc.rtmp_to_rtc":                 {Test: "TestRTMPToRTC"},
+	"vhost.rtc.keep_bframe":                 {Test: "TestPackBFrames"},
+	"vhost.rtc.keep_avc_nalu_sei":           {Test: "TestPackLeavesOut"},
+	"vhost.rtc.stun_timeout":                {Test: "TestOffersThatNeverFinish"},
+	"vhost.rtc.stun_strict_check":           {Why: "signatures are checked always, which SRS never does; on checks the peer's name too"},
+	"vhost.rtc.dtls_role":                   {Test: "TestAgreeOnRoles"},
+	"vhost.rtc.dtls_version":                {Why: "DTLS 1.2 whatever it says"},
+	"vhost.rtc.nack_no_copy":                {Why: "always as if on"},
+
 	// Who may do what.
 	"trusted_proxies":                   {Test: "proxies.txtar"},
 	"proxy_protocol":                    {Test: "proxies.txtar"},

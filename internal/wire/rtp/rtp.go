@@ -1,6 +1,12 @@
-// Package rtp reads and writes the header of RTP packets (RFC 3550) and puts packets
-// that overtook each other back in order. It holds at most the packets that a
-// [Sorter] waits with.
+// Package rtp reads and writes packets of RTP (RFC 3550): the header with its
+// extensions, and the payloads of the codecs that WebRTC has: H.264 (RFC 6184), H.265
+// (RFC 7798), VP8 (RFC 7741), VP9 (RFC 9628), AV1 (the AOM's payload format), Opus
+// (RFC 7587) and G.711 (RFC 3551). It puts packets that overtook each other back in
+// order.
+//
+// A [Packer] cuts frames into payloads that point into the frame: a packet is a few
+// bytes and a slice, so that what all viewers share is neither copied nor made twice.
+// A [Sorter] holds at most the packets that it waits with. Nothing here reads a clock.
 package rtp
 
 import (

@@ -1,0 +1,170 @@
+package blocks
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"weir/internal/config"
+)
+
+// The blocks of WebRTC.
+var (
+	RTCServer = config.NewServer[RTCServerConfig]("rtc_server")
+	RTC       = config.NewVhost[RTCConfig]("rtc")
+)
+
+// RTCServerConfig is rtc_server: where media of WebRTC come and go, and what peers are
+// told of that.
+type RTCServerConfig struct {
+	// Enabled turns WebRTC on.
+	Enabled bool `conf:"enabled" default:"off" reload:"restart"`
+
+	// Listen is where media come by UDP, all of them at one port: port, ip:port or
+	// [ip6]:port.
+	Listen []string `conf:"listen" default:"8000" reload:"restart"`
+
+	// TCP is media over TCP, for peers that get no UDP through.
+	TCP RTCTCPConfig `conf:"tcp"`
+
+	// Protocol is which candidates peers are told: udp, tcp, or both with all.
+	Protocol string `conf:"protocol" default:"udp" enum:"udp|tcp|all" reload:"restart" since:"5.0.60"`
+
+	// Candidate is the address that peers are told, with a port if it is another than
+	// that of listen. With * or 0.0.0.0 the addresses of the interfaces are told; $NAME
+	// is a variable of the environment, and if it is not set, *.
+	Candidate []string `conf:"candidate" default:"*" reload:"restart"`
+
+	// IPFamily is which addresses of the interfaces are told.
+	IPFamily string `conf:"ip_family" default:"ipv4" enum:"ipv4|ipv6|all" reload:"restart"`
+
+	// AutoDetect tells the addresses of the interfaces where candidate names none.
+	AutoDetect bool `conf:"use_auto_detect_network_ip" default:"on" reload:"restart" since:"4.0.218"`
+
+	// APIAsCandidates tells the address by which the API was called.
+	APIAsCandidates bool `conf:"api_as_candidates" default:"on" reload:"restart" since:"4.0.218"`
+
+	// ResolveAPIDomain tells the address of the name by which the API was called.
+	ResolveAPIDomain bool `conf:"resolve_api_domain" default:"on" reload:"restart" since:"4.0.218"`
+
+	// KeepAPIDomain tells that name itself.
+	KeepAPIDomain bool `conf:"keep_api_domain" default:"off" reload:"restart" since:"4.0.218"`
+
+	// ECDSA has the certificate of DTLS be one of ECDSA, else of RSA.
+	ECDSA bool `conf:"ecdsa" default:"on" reload:"restart"`
+
+	// Certificate is a file that keeps the certificate of DTLS and its key over
+	// restarts; it is made if it is missing. Without one each start makes another
+	// certificate. It is a directive of weir.
+	Certificate string `conf:"certificate" default:"./objs/rtc.pem" reload:"restart" since:"weir"`
+
+	// Encrypt encrypts media. With off nothing is, which no browser takes: it is for
+	// looking at packets.
+	Encrypt bool `conf:"encrypt" default:"on" reload:"restart" pending:"ignored"`
+
+	// ReusePort is how many sockets share each port.
+	ReusePort int `conf:"reuseport" default:"1" reload:"restart" pending:"ignored"`
+
+	// MergeNALUs puts neighbouring units of a picture into one packet where they fit.
+	MergeNALUs bool `conf:"merge_nalus" default:"off" reload:"restart"`
+
+	// BlackHole copies what was decrypted to an address, for looking at packets.
+	BlackHole BlackHoleConfig `conf:"black_hole"`
+}
+
+// RTCTCPConfig is rtc_server's tcp.
+type RTCTCPConfig struct {
+	// Enabled turns it on.
+	Enabled bool `conf:"enabled" default:"off" reload:"restart" since:"5.0.60" pending:"ignored"`
+
+	// Listen is where.
+	Listen []string `conf:"listen" default:"8000" reload:"restart" since:"5.0.60" pending:"ignored"`
+}
+
+// BlackHoleConfig is rtc_server's black_hole.
+type BlackHoleConfig struct {
+	// Enabled turns it on.
+	Enabled bool `conf:"enabled" default:"off" reload:"restart" pending:"ignored"`
+
+	// Addr is where the copies are sent by UDP: ip:port.
+	Addr string `conf:"addr" default:"" reload:"restart" pending:"ignored"`
+}
+
+// Candidates returns the addresses that candidate names, none if they are to be found
+// out.
+func (c *RTCServerConfig) Candidates() (all []string) {
+	for _, w := range c.Candidate {
+		if name, ok := strings.CutPrefix(w, "$"); ok {
+			w = os.Getenv(name)
+		}
+		if w != "" && w != "*" && w != "0.0.0.0" {
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
+// RTCConfig is rtc of a vhost.
+type RTCConfig struct {
+	// Enabled lets WebRTC publish to the vhost and play from it.
+	Enabled bool `conf:"enabled" default:"off" reload:"session"`
+
+	// NACK asks publishers for packets that were lost, and sends players theirs again.
+	NACK bool `conf:"nack" default:"on" reload:"session"`
+
+	// NACKNoCopy kept lost packets without a copy in SRS; here they always are.
+	NACKNoCopy bool `conf:"nack_no_copy" default:"on" reload:"session"`
+
+	// NACKPreferRTX sends players lost packets again in a stream of their own (RFC
+	// 4588), where they take it.
+	NACKPreferRTX bool `conf:"nack_prefer_rtx" default:"off" reload:"session" since:"7.0.66" pending:"ignored"`
+
+	// TWCC tells publishers how their packets arrive, from which they learn how much
+	// they may send.
+	TWCC bool `conf:"twcc" default:"on" reload:"session" pending:"ignored"`
+
+	// STUNTimeout is the longest silence of a peer.
+	STUNTimeout time.Duration `conf:"stun_timeout" default:"30" unit:"s" reload:"session"`
+
+	// STUNStrictCheck was whether names in STUN's messages are checked; here they
+	// always are, and signatures with them.
+	STUNStrictCheck bool `conf:"stun_strict_check" default:"off" reload:"session"`
+
+	// DTLSRole is who begins DTLS where a peer leaves that open: the peer with passive,
+	// we with active.
+	DTLSRole string `conf:"dtls_role" default:"passive" enum:"passive|active" reload:"session"`
+
+	// DTLSVersion is DTLS's; 1.0 is not spoken any more, and 1.2 taken in its place.
+	DTLSVersion string `conf:"dtls_version" default:"auto" enum:"auto|dtls1.0|dtls1.2" reload:"session"`
+
+	// DropForPT drops publishers' packets of a payload type, for tests.
+	DropForPT int `conf:"drop_for_pt" default:"0" reload:"session" pending:"ignored"`
+
+	// RTMPToRTC lets WebRTC play what other protocols publish.
+	RTMPToRTC bool `conf:"rtmp_to_rtc" default:"off" reload:"session"`
+
+	// KeepBFrame sends B-frames too, which few players of WebRTC can show.
+	KeepBFrame bool `conf:"keep_bframe" default:"off" reload:"session"`
+
+	// KeepSEI sends units of supplemental enhancement information too.
+	KeepSEI bool `conf:"keep_avc_nalu_sei" default:"on" reload:"session" since:"6.0.125"`
+
+	// OpusBitrate is the rate of sound made for WebRTC of AAC or MP3, in bits a second.
+	OpusBitrate int `conf:"opus_bitrate" default:"48000" reload:"session" since:"5.0" pending:"ignored"`
+
+	// RTCToRTMP lets other protocols play what WebRTC publishes.
+	RTCToRTMP bool `conf:"rtc_to_rtmp" default:"off" reload:"session" pending:"ignored"`
+
+	// PLIForRTMP is how often a publisher is asked for a key frame where others play
+	// it too, in seconds from 0.5 to 30.
+	PLIForRTMP time.Duration `conf:"pli_for_rtmp" default:"6" unit:"s" reload:"session" pending:"ignored"`
+
+	// AACBitrate is the rate of sound made of WebRTC's Opus, in bits a second.
+	AACBitrate int `conf:"aac_bitrate" default:"48000" reload:"session" since:"5.0" pending:"ignored"`
+
+	// InitRateFromSDP has a publisher begin at the rate that its SDP tells.
+	InitRateFromSDP bool `conf:"init_rate_from_sdp" default:"off" reload:"session" since:"7.0.66" pending:"ignored"`
+
+	// KeepOriginalSSRC sends players packets with the publisher's SSRC.
+	KeepOriginalSSRC bool `conf:"keep_original_ssrc" default:"off" reload:"session" since:"7.0.119" pending:"ignored"`
+}

@@ -1,0 +1,261 @@
+package webrtc
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir/internal/config/blocks"
+	"weir/internal/hub"
+	"weir/internal/media"
+	"weir/internal/wire/rtp"
+)
+
+// A lane is a stream as packets: what all its viewers share. It is a tap of the stream;
+// packets are made in the publisher's goroutine, once, and point into the frames. The
+// last of them are kept, for viewers that come and for packets that get lost.
+type lane struct {
+	// Immutable.
+	server *server
+	key    laneKey
+	began  time.Time
+	clock  [2]uint32 // where the time stamps of a track begin
+
+	open    atomic.Bool    // viewers may have what is published now
+	told    []atomic.Bool  // of each loop: it knows that something is new
+	watched []atomic.Int32 // viewers of each loop
+	wished  atomic.Int64   // when a key frame was asked for, in Unix ns
+
+	mu sync.Mutex
+	// All below is guarded by mu.
+	viewers  int
+	packers  [2]*rtp.Packer
+	tracks   [2]*media.Track
+	made     []rtp.Payload // scratch
+	ring     []packet
+	index    [2][]uint64 // where a sequence number is
+	head     uint64      // position of the next packet
+	tail     uint64      // of the oldest that is kept
+	group    uint64      // of the newest key frame, if it is kept
+	grouped  bool
+	frame    uint32 // of video, counted
+	shown    uint32 // time stamp of the newest
+	seq      [2]uint16
+	anchor   time.Time // when the stream's time was 0
+	anchored bool
+	needKey  bool
+}
+
+// laneKey tells lanes of one stream apart.
+type laneKey struct {
+	stream *hub.Stream
+	single bool // packetization-mode 0
+}
+
+// The tracks of a lane.
+const (
+	soundTrack = iota
+	pictureTrack
+)
+
+// packet is one packet of a lane, but for what viewers have of their own.
+type packet struct {
+	rtp.Payload
+	at    int64 // when its frame came, in Unix ns
+	time  uint32
+	frame uint32 // number of the frame of video
+	seq   uint16
+	track uint8
+	codec media.Codec
+	key   bool // the first of a key frame
+	first bool // the first of a frame
+}
+
+const (
+	ringLeast = 1024
+	// ringMost bounds what is kept of a stream, in packets.
+	ringMost = 16384
+	// keepFor is how long packets are kept at least, while there is room.
+	keepFor = 2 * time.Second
+)
+
+var rates = map[media.Codec]int64{media.PCMA: 8000, media.PCMU: 8000, media.Opus: 48000}
+
+func rateOf(c media.Codec) int64 {
+	if r := rates[c]; r != 0 {
+		return r
+	}
+	return 90000
+}
+
+func newLane(s *server, key laneKey, conf *blocks.RTCConfig) *lane {
+	l := &lane{server: s, key: key, began: time.Now(), clock: [2]uint32{rand.Uint32(), rand.Uint32()}, needKey: true,
+		told: make([]atomic.Bool, len(s.loops)), watched: make([]atomic.Int32, len(s.loops))}
+	for i := range l.packers {
+		l.packers[i] = &rtp.Packer{Single: key.single, Merge: s.conf.MergeNALUs, KeepB: conf.KeepBFrame, DropSEI: !conf.KeepSEI}
+		l.seq[i] = uint16(rand.Uint32())
+	}
+	l.resize(ringLeast)
+	return l
+}
+
+// Frame implements hub.Tap.
+func (l *lane) Frame(f *media.Frame, _ bool) {
+	if l.open.Load() {
+		l.add(f)
+	}
+}
+
+// Sound takes a frame of sound that was made of the stream's: Opus of AAC, say. Its time
+// is on the stream's line. Any goroutine may call it.
+func (l *lane) Sound(f *media.Frame) { l.add(f) }
+
+// add makes the packets of a frame and wakes those who send them.
+func (l *lane) add(f *media.Frame) {
+	track := pictureTrack
+	if f.Track.Kind == media.Audio {
+		track = soundTrack
+	}
+	if f.Track.Kind == media.Data || !rtp.Knows(f.Track.Codec) || f.Track.ID != 0 && f.Layout.Main(f.Track.Kind) != f.Track {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if track == pictureTrack && l.needKey && !f.Key {
+		return
+	}
+	if !l.anchored {
+		l.anchor, l.anchored = f.Arrived.Add(-f.DTS), true
+	}
+	l.tracks[track] = f.Track
+	l.made = l.packers[track].Append(l.made[:0], f)
+	if len(l.made) == 0 {
+		return
+	}
+	stamp := l.clock[track] + uint32(media.Ticks(f.PTS(), rateOf(f.Track.Codec)))
+	if track == pictureTrack {
+		l.frame++
+		l.shown = stamp
+		if f.Key {
+			l.needKey = false
+			l.group, l.grouped = l.head, true
+		}
+	}
+	for i := range l.made {
+		l.push(packet{Payload: l.made[i], at: f.Arrived.UnixNano(), time: stamp, frame: l.frame, seq: l.seq[track], track: uint8(track), codec: f.Track.Codec,
+			key: f.Key && i == 0 && track == pictureTrack, first: i == 0})
+		l.seq[track]++
+	}
+	clear(l.made)
+	for i, lp := range l.server.loops {
+		if l.watched[i].Load() > 0 && !l.told[i].Swap(true) {
+			lp.tell(l)
+		}
+	}
+}
+
+// push puts a packet into the ring, which grows while what is kept is too little.
+func (l *lane) push(p packet) {
+	if n := uint64(len(l.ring)); l.head-l.tail == n {
+		old := l.at(l.tail)
+		if n < ringMost && (p.at-old.at < int64(keepFor) || l.grouped && l.group <= l.tail) {
+			l.resize(int(2 * n))
+		} else {
+			if l.grouped && l.group == l.tail {
+				l.grouped = false
+			}
+			*old = packet{}
+			l.tail++
+		}
+	}
+	*l.at(l.head) = p
+	x := l.index[p.track]
+	x[int(p.seq)&(len(x)-1)] = l.head
+	l.head++
+}
+
+func (l *lane) at(pos uint64) *packet { return &l.ring[pos&uint64(len(l.ring)-1)] }
+
+func (l *lane) resize(n int) {
+	old := l.ring
+	l.ring = make([]packet, n)
+	for i := range l.index {
+		l.index[i] = make([]uint64, n)
+	}
+	for pos := l.tail; pos < l.head; pos++ {
+		p := old[pos&uint64(len(old)-1)]
+		*l.at(pos) = p
+		l.index[p.track][int(p.seq)&(n-1)] = pos
+	}
+}
+
+// End implements hub.Tap.
+func (l *lane) End(error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.needKey, l.grouped = true, false
+}
+
+// copy appends the packets from a position up to another to dst, and returns where it
+// really begins: what is not kept any more is left out.
+func (l *lane) copy(dst []packet, from, to uint64) ([]packet, uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from = max(from, l.tail)
+	for pos := from; pos < min(to, l.head); pos++ {
+		dst = append(dst, *l.at(pos))
+	}
+	return dst, from
+}
+
+// lost returns the packet of a track with a sequence number, if it is kept.
+func (l *lane) lost(track int, seq uint16) (p packet, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	x := l.index[track]
+	pos := x[int(seq)&(len(x)-1)]
+	if pos < l.tail || pos >= l.head {
+		return p, false
+	}
+	p = *l.at(pos)
+	return p, int(p.track) == track && p.seq == seq
+}
+
+// place is where the lane is.
+type place struct {
+	head, group uint64
+	grouped     bool
+	frame       uint32
+	shown       uint32
+	picture     bool // there is one
+}
+
+func (l *lane) place() place {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return place{l.head, l.group, l.grouped, l.frame, l.shown, l.tracks[pictureTrack] != nil}
+}
+
+// stamp returns the time stamp of a track for a moment, for sender reports: both tracks
+// have one line.
+func (l *lane) stamp(track int, rate int64, now time.Time) (uint32, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.clock[track] + uint32(media.Ticks(now.Sub(l.anchor), rate)), l.anchored
+}
+
+// wishEvery is the least time between two requests for a key frame of one publisher,
+// however many viewers want one.
+const wishEvery = 500 * time.Millisecond
+
+// wish asks the publisher for a key frame, if it can be asked.
+func (l *lane) wish(now time.Time) {
+	last := l.wished.Load()
+	if now.UnixNano()-last < int64(wishEvery) || !l.wished.CompareAndSwap(last, now.UnixNano()) {
+		return
+	}
+	if p := l.server.publisher(l.key.stream); p != nil {
+		p.askKey()
+	}
+}

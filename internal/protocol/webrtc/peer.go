@@ -1,0 +1,345 @@
+package webrtc
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/dtls/v3"
+	"github.com/pion/srtp/v3"
+
+	"weir/internal/config/blocks"
+	"weir/internal/hub"
+	"weir/internal/service"
+	"weir/internal/session"
+	"weir/internal/wire/rtp"
+	"weir/internal/wire/sdp"
+	"weir/internal/wire/stun"
+)
+
+// A peer is one who publishes or plays.
+type peer struct {
+	// Immutable once it is in the server's list.
+	server  *server
+	session *session.Session
+	log     *slog.Logger
+	conf    *blocks.RTCConfig
+	ask     session.Ask
+	plan    *plan
+	answer  *sdp.Answer
+	token   string
+	silence time.Duration // the longest that is borne
+	began   time.Time
+	viewer  *viewer // of who plays
+	ingest  *ingest // of who publishes
+
+	seen    atomic.Int64 // when something proved came last, in Unix ns
+	heard   atomic.Bool  // media or reports have come, so the peer has its keys
+	checks  atomic.Int64 // of STUN that were right
+	invalid atomic.Int64 // datagrams that could not be decrypted
+
+	once  sync.Once
+	cause error // set once
+
+	mu sync.Mutex
+	// All below is guarded by mu.
+	ufrag, pwd string // ours
+	theirs     string // their ufrag
+	path       path   // where it is sent to; no socket before the first check
+	known      []netip.AddrPort
+	pipe       *pipe
+	conn       *dtls.Conn  // while it may be needed; see shelve
+	state      *dtls.State // of the connection, once it is there
+	secured    time.Time   // when keys were agreed on
+	in         *srtp.Context
+	over       bool
+}
+
+// A path is the way to a peer.
+type path struct {
+	sock *socket
+	addr netip.AddrPort
+}
+
+// maxKnown is at how many addresses a peer may be.
+const maxKnown = 8
+
+// admit lets a visitor in and makes its peer.
+func (s *server) admit(ctx context.Context, v *want, agreed *plan, conf *blocks.RTCConfig) (*peer, error) {
+	s.mu.Lock()
+	base := s.ctx
+	s.mu.Unlock()
+	if base == nil {
+		base = context.Background()
+	}
+	p := &peer{server: s, conf: conf, plan: agreed, silence: max(time.Second, conf.STUNTimeout), began: time.Now(), ufrag: v.ufrag, pwd: v.pwd, theirs: agreed.offer.Ufrag, token: word(9)}
+	v.visitor.Detail = p.detail
+	sess, err := s.env.Desk.Connect(context.WithoutCancel(base), v.visitor)
+	if err != nil {
+		return nil, err
+	}
+	p.session, p.log = sess, s.logger(sess)
+	p.log.Info("RTC client", "ip", sess.IP, "type", v.ask.Type, "vhost", v.ask.Key.Vhost, "app", v.ask.Key.App, "stream", v.ask.Key.Stream, "param", session.Mask(v.ask.Said.Param))
+	err = service.Guard(p.log, func() error { return p.begin(ctx, v) })
+	if err != nil {
+		sess.Close(err)
+		return nil, err
+	}
+	return p, nil
+}
+
+// begin asks the desk and takes what it grants.
+func (p *peer) begin(ctx context.Context, v *want) error {
+	s := p.server
+	var pub *hub.Publication
+	var sub *hub.Subscription
+	var err error
+	if v.publish {
+		v.ask.Private = !p.conf.RTCToRTMP
+		pub, err = p.session.Publish(ctx, v.ask)
+	} else {
+		sub, err = p.session.Play(ctx, v.ask, hub.Options{Inside: true})
+	}
+	if err != nil {
+		return err
+	}
+	p.ask = v.ask
+	if err := s.name(p); err != nil {
+		return err
+	}
+	p.answer = s.reply(ctx, p, v)
+	if pub != nil {
+		p.ingest = newIngest(p, pub)
+	} else {
+		sub.Park()
+		p.viewer = s.seat(p, sub.Stream())
+	}
+	p.seen.Store(time.Now().UnixNano())
+	context.AfterFunc(p.session.Context(), func() { p.end(context.Cause(p.session.Context())) })
+	return nil
+}
+
+// name gives the peer a name of its own and lists it.
+func (s *server) name(p *peer) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.ufrag != "" && s.peers[p.ufrag] != nil {
+		return &session.Error{Code: codeICE, Text: "another session has that ice-ufrag"}
+	}
+	for p.ufrag == "" || s.peers[p.ufrag] != nil && s.peers[p.ufrag] != p {
+		p.ufrag = word(8)
+	}
+	if p.pwd == "" {
+		p.pwd = word(32)
+	}
+	s.peers[p.ufrag] = p
+	return nil
+}
+
+// word returns n random digits and small letters that nobody can guess.
+func word(n int) string {
+	const letters = "0123456789abcdefghijklmnopqrstuvwxyz"
+	b := make([]byte, n)
+	rand.Read(b)
+	for i := range b {
+		b[i] = letters[int(b[i])*len(letters)>>8]
+	}
+	return string(b)
+}
+
+// name is SRS's id of the session.
+func (p *peer) name() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ufrag + ":" + p.theirs
+}
+
+// etag tells one generation of ICE from another (RFC 9725 4.3.1).
+func (p *peer) etag() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return `"` + p.ufrag + `"`
+}
+
+// location is where the session can be asked for.
+func (p *peer) location() string {
+	q := fmt.Sprintf("action=delete&token=%s&app=%s&stream=%s&session=", p.token, url.QueryEscape(p.ask.Said.App), url.QueryEscape(p.ask.Said.Stream))
+	return root + "whip/?" + q + p.name()
+}
+
+// checked takes a check of STUN that proved to be the peer's, and returns our answer.
+func (p *peer) checked(k *socket, from netip.AddrPort, m *stun.Message) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over {
+		return nil
+	}
+	p.seen.Store(time.Now().UnixNano())
+	p.checks.Add(1)
+	if !p.knows(from) {
+		if len(p.known) == maxKnown {
+			k.forget(p.known[0])
+			p.known = p.known[1:]
+		}
+		p.known = append(p.known, from)
+		k.remember(from, p)
+	}
+	if first := p.path.sock == nil; first || m.Nominated && p.path.addr != from {
+		p.path = path{k, from}
+		if first {
+			p.server.wg.Go(p.secure)
+		} else {
+			p.log.Info("RTC client moved", "to", from.String())
+		}
+		if p.viewer != nil {
+			p.viewer.move(p.path)
+		}
+	}
+	return stun.AppendSuccess(nil, m, from, []byte(p.pwd))
+}
+
+func (p *peer) knows(from netip.AddrPort) bool {
+	for _, a := range p.known {
+		if a == from {
+			return true
+		}
+	}
+	return false
+}
+
+// handle takes a datagram from an address that is known to be the peer's.
+func (p *peer) handle(b []byte, now time.Time) {
+	p.session.Count(len(b), 0)
+	if !rtp.Is(b) {
+		p.record(b)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.in == nil || p.over {
+		return
+	}
+	var err error
+	if rtp.IsRTCP(b) {
+		if b, err = p.in.DecryptRTCP(b[:0:len(b)], b, nil); err == nil {
+			p.proved(now)
+			p.reports(b, now)
+		}
+	} else if p.ingest != nil {
+		if b, err = p.in.DecryptRTP(b[:0:len(b)], b, &p.ingest.header); err == nil {
+			p.proved(now)
+			p.ingest.packet(b, now)
+		}
+	}
+	if err != nil {
+		p.invalid.Add(1)
+	}
+}
+
+func (p *peer) proved(now time.Time) {
+	p.seen.Store(now.UnixNano())
+	p.heard.Store(true)
+}
+
+// look ends the peer if it has been silent, and puts away what it needs no more.
+func (p *peer) look(now time.Time) {
+	last := time.Unix(0, p.seen.Load())
+	if now.Sub(last) > p.silence {
+		p.end(fmt.Errorf("%w: RTC client was silent for %v", session.ErrTimeout, p.silence))
+		return
+	}
+	p.shelve(now)
+	if p.ingest != nil {
+		p.ingest.tick(now)
+	}
+}
+
+// end ends the peer, with its reason; later calls do nothing.
+func (p *peer) end(cause error) {
+	p.once.Do(func() {
+		p.cause = cause
+		p.server.wg.Go(p.finish)
+	})
+}
+
+// finish takes the peer out of everything.
+func (p *peer) finish() {
+	s := p.server
+	p.mu.Lock()
+	p.over = true
+	known, at, ufrag := p.known, p.path, p.ufrag
+	p.mu.Unlock()
+	s.mu.Lock()
+	if s.peers[ufrag] == p {
+		delete(s.peers, ufrag)
+	}
+	s.mu.Unlock()
+	if at.sock != nil {
+		p.farewell()
+		for _, a := range known {
+			at.sock.forget(a)
+		}
+	}
+	if p.viewer != nil {
+		s.leave(p.viewer)
+	}
+	if p.ingest != nil {
+		p.ingest.close()
+	}
+	p.session.Close(p.cause)
+	in, out := p.session.Bytes()
+	p.log.Info("RTC client is gone", "recv", in, "send", out, "err", p.cause)
+}
+
+// send sends a datagram to the peer.
+func (p *peer) send(b []byte) {
+	p.mu.Lock()
+	at := p.path
+	p.mu.Unlock()
+	if at.sock != nil {
+		p.session.Count(0, len(b))
+		at.sock.write(b, at.addr)
+	}
+}
+
+// about is what the API tells of a peer that only WebRTC knows.
+type about struct {
+	State   string   `json:"state"`
+	Address string   `json:"address"`
+	Checks  int64    `json:"stun_checks"`
+	Invalid int64    `json:"packets_invalid"`
+	Told    []string `json:"candidates"`
+	Codecs  []string `json:"codecs"`
+}
+
+func (p *peer) detail() any {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := about{State: "no address has been proved yet", Checks: p.checks.Load(), Invalid: p.invalid.Load()}
+	switch {
+	case p.in != nil:
+		a.State = "connected"
+	case p.path.sock != nil:
+		a.State = "agreeing on keys"
+	}
+	if p.path.sock != nil {
+		a.Address = p.path.addr.String()
+	}
+	if p.answer != nil {
+		for _, c := range p.answer.Candidates {
+			a.Told = append(a.Told, fmt.Sprintf("%s:%d", c.Host, c.Port))
+		}
+		for _, m := range p.answer.Media {
+			for _, c := range m.Codecs {
+				a.Codecs = append(a.Codecs, c.Name)
+			}
+		}
+	}
+	return a
+}

@@ -1,0 +1,258 @@
+package webrtc
+
+import (
+	"encoding/json"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/pion/rtp/codecs"
+	pion "github.com/pion/webrtc/v4"
+
+	"weir/internal/session"
+)
+
+// watcher is a client that plays.
+type watcher struct {
+	pc     *pion.PeerConnection
+	frames chan []byte // of H.264, with start codes
+	sounds chan []byte
+	answer answer
+}
+
+// watch plays the stream, with a client of another make.
+func (h *house) watch(path string, set func(*pion.SettingEngine)) *watcher {
+	h.t.Helper()
+	w := &watcher{pc: client(h.t, set), frames: make(chan []byte, 1000), sounds: make(chan []byte, 1000)}
+	for _, kind := range []pion.RTPCodecType{pion.RTPCodecTypeAudio, pion.RTPCodecTypeVideo} {
+		if _, err := w.pc.AddTransceiverFromKind(kind, pion.RTPTransceiverInit{Direction: pion.RTPTransceiverDirectionRecvonly}); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	w.pc.OnTrack(func(track *pion.TrackRemote, _ *pion.RTPReceiver) {
+		var unpack codecs.H264Packet
+		var frame []byte
+		for {
+			p, _, err := track.ReadRTP()
+			if err != nil {
+				return
+			}
+			if track.Kind() == pion.RTPCodecTypeAudio {
+				w.sounds <- p.Payload
+				continue
+			}
+			b, err := unpack.Unmarshal(p.Payload)
+			if err != nil {
+				h.t.Errorf("a payload of %d bytes: %v", len(p.Payload), err)
+			}
+			if frame = append(frame, b...); p.Marker {
+				w.frames <- frame
+				frame = nil
+			}
+		}
+	})
+	w.answer = h.connect(w.pc, path)
+	return w
+}
+
+func TestPlay(t *testing.T) {
+	h := build(t, "", "rtmp_to_rtc on;", "")
+	h.feed("rtmp")
+	until(t, "stream", func() bool { return h.hub.Stream(key) != nil && h.hub.Stream(key).Counters().Frames > 15 })
+	w := h.watch("/rtc/v1/whep/?app=live&stream=s", nil)
+	if loc := w.answer.Header.Get("Location"); !strings.HasPrefix(loc, "/rtc/v1/whip/?action=delete&token=") || !strings.Contains(loc, "&session=") {
+		t.Errorf("Location is %s", loc)
+	}
+	sets := string([]byte{0, 0, 0, 1}) + string(testSPS) + string([]byte{0, 0, 0, 1}) + string(testPPS)
+	number := -1
+	for i := range 30 {
+		f := <-w.frames
+		n := int(f[len(f)-1])
+		key := strings.HasPrefix(string(f), sets)
+		want := 4 + 3000
+		if key {
+			want = len(sets) + 4 + 30000
+		}
+		if len(f) != want || key != (n%10 == 0) || i == 0 && !key || i > 0 && n != (number+1)&255 {
+			t.Fatalf("frame %d has number %d after %d, %d bytes, key %v", i, n, number, len(f), key)
+		}
+		number = n
+	}
+	last := -1
+	for range 20 {
+		p := <-w.sounds
+		n := int(p[1]) | int(p[2])<<8
+		if last >= 0 && n != last+1 {
+			t.Errorf("sound %d after %d", n, last)
+		}
+		last = n
+	}
+	var sess *session.Session
+	for x := range h.desk.Sessions() {
+		sess = x
+	}
+	if act, ask, _ := sess.Doing(); act != session.Play || ask.Type != "rtc-play" || ask.Said.Param != "app=live&stream=s" {
+		t.Errorf("the desk has %v %+v", act, ask)
+	}
+	if in, out := sess.Bytes(); in == 0 || out < 100000 {
+		t.Errorf("%d bytes came, %d went", in, out)
+	}
+	// A client that says farewell is gone at once.
+	w.pc.Close()
+	until(t, "session ends", func() bool { n, _ := h.desk.Len(); return n == 0 })
+}
+
+func TestKickTellsThePlayer(t *testing.T) {
+	h := build(t, "", "rtmp_to_rtc on;", "")
+	h.feed("rtmp")
+	w := h.watch("/rtc/v1/whep/?app=live&stream=s", nil)
+	gone := make(chan struct{})
+	w.pc.OnConnectionStateChange(func(s pion.PeerConnectionState) {
+		if s == pion.PeerConnectionStateClosed {
+			close(gone)
+		}
+	})
+	<-w.frames
+	for x := range h.desk.Sessions() {
+		x.Kick(session.ErrKicked)
+	}
+	<-gone
+}
+
+func TestDelete(t *testing.T) {
+	h := build(t, "", "rtmp_to_rtc on;", "")
+	h.feed("rtmp")
+	w := h.watch("/rtc/v1/whip-play/?app=live&stream=s", nil)
+	<-w.frames
+	loc := w.answer.Header.Get("Location")
+	if a := h.do("DELETE", strings.Replace(loc, "token=", "token=x", 1), "", ""); a.StatusCode != 403 {
+		t.Errorf("a wrong token is answered %s", a.Status)
+	}
+	for range 2 {
+		if a := h.do("DELETE", loc, "", ""); a.StatusCode != 200 || a.body != "" {
+			t.Errorf("DELETE is answered %s %s", a.Status, a.body)
+		}
+	}
+	until(t, "session ends", func() bool { n, _ := h.desk.Len(); return n == 0 })
+}
+
+// Offers that lead to nothing are forgotten in time, with all that was made for them.
+func TestOffersThatNeverFinish(t *testing.T) {
+	const many = 1000
+	h := build(t, "", "rtmp_to_rtc on; stun_timeout 2;", "")
+	h.feed("rtmp")
+	text := chromium(t, "recvonly")
+	before := runtime.NumGoroutine()
+	for range many {
+		if a := h.do("POST", "/rtc/v1/whep/?app=live&stream=s", "application/sdp", text); a.StatusCode != 201 {
+			t.Fatal(a.Status)
+		}
+	}
+	if n := runtime.NumGoroutine(); n > before+50 {
+		t.Errorf("%d goroutines for %d offers", n-before, many)
+	}
+	until(t, "they are forgotten", func() bool {
+		n, _ := h.desk.Len()
+		h.s.mu.Lock()
+		defer h.s.mu.Unlock()
+		return n == 0 && len(h.s.peers) == 0 && len(h.s.lanes) == 0
+	})
+}
+
+// Without rtmp_to_rtc WebRTC plays only what WebRTC publishes.
+func TestRTMPToRTC(t *testing.T) {
+	h := build(t, "", "", "")
+	a := h.do("POST", "/rtc/v1/whep/?app=live&stream=s", "application/sdp", chromium(t, "recvonly")) // it may come yet
+	if a.StatusCode != 201 {
+		t.Errorf("a stream that is not there: %s %s", a.Status, a.body)
+	}
+	stop := h.feed("rtmp")
+	until(t, "stream", func() bool { return h.hub.Stream(key) != nil && h.hub.Stream(key).Counters().Frames > 15 })
+	a = h.do("POST", "/rtc/v1/whep/?app=live&stream=s", "application/sdp", chromium(t, "recvonly"))
+	if a.StatusCode != 403 || !strings.Contains(a.body, "rtmp_to_rtc") || a.Header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("a stream of RTMP: %s %s", a.Status, a.body)
+	}
+	h.s.mu.Lock()
+	for _, l := range h.s.lanes {
+		if p := l.place(); p.head != 0 {
+			t.Errorf("who came before has %d packets", p.head)
+		}
+	}
+	h.s.mu.Unlock()
+	stop()
+}
+
+// SRS's own requests, in its words.
+func TestJSON(t *testing.T) {
+	h := build(t, "", "rtmp_to_rtc on;", "")
+	h.feed("rtmp")
+	body, _ := json.Marshal(map[string]any{"api": "x", "tid": "1a2b3c4", "streamurl": "webrtc://127.0.0.1:1985/live/s?token=1", "clientip": nil, "sdp": chromium(t, "recvonly")})
+	a := h.do("POST", "/rtc/v1/play/?eip=192.0.2.5:18000", "application/json", string(body))
+	var reply struct {
+		Code                            int
+		Server, Service, PID, SDP, Text string
+		SessionID                       string
+	}
+	if err := json.Unmarshal([]byte(a.body), &reply); err != nil || a.StatusCode != 200 || reply.Code != 0 || reply.Server != "vid-1" || reply.PID != "1" {
+		t.Fatalf("%s %s", a.Status, a.body)
+	}
+	if ufrag, theirs, _ := strings.Cut(reply.SessionID, ":"); !strings.Contains(reply.SDP, "a=ice-ufrag:"+ufrag+"\r\n") || theirs != "AyIn" ||
+		!strings.Contains(reply.SDP, " 192.0.2.5 18000 typ host") || !strings.Contains(reply.SDP, "s=SRSPlaySession\r\n") {
+		t.Errorf("session %s of\n%s", reply.SessionID, reply.SDP)
+	}
+	for x := range h.desk.Sessions() {
+		if _, ask, _ := x.Doing(); ask.Said.Param != "?token=1" || ask.Said.TcURL != "webrtc://127.0.0.1/live" {
+			t.Errorf("callbacks are told %+v", ask.Said)
+		}
+	}
+	for name, body := range map[string]string{
+		"no JSON": "hello", "a list": "[]", "nothing": "", "no sdp": `{"streamurl":"webrtc://a/b/c"}`, "no stream": `{"sdp":"v=0"}`,
+		"garbage": `{"streamurl":"webrtc://127.0.0.1/live/s","sdp":"hello"}`, "no address": `{"streamurl":"x","sdp":"v=0"}`,
+	} {
+		a := h.do("POST", "/rtc/v1/play/", "application/json", body)
+		reply.Code, reply.Text = 0, ""
+		json.Unmarshal([]byte(a.body), &reply)
+		if a.StatusCode != 200 || reply.Code != 400 || reply.Text == "" {
+			t.Errorf("%s: %s %s", name, a.Status, a.body)
+		}
+	}
+}
+
+// What is refused is told in words, with a status that tells who is at fault.
+func TestRefusals(t *testing.T) {
+	h := build(t, "", "", "")
+	send := chromium(t, "sendonly")
+	for name, c := range map[string]struct {
+		method, path, typ, body string
+		status                  int
+		words                   string
+	}{
+		"type":     {"POST", "/rtc/v1/whep/?stream=s", "application/json", send, 415, "application/sdp"},
+		"garbage":  {"POST", "/rtc/v1/whep/?stream=s", "application/sdp", "hello", 400, "v=0"},
+		"empty":    {"POST", "/rtc/v1/whep/?stream=s", "application/sdp", "", 400, "empty"},
+		"giant":    {"POST", "/rtc/v1/whep/?stream=s", "application/sdp", strings.Repeat("v=0\n", 1<<16), 400, "bytes"},
+		"sendonly": {"POST", "/rtc/v1/whep/?stream=s", "application/sdp", send, 422, "sendonly"},
+		"names":    {"POST", "/rtc/v1/whep/?stream=s&ice-ufrag=ab", "application/sdp", send, 400, "ice-ufrag"},
+		"password": {"POST", "/rtc/v1/whep/?stream=s&ice-pwd=short", "application/sdp", send, 400, "ice-pwd"},
+		"address":  {"POST", "/rtc/v1/whep/?stream=s&eip=a%0ab", "application/sdp", send, 400, "address"},
+		"method":   {"TRACE", "/rtc/v1/whep/?stream=s", "", "", 405, "TRACE"},
+		"no slash": {"POST", "/rtc/v1/whep?stream=s", "application/sdp", send, 307, ""},
+		"GET":      {"GET", "/rtc/v1/whep/?stream=s", "", "", 204, ""},
+		"HEAD":     {"HEAD", "/rtc/v1/whep/?stream=s", "", "", 200, ""},
+		"OPTIONS":  {"OPTIONS", "/rtc/v1/whep/?stream=s", "", "", 200, ""},
+		"no token": {"DELETE", "/rtc/v1/whip/?session=x", "", "", 403, "token"},
+		"unknown":  {"DELETE", "/rtc/v1/whip/?session=x&token=y", "", "", 200, ""},
+	} {
+		a := h.do(c.method, c.path, c.typ, c.body)
+		if a.StatusCode != c.status || !strings.Contains(a.body, c.words) || c.status >= 400 && a.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %s, %s", name, a.Status, a.body)
+		}
+	}
+	if a := h.do("OPTIONS", "/rtc/v1/whip/?stream=s", "", ""); a.Header.Get("Accept-Post") != "application/sdp" {
+		t.Errorf("OPTIONS has %v", a.Header)
+	}
+	a := h.do("OPTIONS", "/rtc/v1/whip/?stream=s", "", "", "Origin", "http://a", "Access-Control-Request-Method", "POST")
+	if a.StatusCode != 200 || a.Header.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(a.Header.Get("Access-Control-Expose-Headers"), "Location") {
+		t.Errorf("a browser asks and is told %s %v", a.Status, a.Header)
+	}
+}

@@ -1,0 +1,116 @@
+package webrtc
+
+import (
+	"time"
+
+	"weir/internal/wire/rtcp"
+	wire "weir/internal/wire/rtp"
+)
+
+const (
+	// reportEvery is how often a viewer gets sender reports.
+	reportEvery = time.Second
+	// againMost is how many packets a viewer is sent again in a second, and askedMost
+	// how many one request of it may name.
+	againMost = 1000
+	askedMost = 256
+)
+
+// report sends the sender reports of a viewer's tracks, by which it plays sound and
+// picture together.
+func (l *loop) report(v *viewer) {
+	v.reports = l.now
+	b := l.scratch[:0]
+	for i := range v.tracks {
+		t := &v.tracks[i]
+		stamp, ok := v.lane.stamp(i, t.rate, l.now)
+		if !t.live || !ok {
+			continue
+		}
+		b = rtcp.AppendSR(b, t.ssrc, rtcp.Sender{NTP: rtcp.NTP(l.now), Timestamp: stamp, Packets: t.packets, Octets: t.octets})
+		b = rtcp.AppendSDES(b, t.ssrc, v.cname)
+	}
+	l.scratch = b
+	if len(b) == 0 {
+		return
+	}
+	o := l.box(v.path.sock)
+	out, err := v.keys.EncryptRTCP(o.room(len(b) + overhead)[:0], b, nil)
+	if err != nil {
+		v.peer.end(err)
+		return
+	}
+	o.post(copy(o.room(len(out))[:len(out)], out), v.path.addr)
+	v.sent += len(out)
+}
+
+// resend sends packets again that a viewer has not got.
+func (l *loop) resend(v *viewer, ssrc uint32, lost []uint16) {
+	if v.keys == nil || v.path.sock == nil {
+		return
+	}
+	for i := range v.tracks {
+		t := &v.tracks[i]
+		if !t.on || !t.live || t.ssrc != ssrc {
+			continue
+		}
+		for _, seq := range lost {
+			p, ok := v.lane.lost(i, seq-t.offset)
+			if !ok || !v.again.take(l.now, againMost) {
+				continue
+			}
+			l.seal(v, t, &p)
+		}
+	}
+	l.account(v)
+}
+
+// seal encrypts one packet for a viewer and puts it into the outbox.
+func (l *loop) seal(v *viewer, t *out, p *packet) bool {
+	o := l.box(v.path.sock)
+	size := wire.HeaderSize + p.Size()
+	b := o.room(size + overhead)[:size]
+	wire.PutHeader(b, p.Marker, t.typ, p.seq+t.offset, v.stampOf(p), t.ssrc)
+	n := copy(b[wire.HeaderSize:], p.Head())
+	copy(b[wire.HeaderSize+n:], p.Body)
+	out, err := v.keys.EncryptRTP(b, b, &l.header)
+	if err != nil {
+		v.peer.end(err)
+		return false
+	}
+	o.post(len(out), v.path.addr)
+	v.sent += len(out)
+	return true
+}
+
+// reports takes a compound of RTCP that was decrypted. p.mu is held.
+func (p *peer) reports(b []byte, now time.Time) {
+	for len(b) > 0 {
+		r, rest, err := rtcp.Next(b)
+		if err != nil {
+			return
+		}
+		b = rest
+		if p.viewer != nil {
+			p.viewer.reported(&r, now)
+		} else {
+			p.ingest.reported(&r, now)
+		}
+	}
+}
+
+// reported takes what a viewer says of what it gets.
+func (v *viewer) reported(r *rtcp.Packet, now time.Time) {
+	switch r.Type {
+	case rtcp.TypeRTPFB:
+		if r.Format != rtcp.FormatNACK || !v.peer.conf.NACK {
+			return
+		}
+		ssrc, lost := r.Media(), r.Lost(make([]uint16, 0, askedMost))
+		v.loop.offer(func() { v.loop.resend(v, ssrc, lost) })
+	case rtcp.TypePayload:
+		if t := &v.tracks[pictureTrack]; t.on && r.Asks(t.ssrc) {
+			v.lane.wish(now)
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package webrtc
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/pion/srtp/v3"
+
+	"weir/internal/hub"
+	"weir/internal/media"
+)
+
+// A viewer is one who plays: a record of a loop. All but what is immutable belongs to
+// the loop.
+type viewer struct {
+	// Immutable.
+	peer  *peer
+	lane  *lane
+	loop  *loop
+	cname string
+
+	index   int // in the loop's list
+	listed  bool
+	path    path
+	keys    *srtp.Context
+	tracks  [2]out
+	pos     uint64 // of the next packet
+	joined  bool   // pos is known
+	join    uint64 // where the stream was when it came,
+	upto    uint32 // up to which frame it was,
+	shown   uint32 // and that frame's time stamp
+	sent    int    // bytes in this turn
+	reports time.Time
+	again   budget // of packets that are sent again
+}
+
+// out is a track as one viewer has it.
+type out struct {
+	on      bool
+	live    bool // sending has begun
+	typ     uint8
+	ssrc    uint32
+	rate    int64
+	is      media.Codec
+	offset  uint16 // its sequence numbers less the lane's
+	packets uint32
+	octets  uint32
+}
+
+// seat makes the viewer of a peer that was let in.
+func (s *server) seat(p *peer, st *hub.Stream) *viewer {
+	key := laneKey{stream: st}
+	if v := p.plan.video; v != nil && v.codec != nil && v.is == media.H264 && v.codec.Param("packetization-mode") != "1" {
+		key.single = true
+	}
+	v := &viewer{peer: p, cname: p.answer.Media[0].CName}
+	for i, l := range []*line{soundTrack: p.plan.audio, pictureTrack: p.plan.video} {
+		if l == nil || l.codec == nil {
+			continue
+		}
+		v.tracks[i] = out{on: true, typ: l.codec.Type, ssrc: p.answer.Media[l.index].Sources[0], rate: rateOf(l.is), is: l.is}
+	}
+	v.lane = s.lane(key, p)
+	v.loop = s.loops[rand.IntN(len(s.loops))]
+	return v
+}
+
+// lane returns the lane of a key, made if need be, with one viewer more.
+func (s *server) lane(key laneKey, p *peer) *lane {
+	s.mu.Lock()
+	l := s.lanes[key]
+	fresh := l == nil
+	if fresh {
+		l = newLane(s, key, p.conf)
+		s.lanes[key] = l
+	}
+	l.mu.Lock()
+	l.viewers++
+	l.mu.Unlock()
+	s.mu.Unlock()
+	if fresh {
+		// Whoever publishes from now on is told of to published.
+		l.open.Store(s.mayPlay(key.stream.Publication()))
+		key.stream.AttachInside(l)
+	}
+	return l
+}
+
+// leave takes a viewer out of its loop and lane.
+func (s *server) leave(v *viewer) {
+	v.loop.remove(v)
+	l := v.lane
+	s.mu.Lock()
+	l.mu.Lock()
+	l.viewers--
+	last := l.viewers == 0
+	l.mu.Unlock()
+	if last {
+		delete(s.lanes, l.key)
+	}
+	s.mu.Unlock()
+	if last {
+		l.key.stream.Detach(l)
+	}
+}
+
+// secure has the viewer be sent to, now that it has keys.
+func (v *viewer) secure(keys *srtp.Context, at path) {
+	v.loop.post(func() {
+		v.keys, v.path = keys, at
+		v.loop.list(v)
+	})
+}
+
+// move has the viewer be sent to elsewhere.
+func (v *viewer) move(at path) {
+	v.loop.post(func() { v.path = at })
+}
+
+// enter finds the place where the viewer begins.
+func (v *viewer) enter() {
+	p := v.lane.place()
+	v.joined, v.pos, v.join = true, p.head, p.head
+	if p.grouped && p.group < p.head && v.tracks[pictureTrack].on && p.head-p.group <= joinMost {
+		v.pos, v.upto, v.shown = p.group, p.frame, p.shown
+	}
+}
+
+// joinMost is how many packets of the group under way a newcomer is sent at most, to
+// have a picture at once. Where there are more it waits for the next key frame.
+const joinMost = 4096
+
+// stampOf is the time stamp of a packet for this viewer. What came before the viewer
+// did is shown as fast as it goes, so that it is not behind the others ever after:
+// those frames are a millisecond apart.
+func (v *viewer) stampOf(p *packet) uint32 {
+	if p.track == pictureTrack && p.frame < v.upto {
+		return v.shown - (v.upto-p.frame)*90
+	}
+	return p.time
+}
+
+// begin decides whether a packet is the viewer's, and gives its track a start.
+func (v *viewer) begin(p *packet, pos uint64) bool {
+	t := &v.tracks[p.track]
+	if !t.on || p.codec != t.is || p.track == soundTrack && pos < v.join {
+		return false
+	}
+	if t.live {
+		return true
+	}
+	if p.track == pictureTrack && !p.key {
+		return false
+	}
+	t.live = true
+	if t.packets == 0 {
+		// A start in the lower half keeps the first loss apart from a roll-over
+		// (RFC 3711 3.3.1).
+		t.offset = uint16(rand.IntN(1<<15)) - p.seq
+	}
+	return true
+}
+
+// budget bounds what happens in a second.
+type budget struct {
+	since time.Time
+	used  int
+}
+
+// take reports whether one more is within the bound.
+func (b *budget) take(now time.Time, most int) bool {
+	if now.Sub(b.since) >= time.Second {
+		b.since, b.used = now, 0
+	}
+	b.used++
+	return b.used <= most
+}
