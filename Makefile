@@ -23,7 +23,7 @@ fuzz:      ## every fuzz target for FUZZTIME each (30s)
 	./test/fuzz.sh $${FUZZTIME:-30s}
 bench:     ## measure beside nginx and write docs/performance.md (25 minutes)
 	./test/bench.sh
-long:      ## what takes too long for every change: joins, fuzzing
+long:      ## what takes too long for every change: joins, kills, fuzzing
 	./test/long.sh $${FUZZTIME:-1m}
 micro:     ## benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...

@@ -178,6 +178,13 @@ type Authorizer interface {
 	Authorize(ctx context.Context, r *Request) error
 }
 
+// An Undoer is an Authorizer that is told when what it has admitted came to nothing,
+// because one after it refused, or the visitor went meanwhile. Undo must return at
+// once.
+type Undoer interface {
+	Undo(r *Request, err error)
+}
+
 // An Observer is told what happened, after it happened, in the order in which
 // it happened to each session. Observe must return at once.
 type Observer interface {
@@ -383,15 +390,26 @@ func (d *Desk) authorize(ctx context.Context, r *Request) error {
 	if r.Session.Internal {
 		return nil
 	}
-	for _, a := range d.authorizers {
+	for i, a := range d.authorizers {
 		if err := a.Authorize(ctx, r); err != nil {
+			undo(d.authorizers[:i], r, err)
 			return err
 		}
 		if err := context.Cause(ctx); err != nil {
+			undo(d.authorizers[:i+1], r, err)
 			return err
 		}
 	}
 	return nil
+}
+
+// undo tells those who admitted a request that it came to nothing.
+func undo(admitted []Authorizer, r *Request, err error) {
+	for _, a := range slices.Backward(admitted) {
+		if u, ok := a.(Undoer); ok {
+			u.Undo(r, err)
+		}
+	}
 }
 
 // Tell has the observers told of something that happened to a session outside

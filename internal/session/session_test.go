@@ -108,6 +108,44 @@ func TestRefusedHoldsNoName(t *testing.T) {
 	log.want(t, "published a", "unpublished a")
 }
 
+// undoer is an authorizer that writes down what came to nothing.
+type undoer struct {
+	rule
+	name string
+	log  *diary
+}
+
+func (u undoer) Undo(r *Request, err error) {
+	u.log.lines = append(u.log.lines, fmt.Sprint(u.name, " undoes ", r.Act, ": ", err))
+}
+
+// Who admitted is told, the last one first, when one after it refuses; who refuses and
+// who was not asked are not.
+func TestUndo(t *testing.T) {
+	d, log := newDesk(Rules{})
+	yes := func(context.Context, *Request) error { return nil }
+	no := func(_ context.Context, r *Request) error { return ErrDenied }
+	gone := false
+	d.Authorize(undoer{yes, "one", log}, rule(yes), undoer{func(ctx context.Context, r *Request) error {
+		if gone {
+			r.Session.Kick(ErrKicked)
+			<-ctx.Done()
+		}
+		return nil
+	}, "two", log}, undoer{no, "three", log}, undoer{yes, "four", log})
+	s := connect(t, d, Visitor{})
+	if err := s.Watch(t.Context(), ask("a")); !errors.Is(err, ErrDenied) {
+		t.Errorf("refused with %v", err)
+	}
+	log.want(t, "two undoes play: access denied", "one undoes play: access denied")
+	gone = true
+	if _, err := s.Publish(t.Context(), ask("a")); !errors.Is(err, ErrKicked) {
+		t.Errorf("one that goes meanwhile: %v", err)
+	}
+	log.want(t, "two undoes publish: kicked by the API", "one undoes publish: kicked by the API")
+	s.Close(nil)
+}
+
 func TestBusyIsUndoneOnce(t *testing.T) {
 	d, log := newDesk(Rules{})
 	a, b := connect(t, d, Visitor{}), connect(t, d, Visitor{})

@@ -2,6 +2,7 @@ package interop
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -194,11 +195,13 @@ func TestDVRSegments(t *testing.T) {
 	sameRun(t, "pictures of all files", pictures[:len(pictures)-4], bFrames.pictures, 7*rate-8)
 }
 
+// kills is how often a recording server is killed.
+var kills = flag.Int("kills", 8, "how often TestDVRKilled kills a server")
+
 // A server that is killed at any moment leaves files that open and play, and the
 // next start finishes and announces them; at most a second or two is lost.
 func TestDVRKilled(t *testing.T) {
-	const times = 8
-	for i := range times {
+	for i := range *kills {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
 			bFrames.list(t)

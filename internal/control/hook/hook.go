@@ -241,6 +241,13 @@ func (h *Hooks) Authorize(ctx context.Context, r *session.Request) error {
 	return nil
 }
 
+// Undo implements session.Undoer: who was told that somebody begins is told that it is
+// over, though it did not come to it.
+func (h *Hooks) Undo(r *session.Request, err error) {
+	over := map[session.Act]session.What{session.Connect: session.Closed, session.Publish: session.Unpublished, session.Play: session.Stopped}
+	h.Observe(session.Event{What: over[r.Act], Session: r.Session, Ask: r.Ask, StreamID: r.StreamID, Err: err})
+}
+
 func (h *Hooks) onStream(action string, s *session.Session, ask *session.Ask, id string) onStream {
 	return onStream{h.base(action, s, ask), tcURL(s, ask), ask.Said.Stream, ask.Said.Param, ask.Key.URL(), id}
 }

@@ -135,6 +135,43 @@ func TestBodies(t *testing.T) {
 	}
 }
 
+// Whoever was told that somebody comes hears that it came to nothing, where one that is
+// asked later refuses: the origin of an edge, or another server that has the stream.
+func TestRefusedLater(t *testing.T) {
+	o := newOperator(t)
+	d, _ := newHouse(t, o)
+	d.Authorize(later(func(r *session.Request) error {
+		if r.Act == session.Connect {
+			return nil
+		}
+		return &session.Moved{Host: "127.0.0.1", Port: 1935}
+	}))
+	s, err := d.Connect(t.Context(), session.Visitor{Connects: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := session.Ask{Key: hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}}
+	for n, act := range []func() error{func() error { return s.Watch(t.Context(), ask) }, func() error { _, err := s.Publish(t.Context(), ask); return err }} {
+		if err := act(); err == nil {
+			t.Error("it was admitted")
+		}
+		o.wait(t, 3+3*n) // each asks to connect first
+	}
+	s.Close(nil)
+	var got []string
+	for line := range strings.Lines(o.wait(t, 7)) {
+		got = append(got, strings.Fields(line)[1])
+	}
+	if want := "[/on_connect /on_play /on_stop /on_connect /on_publish /on_unpublish /on_close]"; fmt.Sprint(got) != want {
+		t.Errorf("the callback server heard %v, want %s", got, want)
+	}
+}
+
+// later is an authorizer that is asked after the callbacks.
+type later func(r *session.Request) error
+
+func (f later) Authorize(_ context.Context, r *session.Request) error { return f(r) }
+
 func TestAcceptRule(t *testing.T) {
 	for _, c := range []struct {
 		body string
