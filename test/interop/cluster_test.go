@@ -294,6 +294,8 @@ func TestEdgeOfWeir(t *testing.T) {
 	mute.check(t, "had", demux(t, h.stream("down"), 3, ""), 3, true)
 	web := open(t, edgeOf(o.web, "protocol flv;"))
 	mute.check(t, "had over HTTP", demux(t, web.stream("down"), 3, ""), 3, true)
+	secure := open(t, edgeOf(terminator(t, o.web), "protocol flvs;"))
+	mute.check(t, "had over HTTPS", demux(t, secure.stream("down"), 3, ""), 2, true)
 	// A name that is taken at the origin is refused at the edge.
 	p := background(t, "ffmpeg", "-v", "error", "-re", "-i", baseline.path(t), "-c", "copy", "-f", "flv", h.stream("down"))
 	if err := p.wait(clientTime); err == nil {

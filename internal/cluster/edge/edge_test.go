@@ -301,11 +301,12 @@ func TestTokenTraverse(t *testing.T) {
 	}
 }
 
-// The stream is had over HTTP-FLV, also as the client does.
+// The stream is had over HTTP-FLV, also as the client does, and over TLS, where a
+// certificate that nobody trusts is told of, as in SRS.
 func TestEdgeFLV(t *testing.T) {
 	var mu sync.Mutex
 	var asked string
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		asked = r.URL.String()
 		mu.Unlock()
@@ -318,10 +319,16 @@ func TestEdgeFLV(t *testing.T) {
 			w.(http.Flusher).Flush()
 			time.Sleep(10 * time.Millisecond)
 		}
-	}))
+	})
+	web, secure := httptest.NewServer(handler), httptest.NewTLSServer(handler)
 	defer web.Close()
-	for _, conf := range []string{"protocol flv;", "follow_client on;"} {
-		h := openHouse(t, conf+" origin "+web.Listener.Addr().String()+";")
+	defer secure.Close()
+	for _, c := range []struct {
+		conf   string
+		origin *httptest.Server
+		notice string
+	}{{"protocol flv;", web, ""}, {"follow_client on;", web, ""}, {"protocol flvs;", secure, "certificate cannot be trusted"}} {
+		h := openHouse(t, c.conf+" origin "+c.origin.Listener.Addr().String()+";")
 		s, sub, err := h.play(session.Visitor{Protocol: "flv"}, "my.com", "?a=1&vhost=x")
 		if err != nil {
 			t.Fatal(err)
@@ -330,8 +337,11 @@ func TestEdgeFLV(t *testing.T) {
 		s.Close(nil)
 		mu.Lock()
 		if want := "/live/s.flv?a=1&vhost=my.com"; asked != want {
-			t.Errorf("%s: asked for %s, want %s", conf, asked, want)
+			t.Errorf("%s: asked for %s, want %s", c.conf, asked, want)
 		}
 		mu.Unlock()
+		if said := fmt.Sprint(h.House.Env.Notices.All()); !strings.Contains(said, c.notice) || c.notice == "" && said != "map[]" {
+			t.Errorf("%s: notices are %s", c.conf, said)
+		}
 	}
 }
