@@ -136,6 +136,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.HLSConfig.Keys":                         "Keys encrypts segments with AES-128.",
 	"weir/internal/config/blocks.HLSConfig.M3U8File":                     "M3U8File is the name of the playlist below hls_path, with [vhost], [app] and\n[stream].",
 	"weir/internal/config/blocks.HLSConfig.MasterPathRelative":           "MasterPathRelative writes a relative URL in the master playlist that hls_ctx\nmakes.",
+	"weir/internal/config/blocks.HLSConfig.Multivariant":                 "Multivariant is a playlist that names others, for players to choose from by what\ntheir connection can carry: its name, then those of the streams, the one to begin\nwith first. [stream] stands for the same in all of them: with \"[stream]_all\n[stream]_hd [stream]_sd\" /live/cam_all.m3u8 lists live/cam_hd and live/cam_sd, such\nas a transcode's engines make them, while they are there. The directive may be\ngiven again. hls_m3u8_file must begin with [app]/[stream].",
 	"weir/internal/config/blocks.HLSConfig.NBNotify":                     "NBNotify is how many bytes are read of the answer to on_hls_notify; -1 reads\nall.",
 	"weir/internal/config/blocks.HLSConfig.OnError":                      "OnError is what follows an error in SRS. Here only files can fail, and what\ncannot be written is logged while HLS goes on from memory, whatever this says.",
 	"weir/internal/config/blocks.HLSConfig.Path":                         "Path is the directory of the files. It is made if it is missing.",

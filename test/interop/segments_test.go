@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -210,5 +212,53 @@ func TestVLCPlaysSegments(t *testing.T) {
 			h.awaitHLS(t, "s")
 			vlc(t, h.page("s", ".m3u8"))
 		})
+	}
+}
+
+// What several engines make of a stream is one playlist, of which hls.js plays either
+// and goes from one to the other.
+func TestMultivariant(t *testing.T) {
+	t.Parallel()
+	hall(t)
+	engine := func(name, coding string) string {
+		return "engine " + name + " { enabled on; acodec copy; " + coding + " output rtmp://127.0.0.1:[port]/[app]?vhost=[vhost]/[stream]_[engine]; }"
+	}
+	path, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{dir: t.TempDir(), rtmp: freePort(t), web: freePort(t), api: freePort(t)}
+	text := fmt.Sprintf(conf, h.rtmp, h.web, "", h.api, "transcode { enabled on; "+engine("hd", "vcodec copy;")+
+		engine("sd", "vcodec libx264; vwidth 128; vheight 72; vprofile baseline; vpreset ultrafast; vparams { g 25; }")+"}")
+	text = strings.Replace(text, "hls_window 12;", "hls_window 12; hls_multivariant [stream]_all [stream]_hd [stream]_sd;", 1)
+	if err := os.WriteFile(filepath.Join(h.dir, "weir.conf"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.process, h.log = serve(t, h.dir, nil, path, "-c", "weir.conf")
+	if !h.log.await("ready in", 20*time.Second) {
+		t.Fatalf("not ready:\n%s", h.log)
+	}
+	t.Cleanup(func() { h.process.shut(t) })
+	h.publish(t, baseline, "s")
+	h.awaitHLS(t, "s_hd")
+	h.awaitHLS(t, "s_sd")
+	ctx := plays(t, strings.Replace(hlsPage, "const hls =", "var hls =", 1), hlsJS, h.page("s_all", ".m3u8"))
+	level := func(n int) {
+		t.Helper()
+		got, err := chromedp.Run(ctx, chromedp.Evaluate[int](fmt.Sprintf("hls.nextLevel = %d, hls.levels.length", n)))
+		if err != nil || got != 2 {
+			t.Fatalf("hls.js knows %d levels, %v", got, err)
+		}
+	}
+	wait(t, "the page plays", func() bool { return lookAt(t, ctx).Frames > 5 })
+	// hls.js sorts its levels by bandwidth.
+	for n, width := range []int{128, 320, 128} {
+		level(n % 2)
+		wait(t, fmt.Sprintf("the picture is %d wide", width), func() bool { return lookAt(t, ctx).Width == width })
+		before := lookAt(t, ctx).Time
+		wait(t, "it goes on", func() bool { return lookAt(t, ctx).Time > before+1 })
+	}
+	if l := lookAt(t, ctx); strings.Contains(l.State, "fatal") {
+		t.Errorf("hls.js complained: %s", l.State)
 	}
 }

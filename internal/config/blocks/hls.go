@@ -2,7 +2,10 @@ package blocks
 
 import (
 	"cmp"
+	"strings"
 	"time"
+
+	"weir/internal/config"
 )
 
 // HLSConfig is hls: HTTP Live Streaming, playlists and segments.
@@ -84,6 +87,14 @@ type HLSConfig struct {
 	// counted. It is a directive of weir.
 	Cacheable bool `conf:"hls_cacheable" default:"off" reload:"now" since:"weir"`
 
+	// Multivariant is a playlist that names others, for players to choose from by what
+	// their connection can carry: its name, then those of the streams, the one to begin
+	// with first. [stream] stands for the same in all of them: with "[stream]_all
+	// [stream]_hd [stream]_sd" /live/cam_all.m3u8 lists live/cam_hd and live/cam_sd, such
+	// as a transcode's engines make them, while they are there. The directive may be
+	// given again. hls_m3u8_file must begin with [app]/[stream].
+	Multivariant []config.Rule `conf:"hls_multivariant" env:"-" reload:"now" since:"weir"`
+
 	// Keys encrypts segments with AES-128.
 	Keys bool `conf:"hls_keys" default:"off" reload:"now"`
 
@@ -133,6 +144,14 @@ func (c *HLSConfig) Warnings() []string {
 	}
 	if c.Enabled && c.Window < 3*c.Fragment {
 		out = append(out, "hls_window holds fewer than three segments of hls_fragment; players stall")
+	}
+	for _, r := range c.Multivariant {
+		switch {
+		case len(r.Args) < 2:
+			out = append(out, "hls_multivariant needs the name of a playlist and those of the streams that it lists; it lists nothing")
+		case !strings.HasPrefix(c.M3U8File, "[app]/[stream]."):
+			out = append(out, "hls_multivariant is not found where hls_m3u8_file does not begin with [app]/[stream]")
+		}
 	}
 	return out
 }

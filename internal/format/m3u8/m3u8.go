@@ -200,13 +200,20 @@ type Variant struct {
 	Rate               float64 // pictures a second
 }
 
-// AppendMaster appends a multivariant playlist with one variant. Without a known
-// bandwidth it says 1, as SRS does; the attribute must be there.
-func AppendMaster(dst []byte, v Variant, independent bool) []byte {
+// AppendMaster appends a multivariant playlist, the variant to begin with first.
+// Without a known bandwidth it says 1, as SRS does; the attribute must be there.
+func AppendMaster(dst []byte, independent bool, variants ...Variant) []byte {
 	dst = append(dst, "#EXTM3U\n"...)
 	if independent {
 		dst = append(dst, "#EXT-X-INDEPENDENT-SEGMENTS\n"...)
 	}
+	for _, v := range variants {
+		dst = appendVariant(dst, v)
+	}
+	return dst
+}
+
+func appendVariant(dst []byte, v Variant) []byte {
 	dst = strconv.AppendInt(append(dst, "#EXT-X-STREAM-INF:BANDWIDTH="...), max(v.Bandwidth, 1), 10)
 	dst = strconv.AppendInt(append(dst, ",AVERAGE-BANDWIDTH="...), max(v.Average, 1), 10)
 	if v.Codecs != "" {

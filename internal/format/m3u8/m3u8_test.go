@@ -111,7 +111,7 @@ func TestParse(t *testing.T) {
 	}{
 		{"nothing", "", ErrSyntax},
 		{"something else", "<html>", ErrSyntax},
-		{"master", string(AppendMaster(nil, Variant{URI: "a"}, false)), ErrSyntax},
+		{"master", string(AppendMaster(nil, false, Variant{URI: "a"})), ErrSyntax},
 		{"segment without duration", head + "a.ts\n", ErrSyntax},
 		{"negative duration", head + "#EXTINF:-1,\n", ErrSyntax},
 		{"no number", head + "#EXTINF:nan,\n", ErrSyntax},
@@ -132,7 +132,7 @@ func TestParse(t *testing.T) {
 }
 
 func TestMaster(t *testing.T) {
-	got := string(AppendMaster(nil, Variant{URI: "/live/s.m3u8?hls_ctx=qpl12e0l&token=1"}, false))
+	got := string(AppendMaster(nil, false, Variant{URI: "/live/s.m3u8?hls_ctx=qpl12e0l&token=1"}))
 	want := "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AVERAGE-BANDWIDTH=1\n/live/s.m3u8?hls_ctx=qpl12e0l&token=1\n"
 	if got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -140,7 +140,7 @@ func TestMaster(t *testing.T) {
 }
 
 func TestMasterMeasured(t *testing.T) {
-	got := string(AppendMaster(nil, Variant{URI: "s.m3u8", Bandwidth: 1200000, Average: 1000000, Codecs: "avc1.64001f,mp4a.40.2", Width: 1280, Height: 720, Rate: 30000. / 1001}, true))
+	got := string(AppendMaster(nil, true, Variant{URI: "s.m3u8", Bandwidth: 1200000, Average: 1000000, Codecs: "avc1.64001f,mp4a.40.2", Width: 1280, Height: 720, Rate: 30000. / 1001}))
 	want := "#EXTM3U\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-STREAM-INF:BANDWIDTH=1200000,AVERAGE-BANDWIDTH=1000000,CODECS=\"avc1.64001f,mp4a.40.2\",RESOLUTION=1280x720,FRAME-RATE=29.970\ns.m3u8\n"
 	if got != want {
 		t.Errorf("got %q, want %q", got, want)

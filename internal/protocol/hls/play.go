@@ -22,7 +22,14 @@ const ctxParam = "hls_ctx"
 func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 	it, ok := s.found.Find(s.env.Conf.Load(), r)
 	if !ok {
-		return false
+		c := s.choiceOf(r)
+		if len(c.streams) == 0 {
+			return false
+		}
+		if shelf.Reads(s.env, w, r) {
+			s.sendChoice(w, r, c)
+		}
+		return true
 	}
 	var l *list
 	if it.stream != nil {
@@ -100,7 +107,7 @@ func (s *server) playlistFor(r *http.Request, conf *blocks.HLSConfig, v *shelf.P
 		if query != "" {
 			to.URI += "&" + query
 		}
-		return shelf.Text(typeM3U8, shelf.CacheManifest, m3u8.AppendMaster(nil, to, l.key))
+		return shelf.Text(typeM3U8, shelf.CacheManifest, m3u8.AppendMaster(nil, l.key, to))
 	case conf.Ctx && conf.TSCtx:
 		q := "?" + ctxParam + "=" + url.QueryEscape(ctx)
 		if query != "" {
