@@ -155,6 +155,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.HTTPAPIConfig.Enabled":                  "Enabled turns the API on.",
 	"weir/internal/config/blocks.HTTPAPIConfig.HTTPS":                    "HTTPS is the API over TLS.",
 	"weir/internal/config/blocks.HTTPAPIConfig.History":                  "History is for how long the API tells of who has published and played, and why\nit ended, in seconds; 0 keeps nothing. It is a directive of weir.",
+	"weir/internal/config/blocks.HTTPAPIConfig.IngestAllow":              "IngestAllow are the addresses that the API may have pulled (POST\n/api/v1/ingests/start), each as scheme://host or scheme://host:port: rtmp, rtmps,\nhttp, https or srt. A host of * is any, *.example.com any below it. Without any,\nnone may be. Files, devices and what needs a program never may.",
 	"weir/internal/config/blocks.HTTPAPIConfig.Listen":                   "Listen is where the API listens: port, ip:port or [ip6]:port. If it is the\naddress of http_server, one port serves both.",
 	"weir/internal/config/blocks.HTTPAPIConfig.RawAPI":                   "RawAPI is the part of the API that changes the server.",
 	"weir/internal/config/blocks.HTTPHooksConfig":                        "HTTPHooksConfig is http_hooks: other servers that are asked and told by HTTP\nwhat clients do. A hook that is asked accepts with status 200 or 201 and the\nbody 0, or JSON with code 0; anything else refuses the client. Of several URLs\neach must accept.",

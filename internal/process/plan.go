@@ -37,6 +37,7 @@ type planner struct {
 type house struct {
 	Host, Port string // of RTMP
 	Dir, Level string
+	port       int
 	ports      map[int]bool
 }
 
@@ -50,7 +51,7 @@ func (p *planner) local() {
 		if i > 0 {
 			continue
 		}
-		h.Port = strconv.Itoa(port)
+		h.Port, h.port = strconv.Itoa(port), port
 		if ip, err := netip.ParseAddr(host); err == nil && !ip.IsUnspecified() {
 			h.Host = ip.String()
 		}

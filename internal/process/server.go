@@ -16,6 +16,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"reflect"
@@ -36,17 +37,17 @@ import (
 var Protocol = service.Protocol{
 	Name:  "process",
 	Phase: service.Sinks,
-	Conf:  []config.Spec{blocks.Root, blocks.Ingest, blocks.Transcode, blocks.Exec},
+	Conf:  []config.Spec{blocks.Root, blocks.HTTPAPI, blocks.Ingest, blocks.Transcode, blocks.Exec},
 	New: func(env service.Env) (service.Service, error) {
 		s := newServer(env)
 		env.Desk.Observe(s)
-		env.Endpoints.Add(s.endpoints()...)
+		env.Endpoints.Add(append(s.endpoints(), s.orderEndpoints()...)...)
 		return s, nil
 	},
 }
 
 func newServer(env service.Env) *server {
-	s := &server{env: env, wake: make(chan struct{}, 1), live: map[*session.Session]session.Ask{}, hands: map[string]*hand{}, tools: &tools{log: env.Log}}
+	s := &server{env: env, wake: make(chan struct{}, 1), live: map[*session.Session]session.Ask{}, hands: map[string]*hand{}, asked: map[hub.Key]order{}, tools: &tools{log: env.Log}}
 	s.demand = newDemand(s.nudge)
 	return s
 }
@@ -61,6 +62,7 @@ type server struct {
 	mu      sync.Mutex
 	live    map[*session.Session]session.Ask // who publishes; guarded by mu
 	hands   map[string]*hand                 // by id; guarded by mu
+	asked   map[hub.Key]order                // by the API; guarded by mu
 	closing bool                             // guarded by mu
 }
 
@@ -262,11 +264,13 @@ func (s *server) wanted() map[string]want {
 	for x, ask := range s.live {
 		live[x] = ask
 	}
+	asked := maps.Clone(s.asked)
 	s.mu.Unlock()
 	p := &planner{tools: s.tools, snap: s.env.Conf.Load(), out: map[string]want{}, log: s.env.Log, demanded: s.demand.has}
 	p.local()
 	if !closing {
 		p.ingests()
+		p.orders(asked)
 	}
 	p.outputs(live)
 	for x, ask := range live {

@@ -27,6 +27,12 @@ type HTTPAPIConfig struct {
 	// it ended, in seconds; 0 keeps nothing. It is a directive of weir.
 	History time.Duration `conf:"history" default:"600" unit:"s" reload:"now" since:"weir"`
 
+	// IngestAllow are the addresses that the API may have pulled (POST
+	// /api/v1/ingests/start), each as scheme://host or scheme://host:port: rtmp, rtmps,
+	// http, https or srt. A host of * is any, *.example.com any below it. Without any,
+	// none may be. Files, devices and what needs a program never may.
+	IngestAllow []string `conf:"ingest_allow" reload:"now" since:"weir"`
+
 	// RawAPI is the part of the API that changes the server.
 	RawAPI RawAPIConfig `conf:"raw_api"`
 

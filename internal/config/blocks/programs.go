@@ -55,6 +55,9 @@ type IngestConfig struct {
 	Engines []EngineConfig `conf:"engine"`
 }
 
+// OnDemandKeep is the usual on_demand_keep.
+const OnDemandKeep = 10 * time.Second
+
 // IngestInput is ingest's input.
 type IngestInput struct {
 	// Type is file, stream or device. Files and streams are read at their own pace

@@ -189,6 +189,7 @@ var Directives = map[string]Proof{
 	"ff_log_dir":                         {Test: "TestExampleIngest"},
 	"ff_log_level":                       {Test: "TestIngestCommand"},
 	"vhost.ingest":                       {Test: "TestIngestCommand"},
+	"http_api.ingest_allow":              {Test: "TestPermit"},
 	"vhost.hls.hls_multivariant":         {Test: "TestMultivariant"},
 	"vhost.ingest.native":                {Test: "TestIngestNative"},
 	"vhost.ingest.on_demand":             {Test: "TestIngestNative"},
