@@ -58,11 +58,14 @@ var still = []string{"media", "format", "wire"}
 
 // outside lists the modules that may be imported, and why.
 var outside = map[string]string{
-	"github.com/emiago/sipgo": "SIP's messages, for the devices of GB/T 28181",
-	"github.com/pion/dtls":    "agrees on the keys of WebRTC",
-	"github.com/pion/srtp":    "encrypts what WebRTC sends",
-	"github.com/pion/rtp":     "the header that pion/srtp asks for",
-	"github.com/pion/logging": "the log that pion/dtls asks for",
+	"github.com/emiago/sipgo":       "SIP's messages, for the devices of GB/T 28181",
+	"github.com/pion/dtls":          "agrees on the keys of WebRTC",
+	"github.com/pion/srtp":          "encrypts what WebRTC sends",
+	"github.com/pion/rtp":           "the header that pion/srtp asks for",
+	"github.com/pion/logging":       "the log that pion/dtls asks for",
+	"github.com/thesyncim/gopus":    "Opus, for sound from and to browsers",
+	"github.com/tphakala/go-aac":    "AAC-LC, for sound from and to browsers; LGPL, left out by the tag noaac",
+	"github.com/hajimehoshi/go-mp3": "MP3, for sound to browsers",
 }
 
 // outsideTests lists those that only tests may import.
