@@ -495,3 +495,37 @@ func TestPrivatePublicationIsSeenByInsidersOnly(t *testing.T) {
 		t.Errorf("told %d and %d, taps %d and %d", told, all, outside.frames, inside.frames)
 	}
 }
+
+// Frames for insiders reach their taps alone, with a time on the stream's line.
+func TestWriteInside(t *testing.T) {
+	h := newHub(Settings{Queue: time.Minute})
+	p := publish(t, h)
+	var inner, outer listener
+	p.Stream().AttachInside(&inner)
+	p.Stream().Attach(&outer)
+	video(p, 0, 10)
+	opus := &media.Track{ID: InsideID, Kind: media.Audio, Codec: media.Opus}
+	p.WriteInside(&media.Frame{Track: opus, Source: 40 * time.Millisecond})
+	video(p, 1, 10)
+	if len(inner.frames) != 3 || len(outer.frames) != 2 {
+		t.Fatalf("insiders were told of %d frames, others of %d", len(inner.frames), len(outer.frames))
+	}
+	f := inner.frames[1]
+	if f.Track != opus || f.Layout == nil || f.Layout.Track(media.Audio, InsideID) != nil || f.Arrived.IsZero() {
+		t.Errorf("%+v", f)
+	}
+	if n := p.Stream().Counters().Frames; n != 2 {
+		t.Errorf("%d frames are counted", n)
+	}
+	p.Close(nil)
+	p.WriteInside(&media.Frame{Track: opus})
+	if len(inner.frames) != 3 {
+		t.Error("a frame came after the end")
+	}
+}
+
+// listener is a tap that keeps what it is told.
+type listener struct{ frames []*media.Frame }
+
+func (l *listener) Frame(f *media.Frame, _ bool) { l.frames = append(l.frames, f) }
+func (l *listener) End(error)                    {}

@@ -7,8 +7,8 @@ import (
 	"weir/internal/media"
 )
 
-// A Publication is the writing end of a stream. It is used by one goroutine,
-// but for Close, which anybody may call.
+// A Publication is the writing end of a stream. Whoever publishes uses it; frames of
+// one track come from one goroutine. Close may be called by anybody.
 type Publication struct {
 	// Immutable.
 	stream *Stream
@@ -43,6 +43,30 @@ func (p *Publication) Write(f *media.Frame) {
 		clear(s.mixed)
 	default:
 		s.write(f, now)
+	}
+}
+
+// InsideID is the track of the frames of [Publication.WriteInside].
+const InsideID = 255
+
+// WriteInside tells insiders of a frame that others have in another form, such as
+// Opus beside the AAC that was made of it: their taps alone are told. The frame is
+// stamped like any other and kept nowhere. Its track's ID is InsideID.
+func (p *Publication) WriteInside(f *media.Frame) {
+	now := time.Now()
+	s := p.stream
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.publication != p {
+		return
+	}
+	f.Layout, f.Epoch, f.Arrived = s.layout, s.epoch, now
+	f.DTS = s.line.Next(f.Track.Kind, f.Track.ID, f.Source, now)
+	f.Prev = f.DTS
+	for _, t := range s.taps {
+		if t.inside {
+			t.Frame(f, false)
+		}
 	}
 }
 

@@ -150,7 +150,7 @@ type RTCConfig struct {
 	KeepSEI bool `conf:"keep_avc_nalu_sei" default:"on" reload:"session" since:"6.0.125"`
 
 	// OpusBitrate is the rate of sound made for WebRTC of AAC or MP3, in bits a second.
-	OpusBitrate int `conf:"opus_bitrate" default:"48000" reload:"session" since:"5.0" pending:"ignored"`
+	OpusBitrate int `conf:"opus_bitrate" default:"48000" reload:"session" since:"5.0"`
 
 	// RTCToRTMP lets other protocols play what WebRTC publishes.
 	RTCToRTMP bool `conf:"rtc_to_rtmp" default:"off" reload:"session" pending:"ignored"`

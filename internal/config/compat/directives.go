@@ -105,6 +105,7 @@ var Directives = map[string]Proof{
 	"rtc_server.merge_nalus":                {Test: "TestPackH264"},
 	"vhost.rtc.enabled":                     {Test: "TestRTCPlayerPages"},
 	"vhost.rtc.rtmp_to_rtc":                 {Test: "TestRTMPToRTC"},
+	"vhost.rtc.opus_bitrate":                {Test: "TestSoundForBrowsers"},
 	"vhost.rtc.keep_bframe":                 {Test: "TestPackBFrames"},
 	"vhost.rtc.keep_avc_nalu_sei":           {Test: "TestPackLeavesOut"},
 	"vhost.rtc.stun_timeout":                {Test: "TestOffersThatNeverFinish"},

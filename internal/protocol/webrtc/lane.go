@@ -22,6 +22,7 @@ type lane struct {
 	began  time.Time
 	clock  [2]uint32 // where the time stamps of a track begin
 
+	voice   voice          // makes Opus where the stream's sound is none that browsers know
 	open    atomic.Bool    // viewers may have what is published now
 	told    []atomic.Bool  // of each loop: it knows that something is new
 	watched []atomic.Int32 // viewers of each loop
@@ -102,14 +103,14 @@ func newLane(s *server, key laneKey, conf *blocks.RTCConfig) *lane {
 
 // Frame implements hub.Tap.
 func (l *lane) Frame(f *media.Frame, _ bool) {
-	if l.open.Load() {
+	switch {
+	case !l.open.Load():
+	case f.Track.Kind == media.Audio && !rtp.Knows(f.Track.Codec):
+		l.voice.take(l, f)
+	default:
 		l.add(f)
 	}
 }
-
-// Sound takes a frame of sound that was made of the stream's: Opus of AAC, say. Its time
-// is on the stream's line. Any goroutine may call it.
-func (l *lane) Sound(f *media.Frame) { l.add(f) }
 
 // add makes the packets of a frame and wakes those who send them.
 func (l *lane) add(f *media.Frame) {
@@ -117,8 +118,11 @@ func (l *lane) add(f *media.Frame) {
 	if f.Track.Kind == media.Audio {
 		track = soundTrack
 	}
-	if f.Track.Kind == media.Data || !rtp.Knows(f.Track.Codec) || f.Track.ID != 0 && f.Layout.Main(f.Track.Kind) != f.Track {
+	if f.Track.Kind == media.Data || !rtp.Knows(f.Track.Codec) || f.Track.ID != 0 && f.Track.ID != hub.InsideID && f.Layout.Main(f.Track.Kind) != f.Track {
 		return
+	}
+	if f.Track.ID == hub.InsideID {
+		l.voice.has.Store(true)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -192,6 +196,8 @@ func (l *lane) resize(n int) {
 
 // End implements hub.Tap.
 func (l *lane) End(error) {
+	l.voice.stop()
+	l.voice.has.Store(false)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.needKey, l.grouped = true, false

@@ -101,6 +101,7 @@ func (s *server) leave(v *viewer) {
 	s.mu.Unlock()
 	if last {
 		l.key.stream.Detach(l)
+		l.voice.stop()
 	}
 }
 
