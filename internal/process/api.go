@@ -1,8 +1,10 @@
 package process
 
 import (
+	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"weir/internal/service"
@@ -28,6 +30,9 @@ type entry struct {
 	Restarts int      `json:"restarts"`
 	Exit     string   `json:"exit"`     // how it ended last
 	Progress string   `json:"progress"` // ffmpeg's: frames, fps, speed
+	FPS      float64  `json:"fps"`      // of that; 0 if it says nothing
+	Speed    float64  `json:"speed"`    // how fast compared to real time
+	Dropped  int64    `json:"dropped"`  // frames
 	Lines    []string `json:"lines"`    // the last that it wrote
 }
 
@@ -44,6 +49,7 @@ func (s *server) list() list {
 		st := h.program.Status()
 		e := entry{ID: id, Kind: h.kind, Name: h.name, Vhost: h.key.Vhost, App: h.key.App, Stream: h.key.Stream, State: st.State, PID: st.PID,
 			Restarts: st.Restarts, Exit: st.Exit, Progress: st.Progress, Lines: []string{}}
+		e.FPS, e.Speed, e.Dropped = figure(st.Progress, "fps"), figure(st.Progress, "speed"), int64(figure(st.Progress, "drop"))
 		if !st.Began.IsZero() {
 			e.Began = st.Began.UnixMilli()
 		}
@@ -54,4 +60,21 @@ func (s *server) list() list {
 	}
 	slices.SortFunc(out.Processes, func(a, b entry) int { return strings.Compare(a.ID, b.ID) })
 	return out
+}
+
+// figure returns a number of ffmpeg's progress, as in "frame=  250 fps= 25 speed=1.01x".
+func figure(progress, name string) float64 {
+	_, rest, ok := strings.Cut(" "+progress, " "+name+"=")
+	if !ok {
+		return 0
+	}
+	rest = strings.TrimLeft(rest, " ")
+	if end := strings.IndexByte(rest, ' '); end >= 0 {
+		rest = rest[:end]
+	}
+	v, err := strconv.ParseFloat(strings.TrimSuffix(rest, "x"), 64)
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0 // N/A
+	}
+	return v
 }

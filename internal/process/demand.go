@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"weir/internal/config/blocks"
 	"weir/internal/hub"
 	"weir/internal/session"
 )
@@ -78,5 +79,33 @@ func (d *demand) has(key hub.Key, keep time.Duration) bool {
 		return true
 	}
 	delete(d.keys, key)
+	return false
+}
+
+// onDemand reports whether a stream is the output of an ingest on demand.
+func (s *server) onDemand(key hub.Key) bool {
+	s.mu.Lock()
+	o, asked := s.asked[key]
+	s.mu.Unlock()
+	if asked && o.onDemand {
+		return true
+	}
+	p := &planner{snap: s.env.Conf.Load()}
+	for _, v := range p.snap.Vhosts() {
+		for _, in := range blocks.Ingest.Of(v) {
+			if !v.Enabled || !in.Enabled || !in.OnDemand {
+				continue
+			}
+			if p.house.ports == nil {
+				p.local()
+			}
+			for i := range in.Engines {
+				vals := &values{house: p.house, vhost: v.Name}
+				if out, ok := p.here(vals.text(in.Engines[i].Output)); ok && out == key {
+					return true
+				}
+			}
+		}
+	}
 	return false
 }

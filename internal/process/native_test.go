@@ -87,3 +87,15 @@ func TestDemand(t *testing.T) {
 		}
 	})
 }
+
+func TestFigure(t *testing.T) {
+	const line = "frame=  250 fps= 24.9 q=28.0 size=     512kB time=00:00:10.00 bitrate= 419.4kbits/s dup=1 drop=3 speed=0.998x"
+	for _, c := range []struct {
+		line, name string
+		want       float64
+	}{{line, "fps", 24.9}, {line, "speed", 0.998}, {line, "drop", 3}, {line, "frame", 250}, {line, "ed", 0}, {"frame=0 speed=N/A", "speed", 0}, {"speed=NaN", "speed", 0}, {"", "fps", 0}} {
+		if got := figure(c.line, c.name); got != c.want {
+			t.Errorf("%s of %q is %v, want %v", c.name, c.line, got, c.want)
+		}
+	}
+}

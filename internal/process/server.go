@@ -41,6 +41,7 @@ var Protocol = service.Protocol{
 	New: func(env service.Env) (service.Service, error) {
 		s := newServer(env)
 		env.Desk.Observe(s)
+		env.OnDemand.Add(s.onDemand)
 		env.Endpoints.Add(append(s.endpoints(), s.orderEndpoints()...)...)
 		return s, nil
 	},

@@ -145,7 +145,7 @@ func New(o Options) (*Server, error) {
 		Reserve: func(r *session.Request) (func(), error) { return s.limits.Reserve(r) },
 	})
 	s.env = service.Env{
-		Log: o.Log, Conf: conf, Desk: desk, Hub: h, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Endpoints: &service.Endpoints{}, Metrics: &service.Metrics{}, Busy: &service.LoadGauge{},
+		Log: o.Log, Conf: conf, Desk: desk, Hub: h, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Endpoints: &service.Endpoints{}, OnDemand: &service.OnDemand{}, Metrics: &service.Metrics{}, Busy: &service.LoadGauge{},
 		Identity: service.Identity{Server: Name, Version: Version, Level: Level, ID: serverID(blocks.Root.In(o.Conf).ServerID, o.PidFile),
 			Service: hub.NewID("", 8), PID: os.Getpid(), Started: time.Now(), Cwd: cwd},
 	}

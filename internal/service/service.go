@@ -129,6 +129,8 @@ type Env struct {
 	Bandcheck *BandGate
 	// Metrics collects what a part has to tell Prometheus.
 	Metrics *Metrics
+	// OnDemand tells which streams begin when somebody plays them.
+	OnDemand *OnDemand
 	// AskForward asks a callback server, as on_forward, where a stream is to be
 	// sent that a session wants to publish.
 	AskForward func(ctx context.Context, url string, s *session.Session, ask *session.Ask) ([]string, error)

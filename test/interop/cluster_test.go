@@ -217,7 +217,7 @@ func (b *backend) say(path, answer string) {
 func TestForwardBackendFails(t *testing.T) {
 	t.Parallel()
 	b, to := newBackend(t), open(t, "")
-	h := open(t, "forward { enabled on; backend "+b.URL+"/f; }")
+	h := open(t, strings.ReplaceAll(example(t, "forward.backend.conf"), "http://127.0.0.1:8085/api/v1/forward", b.URL+"/f"))
 	for _, answer := range []string{"", "garbage", `{"code":1}`, `{"code":0}`, `{"code":0,"data":{"urls":["garbage"]}}`} {
 		b.say("/f", answer)
 		p := background(t, "ffmpeg", "-v", "error", "-re", "-i", baseline.path(t), "-c", "copy", "-f", "flv", h.stream("s"))
@@ -320,5 +320,50 @@ func TestOriginCluster(t *testing.T) {
 	baseline.check(t, "through the edge", demux(t, edge.stream("s"), 3, ""), 3, true)
 	if !asks.log.await("cluster redirect", 1) {
 		t.Error("nobody was sent elsewhere")
+	}
+}
+
+// again starts a server once more that was killed, at the same addresses.
+func (h *house) again(t *testing.T) {
+	t.Helper()
+	path, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.process, h.log = serve(t, h.dir, nil, path, "-c", filepath.Join(h.dir, "weir.conf"))
+	t.Cleanup(func() { h.process.shut(t) })
+	if !h.log.await("ready in", 20*time.Second) {
+		t.Fatalf("not ready:\n%s", h.log)
+	}
+}
+
+// SRS's examples of a master that forwards and of an edge, with one server for slave and
+// origin, which is killed and comes back: the stream is sent there again, and the edge's
+// player goes on.
+func TestExampleCluster(t *testing.T) {
+	t.Parallel()
+	origin := open(t, "")
+	at := func(name string) string {
+		return strings.ReplaceAll(example(t, name), "127.0.0.1:19350", origin.rtmp)
+	}
+	master, edge := open(t, at("forward.master.conf")), open(t, at("edge.conf"))
+	master.publish(t, bFrames, "s?token=1")
+	master.awaitForward(t, origin.rtmp, "sending")
+	player, file := keepIn(t, edge.stream("s"))
+	awaitPackets(t, file, 2*rate)
+	origin.process.kill()
+	master.awaitForward(t, origin.rtmp, "waiting")
+	origin.again(t)
+	master.awaitForward(t, origin.rtmp, "sending")
+	before := len(readHashes(t, file)["video"])
+	awaitPackets(t, file, before+2*rate)
+	if !player.running() {
+		t.Errorf("the player has gone: %v\n%s", player.err, player.log)
+	}
+	for i, p := range readHashes(t, file)["video"] {
+		if bFrames.list(t); !contains(bFrames.packets["video"], p) {
+			t.Errorf("packet %d is not the publisher's", i)
+			break
+		}
 	}
 }

@@ -37,13 +37,22 @@ func TestIngestNative(t *testing.T) {
 	o := open(t, "")
 	ingest("byrtmp", "stream", o.stream("s")+"?token=1", "")
 	ingest("byhttp", "stream", o.page("s", ".flv"), "")
+	n := newNGINX(t, "application live { live on; wait_key on; }")
+	ingest("nginx", "stream", "rtmp://"+n.addr+"/live/s", "")
 	o.publish(t, bFrames, "s")
+	background(t, "ffmpeg", "-v", "error", "-re", "-i", bFrames.path(t), "-c", "copy", "-f", "flv", "rtmp://"+n.addr+"/live/s")
 	h := open(t, conf)
-	for _, name := range []string{"byrtmp", "byhttp"} {
-		h.awaitLive(t, name)
-		bFrames.check(t, name, demux(t, h.stream(name), 3, ""), 2, true)
-	}
-	if all := h.programs(t); len(all) != 2 || all[0].State != "running" || all[0].PID != 0 {
+	t.Run("streams", func(t *testing.T) {
+		for _, name := range []string{"byrtmp", "byhttp", "nginx"} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				h.awaitLive(t, name)
+				// NGINX keeps no group of pictures: they come up to a second later than the sound.
+				bFrames.check(t, name, demux(t, h.stream(name), 4, ""), 2, true)
+			})
+		}
+	})
+	if all := h.programs(t); len(all) != 3 || all[0].State != "running" || all[0].PID != 0 {
 		t.Errorf("while nobody plays the files there run %+v", all)
 	}
 	over := func(t *testing.T, ext, file string) {
@@ -77,7 +86,9 @@ func TestIngestNative(t *testing.T) {
 			t.Run(ext, func(t *testing.T) { t.Parallel(); over(t, ext, file) })
 		}
 	})
-	wait(t, "the files are not read when nobody plays them", func() bool { return len(h.programs(t)) == 2 })
+	wait(t, "the files are not read when nobody plays them", func() bool { return len(h.programs(t)) == 3 })
+	// Viewers of HLS have them begin, too, and wait for the first segment.
+	must(t, "ffprobe", "-v", "error", "-show_streams", h.page("flv", ".m3u8"))
 }
 
 // ffmpeg has streams for us that are FLV or HLS over HTTP, and a device: lavfi stands

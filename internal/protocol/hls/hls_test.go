@@ -76,7 +76,7 @@ func open(t *testing.T, dir, hls string) *house {
 		return v.Name, true
 	}})
 	desk.Observe(h)
-	h.env = service.Env{Log: slog.New(slog.DiscardHandler), Conf: conf, Desk: desk, Hub: hb, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}}
+	h.env = service.Env{Log: slog.New(slog.DiscardHandler), Conf: conf, Desk: desk, Hub: hb, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, OnDemand: &service.OnDemand{}}
 	h.env.Store = service.NewStore(h.env.Log, hb)
 	svc, err := Protocol.New(h.env)
 	if err != nil {
@@ -234,6 +234,39 @@ s-4.ts?hls_ctx=`+ctx+`&token=1
 			t.Errorf("after silence: %q", got)
 		}
 		leave()
+	})
+}
+
+// A viewer has a stream begin that is on demand: it signs in before there is one, waits
+// for the first segment, and is told if none comes.
+func TestOnDemand(t *testing.T) {
+	bubble(t, "", func(h *house, _ string) {
+		h.env.OnDemand.Add(func(k hub.Key) bool { return strings.HasPrefix(k.Stream, "d") })
+		h.want(h.get("http://x/live/other.m3u8"), 404, "")
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			time.Sleep(time.Second)
+			if got := h.said(); got != "play d.m3u8?token=1" {
+				t.Errorf("told before it begins: %s", got)
+			}
+			h.publish("d", 260)()
+		}()
+		began := time.Now()
+		first := h.get("http://x/live/d.m3u8?token=1")
+		if took := time.Since(began).Round(time.Second); first.Code != 200 || took < 3*time.Second || took > 5*time.Second {
+			t.Errorf("after %v: %d %s", took, first.Code, first.Body)
+		}
+		m := ctxRE.FindStringSubmatch(first.Body.String())
+		if m == nil {
+			t.Fatalf("no hls_ctx in\n%s", first.Body)
+		}
+		h.want(h.get("http://x/live/d.m3u8?hls_ctx="+m[1]), 200, "")
+		h.want(h.get("http://x/live/d2.m3u8"), 404, "")
+		if took := time.Since(began).Round(time.Second); took < 15*time.Second {
+			t.Errorf("after %v nobody waits any more", took)
+		}
+		<-over
 	})
 }
 

@@ -79,7 +79,7 @@ func match(template, name string) (stream string, ok bool) {
 func (s *server) sendChoice(w http.ResponseWriter, r *http.Request, c choice) {
 	query := r.URL.RawQuery
 	if c.conf.Ctx && !c.conf.Cacheable {
-		v, err := s.viewer(r, c.streams[0], c.conf, r.URL.Query().Get(ctxParam))
+		v, err := s.viewer(r, c.streams[0].key, c.conf, r.URL.Query().Get(ctxParam))
 		if err != nil {
 			shelf.Refuse(w, err)
 			return

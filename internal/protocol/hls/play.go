@@ -10,6 +10,7 @@ import (
 
 	"weir/internal/config/blocks"
 	"weir/internal/format/m3u8"
+	"weir/internal/hub"
 	"weir/internal/service"
 	"weir/internal/service/shelf"
 	"weir/internal/session"
@@ -21,6 +22,14 @@ const ctxParam = "hls_ctx"
 // handle answers requests for playlists and segments of live streams.
 func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 	it, ok := s.found.Find(s.env.Conf.Load(), r)
+	if !ok || it.stream != nil && it.stream.listed() == nil {
+		if key, demanded := s.demanded(r); demanded {
+			if shelf.Reads(s.env, w, r) {
+				s.summon(w, r, key)
+			}
+			return true
+		}
+	}
 	if !ok {
 		c := s.choiceOf(r)
 		if len(c.streams) == 0 {
@@ -54,17 +63,17 @@ func (s *server) ready(r *http.Request) bool {
 	if !ok || it.stream == nil {
 		return ok
 	}
-	id := viewerID(r, it.stream, s.conf(it.stream.key.Vhost))
+	id := viewerID(r, it.stream.key, s.conf(it.stream.key.Vhost))
 	return id != "" && s.viewers.Has(id)
 }
 
 // viewerID returns what tells viewers of a stream apart: their hls_ctx, "" if
 // they have none yet, or else their address.
-func viewerID(r *http.Request, st *stream, conf *blocks.HLSConfig) string {
+func viewerID(r *http.Request, key hub.Key, conf *blocks.HLSConfig) string {
 	if conf.Ctx && !conf.Cacheable {
 		return r.URL.Query().Get(ctxParam)
 	}
-	return "@" + service.Visitor(r, "hls", "").IP + " " + st.key.String()
+	return "@" + service.Visitor(r, "hls", "").IP + " " + key.String()
 }
 
 // listed returns what is listed, nil if that is nothing.
@@ -79,7 +88,7 @@ func (st *stream) listed() *list {
 func (s *server) sendPlaylist(w http.ResponseWriter, r *http.Request, st *stream, l *list) {
 	conf := s.conf(st.key.Vhost)
 	ctx := r.URL.Query().Get(ctxParam)
-	v, err := s.viewer(r, st, conf, viewerID(r, st, conf))
+	v, err := s.viewer(r, st.key, conf, viewerID(r, st.key, conf))
 	if err != nil {
 		shelf.Refuse(w, err)
 		return
@@ -146,13 +155,13 @@ func (s *server) sendFile(w http.ResponseWriter, r *http.Request, f *shelf.File)
 
 // viewer returns the viewer with an id, signed in if it is new. An id that we do
 // not know, as after a restart, is kept.
-func (s *server) viewer(r *http.Request, st *stream, conf *blocks.HLSConfig, id string) (*shelf.Poller, error) {
+func (s *server) viewer(r *http.Request, key hub.Key, conf *blocks.HLSConfig, id string) (*shelf.Poller, error) {
 	param := ""
 	if q := withoutCtx(r.URL.RawQuery); q != "" {
 		param = "?" + q
 	}
-	ask := session.Ask{Key: st.key, Type: "hls-play", Silent: !conf.Ctx || conf.Cacheable,
-		Said: session.Said{Vhost: service.VhostName(r), App: st.key.App, Stream: st.key.Stream + ".m3u8", Param: param}}
+	ask := session.Ask{Key: key, Type: "hls-play", Silent: !conf.Ctx || conf.Cacheable,
+		Said: session.Said{Vhost: service.VhostName(r), App: key.App, Stream: key.Stream + ".m3u8", Param: param}}
 	v, fresh, err := s.viewers.Sign(s.env.Desk, r, "hls", id, ask, 2*conf.Window)
 	if fresh {
 		s.env.Log.Info("HLS client", slog.String("cid", v.Session.ID), "ip", v.Session.IP, "url", r.URL.RequestURI())
