@@ -3,18 +3,13 @@ package forward
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"weir/internal/config"
 	"weir/internal/format/amf"
-	"weir/internal/format/flv"
 	"weir/internal/hub"
-	link "weir/internal/link/rtmp"
 	"weir/internal/media"
 	"weir/internal/protocol/protocoltest"
 	"weir/internal/service"
@@ -22,144 +17,7 @@ import (
 	"weir/internal/wire/rtmp"
 )
 
-// A far is a server that is sent to: it writes down what it hears.
-type far struct {
-	t       *testing.T
-	l       net.Listener
-	reply   rtmp.Reply
-	refuse  string // description of a refusal
-	mu      sync.Mutex
-	lines   []string
-	info    rtmp.ConnectInfo
-	clients sync.WaitGroup
-}
-
-func newFar(t *testing.T, more ...func(*far)) *far {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &far{t: t, l: l}
-	for _, m := range more {
-		m(f)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	f.clients.Go(func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			f.clients.Go(func() { f.say("end: %v", f.serve(ctx, nc)) })
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		l.Close()
-		f.clients.Wait()
-	})
-	return f
-}
-
-func (f *far) addr() string { return f.l.Addr().String() }
-
-func (f *far) say(format string, args ...any) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.lines = append(f.lines, fmt.Sprintf(format, args...))
-}
-
-func (f *far) heard() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return strings.Join(f.lines, "\n")
-}
-
-// connect returns what the newest client said at first.
-func (f *far) connect() rtmp.ConnectInfo {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.info
-}
-
-// await waits until something was heard.
-func (f *far) await(what string) {
-	f.t.Helper()
-	eventually(f.t, "the far side hears "+what, func() bool { return strings.Contains(f.heard(), what) }, f.heard)
-}
-
-func eventually(t *testing.T, what string, is func() bool, told ...func() string) {
-	t.Helper()
-	for range 1000 {
-		if is() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	for _, f := range told {
-		what += "\n" + f()
-	}
-	t.Fatalf("not so after 10 s: %s", what)
-}
-
-func (f *far) serve(ctx context.Context, nc net.Conn) error {
-	c := link.NewConn(ctx, nc, link.Options{})
-	defer c.Close()
-	info, err := c.Open()
-	if err != nil {
-		return err
-	}
-	f.mu.Lock()
-	f.info = info
-	f.mu.Unlock()
-	if err := c.Accept(f.reply); err != nil {
-		return err
-	}
-	w, err := c.ReadWish(5 * time.Second)
-	if err != nil {
-		return err
-	}
-	f.say("%s publish %s", info.TcURL, w.Name)
-	if f.refuse != "" {
-		c.Refuse(rtmp.PublishDenied, f.refuse)
-		c.Linger(time.Second)
-		return errors.New("refused")
-	}
-	if err := c.StartPublish(); err != nil {
-		return err
-	}
-	var in flv.Ingest
-	for {
-		m, err := c.ReadMedia(0)
-		if err != nil {
-			return err
-		}
-		switch m.Type {
-		case rtmp.TypeDataAMF0:
-			name, _, _ := flv.ParseScript(flv.Unwrap(m.Data()))
-			f.say("data %s, wrapped %v", name, len(flv.Unwrap(m.Data())) < len(m.Data()))
-			continue
-		}
-		kind := media.Video
-		if m.Type == rtmp.TypeAudio {
-			kind = media.Audio
-		}
-		frames, err := in.Frames(nil, kind, time.Duration(m.Timestamp)*time.Millisecond, m.Payload)
-		if err != nil {
-			return err
-		}
-		for _, fr := range frames {
-			f.say("%s %s at %d key %v", fr.Track.Codec, fr.Payload, m.Timestamp, fr.Key)
-		}
-	}
-}
-
-// The decoder configurations are real ones, of x264 and of ffmpeg's AAC.
-var (
-	picture = &media.Track{Kind: media.Video, Codec: media.H264, Config: []byte("\x01\x42\xc0\x1f\xff\xe1\x00\x17\x67\x42\xc0\x1f\xda\x01\x40\x16\xe8\x40\x00\x00\x03\x00\x40\x00\x00\x0c\x83\xc6\x0c\xa8\x01\x00\x04\x68\xce\x3c\x80")}
-	sound   = &media.Track{Kind: media.Audio, Codec: media.AAC, Config: []byte{0x12, 0x10, 0x56, 0xe5, 0}, SampleRate: 44100, Channels: 2}
-	opus    = &media.Track{Kind: media.Audio, Codec: media.Opus, Config: []byte("OpusHead\x01\x02\x38\x01\x80\xbb\x00\x00\x00\x00\x00"), SampleRate: 48000, Channels: 2}
-)
+var opus = &media.Track{Kind: media.Audio, Codec: media.Opus, Config: []byte("OpusHead\x01\x02\x38\x01\x80\xbb\x00\x00\x00\x00\x00"), SampleRate: 48000, Channels: 2}
 
 type house struct {
 	*protocoltest.House
@@ -208,18 +66,6 @@ func (h *house) mustPublish(key hub.Key, param string) (*session.Session, *hub.P
 
 var key = hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}
 
-// frame is one whose payload is a number.
-func frame(t *media.Track, n int) *media.Frame {
-	payload := fmt.Appendf(nil, "%04d", n)
-	if t.Kind == media.Video { // one unit, behind its length
-		payload = fmt.Appendf([]byte{0, 0, 0, 5, 0x41}, "%04d", n)
-		if n%10 == 0 {
-			payload[4] = 0x65
-		}
-	}
-	return &media.Frame{Track: t, Source: time.Duration(n) * 20 * time.Millisecond, Key: t.Kind == media.Video && n%10 == 0, Payload: payload}
-}
-
 func (h *house) state(of string) (r row) {
 	for _, r := range h.rows() {
 		if strings.Contains(r.URL, of) {
@@ -232,26 +78,26 @@ func (h *house) state(of string) (r row) {
 // One stream goes to two destinations, from a key frame on, under the names that SRS
 // gives, and to its end.
 func TestForward(t *testing.T) {
-	one, two := newFar(t), newFar(t)
-	h := openHouse(t, "forward { enabled on; destination "+one.addr()+" rtmp://"+two.addr()+"/other/[app]-[stream]?key=1; }", nil)
+	one, two := protocoltest.OpenNeighbour(t), protocoltest.OpenNeighbour(t)
+	h := openHouse(t, "forward { enabled on; destination "+one.Addr()+" rtmp://"+two.Addr()+"/other/[app]-[stream]?key=1; }", nil)
 	k := key
 	k.Vhost = "my.com"
 	s, p := h.mustPublish(k, "?vhost=my.com&token=1")
 	p.SetMeta(amf.Append(nil, amf.ECMAArray{{Key: "width", Value: 640.0}}), false)
 	for n := 7; n < 12; n++ {
-		p.Write(frame(picture, n))
-		p.Write(frame(sound, n))
+		p.Write(protocoltest.Numbered(protocoltest.Picture, n))
+		p.Write(protocoltest.Numbered(protocoltest.Sound, n))
 	}
-	one.await("0011")
-	two.await("0011")
+	one.Await("0011")
+	two.Await("0011")
 	if st := p.Stream(); st.Viewers() != 0 || !st.Watched() {
 		t.Errorf("%d viewers, watched %v: forwards are no viewers, and the stream is read as if watched", st.Viewers(), st.Watched())
 	}
-	p.Write(frame(picture, 12))
+	p.Write(protocoltest.Numbered(protocoltest.Picture, 12))
 	s.Close(nil)
-	one.await("end: rtmp: ended by the client")
-	two.await("end: rtmp: ended by the client")
-	_, port, _ := net.SplitHostPort(one.addr())
+	one.Await("end: rtmp: ended by the client")
+	two.Await("end: rtmp: ended by the client")
+	_, port, _ := net.SplitHostPort(one.Addr())
 	body := `data onMetaData, wrapped true
 H264 ` + "\x00\x00\x00\x05" + `e0010 at 0 key true
 AAC 0010 at 0 key false
@@ -259,21 +105,21 @@ H264 ` + "\x00\x00\x00\x05" + `A0011 at 20 key false
 AAC 0011 at 20 key false
 H264 ` + "\x00\x00\x00\x05" + `A0012 at 40 key false
 end: rtmp: ended by the client`
-	if got, want := one.heard(), "rtmp://my.com:"+port+"/live publish s?token=1\n"+body; got != want {
+	if got, want := one.Heard(), "connect rtmp://my.com:"+port+"/live\npublish s?token=1\n"+body; got != want {
 		t.Errorf("the first heard\n%q\nwant\n%q", got, want)
 	}
-	if got, want := two.heard(), "rtmp://"+two.addr()+"/other publish live-s?key=1\n"+body; got != want {
+	if got, want := two.Heard(), "connect rtmp://"+two.Addr()+"/other\npublish live-s?key=1\n"+body; got != want {
 		t.Errorf("the second heard\n%q\nwant\n%q", got, want)
 	}
 	for _, name := range []string{"srs_sig", "srs_server", "srs_license", "srs_url", "srs_version", "srs_pid", "srs_id", "srs_server_ip", service.Via} {
-		if one.connect().Args.Get(name) == nil {
+		if one.Connect().Args.Get(name) == nil {
 			t.Errorf("connect has no argument %s", name)
 		}
 	}
-	if got := one.connect().Args.Text("srs_id"); got != s.ID {
+	if got := one.Connect().Args.Text("srs_id"); got != s.ID {
 		t.Errorf("srs_id is %q, want that of the publisher, %q", got, s.ID)
 	}
-	eventually(t, "no line is left", func() bool { return len(h.rows()) == 0 })
+	protocoltest.Eventually(t, "no line is left", func() bool { return len(h.rows()) == 0 })
 	if m := h.metrics(); m[2].Samples[0].Value == 0 || m[1].Samples[0].Value != 2 {
 		t.Errorf("metrics are %v", m)
 	}
@@ -281,32 +127,34 @@ end: rtmp: ended by the client`
 
 // debug_srs_upnode off tells nothing of us but what ends circles.
 func TestUpnodeOff(t *testing.T) {
-	one := newFar(t)
-	h := openHouse(t, "cluster { debug_srs_upnode off; } forward { enabled on; destination "+one.addr()+"; }", nil)
+	one := protocoltest.OpenNeighbour(t)
+	h := openHouse(t, "cluster { debug_srs_upnode off; } forward { enabled on; destination "+one.Addr()+"; }", nil)
 	_, p := h.mustPublish(key, "")
-	p.Write(frame(picture, 0))
-	one.await("publish s")
-	if a := one.connect().Args; len(a) != 1 || a.Text(service.Via) != "service0" {
+	p.Write(protocoltest.Numbered(protocoltest.Picture, 0))
+	one.Await("publish s")
+	if a := one.Connect().Args; len(a) != 1 || a.Text(service.Via) != "service0" {
 		t.Errorf("arguments of connect are %v", a)
 	}
 }
 
 // What the far side does not say that it takes is left out.
 func TestCodecs(t *testing.T) {
-	plain := newFar(t)
-	knows := newFar(t, func(f *far) { f.reply.Capabilities = rtmp.Capabilities{FourCCs: []string{"*"}, Has: true} })
-	h := openHouse(t, "forward { enabled on; destination "+plain.addr()+" "+knows.addr()+"; }", nil)
+	plain := protocoltest.OpenNeighbour(t)
+	knows := protocoltest.OpenNeighbour(t, func(n *protocoltest.Neighbour) {
+		n.Reply.Capabilities = rtmp.Capabilities{FourCCs: []string{"*"}, Has: true}
+	})
+	h := openHouse(t, "forward { enabled on; destination "+plain.Addr()+" "+knows.Addr()+"; }", nil)
 	_, p := h.mustPublish(key, "")
 	for n := range 12 {
-		p.Write(frame(picture, n))
-		p.Write(frame(opus, n))
+		p.Write(protocoltest.Numbered(protocoltest.Picture, n))
+		p.Write(protocoltest.Numbered(opus, n))
 	}
-	plain.await("0011")
-	knows.await("Opus 0011")
-	if strings.Contains(plain.heard(), "Opus") {
-		t.Errorf("a server of plain RTMP was sent Opus:\n%s", plain.heard())
+	plain.Await("0011")
+	knows.Await("Opus 0011")
+	if strings.Contains(plain.Heard(), "Opus") {
+		t.Errorf("a server of plain RTMP was sent Opus:\n%s", plain.Heard())
 	}
-	if left := h.state(plain.addr()).LeftOut; len(left) != 1 || left[0] != "Opus" {
+	if left := h.state(plain.Addr()).LeftOut; len(left) != 1 || left[0] != "Opus" {
 		t.Errorf("left out: %v", left)
 	}
 }
@@ -314,8 +162,8 @@ func TestCodecs(t *testing.T) {
 // A backend is asked at each publication; one that fails refuses the publisher, and
 // leaves the stream free.
 func TestForwardBackend(t *testing.T) {
-	one := newFar(t)
-	answer, failure := []string{"rtmp://" + one.addr() + "/live/fw1"}, error(nil)
+	one := protocoltest.OpenNeighbour(t)
+	answer, failure := []string{"rtmp://" + one.Addr() + "/live/fw1"}, error(nil)
 	h := openHouse(t, "forward { enabled on; backend http://127.0.0.1:1/; destination 127.0.0.1:1; }", func(ask *session.Ask) ([]string, error) {
 		return answer, failure
 	})
@@ -331,10 +179,10 @@ func TestForwardBackend(t *testing.T) {
 			t.Errorf("%v left the stream busy", bad.urls)
 		}
 	}
-	answer, failure = []string{"rtmp://" + one.addr() + "/live/fw1"}, nil
+	answer, failure = []string{"rtmp://" + one.Addr() + "/live/fw1"}, nil
 	s, p := h.mustPublish(key, "")
-	p.Write(frame(picture, 0))
-	one.await("publish fw1")
+	p.Write(protocoltest.Numbered(protocoltest.Picture, 0))
+	one.Await("publish fw1")
 	if n := len(h.rows()); n != 1 {
 		t.Errorf("%d destinations, want the backend's alone", n)
 	}
@@ -352,8 +200,8 @@ func TestForwardBackend(t *testing.T) {
 
 // What has come through here is refused, and who is told so does not try again.
 func TestLoop(t *testing.T) {
-	back := newFar(t, func(f *far) { f.refuse = session.ErrLoop.Text })
-	h := openHouse(t, "forward { enabled on; destination "+back.addr()+"; }", nil)
+	back := protocoltest.OpenNeighbour(t, func(n *protocoltest.Neighbour) { n.Refuses = session.ErrLoop.Text })
+	h := openHouse(t, "forward { enabled on; destination "+back.Addr()+"; }", nil)
 	if _, _, err := h.publish(session.Visitor{Protocol: "test", Via: "other,service0,third"}, key, ""); !errors.Is(err, session.ErrLoop) {
 		t.Errorf("a stream that came from here: %v", err)
 	}
@@ -361,9 +209,9 @@ func TestLoop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Write(frame(picture, 0))
-	eventually(t, "the line gives up", func() bool { return h.state(back.addr()).State == looped })
-	if got := back.connect().Args.Text(service.Via); got != "other,third,service0" {
+	p.Write(protocoltest.Numbered(protocoltest.Picture, 0))
+	protocoltest.Eventually(t, "the line gives up", func() bool { return h.state(back.Addr()).State == looped })
+	if got := back.Connect().Args.Text(service.Via); got != "other,third,service0" {
 		t.Errorf("told that the stream came through %q", got)
 	}
 }
@@ -393,9 +241,9 @@ func TestBadDestinations(t *testing.T) {
 	h := openHouse(t, "forward { enabled on; destination "+mute.Addr().String()+" "+shut.Addr().String()+" "+protocoltest.FreeAddr(t)+" http://x; }", nil)
 	s, p := h.mustPublish(key, "")
 	for n := range 1000 {
-		p.Write(frame(picture, n))
+		p.Write(protocoltest.Numbered(protocoltest.Picture, n))
 	}
-	eventually(t, "two wait to be tried again", func() bool {
+	protocoltest.Eventually(t, "two wait to be tried again", func() bool {
 		n := 0
 		for _, r := range h.rows() {
 			if r.State == waiting && r.Error != "" && r.Attempts == 1 {
@@ -408,25 +256,25 @@ func TestBadDestinations(t *testing.T) {
 		t.Errorf("one that does not speak: %+v", r)
 	}
 	s.Close(nil)
-	eventually(t, "no line is left", func() bool { return len(h.rows()) == 0 })
+	protocoltest.Eventually(t, "no line is left", func() bool { return len(h.rows()) == 0 })
 }
 
 // A configuration that is read again changes where live streams go.
 func TestReloadForward(t *testing.T) {
-	one, two := newFar(t), newFar(t)
-	h := openHouse(t, "forward { enabled on; destination "+one.addr()+"; }", nil)
+	one, two := protocoltest.OpenNeighbour(t), protocoltest.OpenNeighbour(t)
+	h := openHouse(t, "forward { enabled on; destination "+one.Addr()+"; }", nil)
 	_, p := h.mustPublish(key, "")
-	p.Write(frame(picture, 0))
-	one.await("e0000")
+	p.Write(protocoltest.Numbered(protocoltest.Picture, 0))
+	one.Await("e0000")
 	for _, step := range []struct {
 		conf string
 		want int
 		then func()
 	}{
-		{"enabled on; destination " + one.addr() + " " + two.addr() + ";", 2, func() { two.await("e0000") }},
-		{"enabled on; destination " + two.addr() + ";", 1, func() { one.await("end:") }},
-		{"enabled off; destination " + two.addr() + ";", 0, func() { two.await("end:") }},
-		{"enabled on; destination " + one.addr() + ";", 1, func() { one.await("end: EOF\nrtmp://") }},
+		{"enabled on; destination " + one.Addr() + " " + two.Addr() + ";", 2, func() { two.Await("e0000") }},
+		{"enabled on; destination " + two.Addr() + ";", 1, func() { one.Await("end:") }},
+		{"enabled off; destination " + two.Addr() + ";", 0, func() { two.Await("end:") }},
+		{"enabled on; destination " + one.Addr() + ";", 1, func() { one.Await("end: EOF\nconnect rtmp://") }},
 	} {
 		next, err := config.Parse(config.Source{File: "test", Text: []byte("listen 1; vhost __defaultVhost__ { forward { " + step.conf + " } }"), Getenv: func(string) string { return "" }}, Protocol.Conf)
 		if err != nil {
@@ -439,7 +287,7 @@ func TestReloadForward(t *testing.T) {
 		h.Env.Conf.Swap(next)
 		turn.Commit()
 		step.then()
-		eventually(t, step.conf, func() bool { return len(h.rows()) == step.want })
+		protocoltest.Eventually(t, step.conf, func() bool { return len(h.rows()) == step.want })
 	}
 }
 
