@@ -51,7 +51,8 @@ type Options struct {
 	// stream, from 0. Empty means that somebody else publishes.
 	Publish string
 	// Play is the address to play: rtmp://, or http:// with a path that ends in
-	// .flv, .ts, .mp4 or .m3u8; %d as in Publish.
+	// .flv, .ts, .mp4 or .m3u8, or ws:// with one of the first three; %d as in
+	// Publish.
 	Play string
 	// Streams is how many streams there are (1), Viewers how many viewers are
 	// spread over them (50), Probes how many of these parse all (5).
@@ -93,7 +94,8 @@ func kindOf(address string) (kind, error) {
 	if err != nil {
 		return "", fmt.Errorf("bench: %w", err)
 	}
-	web := u.Scheme == "http" || u.Scheme == "https"
+	socket := u.Scheme == "ws" || u.Scheme == "wss"
+	web := u.Scheme == "http" || u.Scheme == "https" || socket
 	switch {
 	case u.Host == "":
 		return "", fmt.Errorf("bench: %q names no host", address)
@@ -105,10 +107,10 @@ func kindOf(address string) (kind, error) {
 		return kindTS, nil
 	case web && path.Ext(u.Path) == ".mp4":
 		return kindMP4, nil
-	case web && path.Ext(u.Path) == ".m3u8":
+	case web && !socket && path.Ext(u.Path) == ".m3u8":
 		return kindHLS, nil
 	}
-	return "", fmt.Errorf("bench: cannot play %q: want rtmp://, or http:// with .flv, .ts, .mp4 or .m3u8", address)
+	return "", fmt.Errorf("bench: cannot play %q: want rtmp://, http:// with .flv, .ts, .mp4 or .m3u8, or ws:// with .flv, .ts or .mp4", address)
 }
 
 // numbered is the address of a stream.

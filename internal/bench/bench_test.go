@@ -1,12 +1,14 @@
 package bench
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -24,6 +26,7 @@ import (
 	"weir/internal/protocol/rtmp"
 	"weir/internal/server"
 	"weir/internal/service"
+	"weir/internal/wire/websocket"
 )
 
 func TestStampComesBack(t *testing.T) {
@@ -210,6 +213,7 @@ func TestRunMeasuresAHouse(t *testing.T) {
 	for name, o := range map[string]Options{
 		"rtmp": {Play: "rtmp://" + live + "/live/rtmp%d", Time: 3 * time.Second, Lead: time.Second / 2},
 		"flv":  {Play: "http://" + web + "/live/flv%d.flv", Time: 3 * time.Second, Lead: time.Second / 2},
+		"ws":   {Play: "ws://" + web + "/live/ws%d.flv", Time: 3 * time.Second, Lead: time.Second / 2},
 		"ts":   {Play: "http://" + web + "/live/ts%d.ts", Time: 3 * time.Second, Lead: time.Second / 2},
 		"mp4":  {Play: "http://" + web + "/live/mp4%d.mp4", Time: 3 * time.Second, Lead: time.Second / 2},
 		"hls":  {Play: "http://" + web + "/live/hls%d.m3u8", Time: 6 * time.Second, Lead: 5 * time.Second},
@@ -228,7 +232,7 @@ func TestRunMeasuresAHouse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.Viewers != 6 || r.Failed != 0 || r.Lost != 0 || r.Protocol != name || r.Interrupted {
+			if r.Viewers != 6 || r.Failed != 0 || r.Lost != 0 || r.Protocol != strings.ReplaceAll(name, "ws", "flv") || r.Interrupted {
 				t.Errorf("viewers: got %+v", r)
 			}
 			if r.FPS < 15 || r.FPS > 35 || r.Mbps < 0.1 || r.Mbps > 1000 {
@@ -258,6 +262,30 @@ func TestRunMeasuresAHouse(t *testing.T) {
 				t.Errorf("table: %v\n%s", err, table.String())
 			}
 		})
+	}
+}
+
+// Messages of WebSocket are read as one stream, whatever their lengths.
+func TestSocketMessages(t *testing.T) {
+	var wire []byte
+	var want []byte
+	for i, n := range []int{5, 0, 125, 126, 300, 65535, 65536, 1} {
+		op := websocket.Binary
+		if i > 0 {
+			op = websocket.Continuation
+		}
+		wire = websocket.AppendHead(wire, op, n)
+		part := bytes.Repeat([]byte{byte(i + 1)}, n)
+		wire, want = append(wire, part...), append(want, part...)
+		wire = append(websocket.AppendHead(wire, websocket.Ping, 2), "hi"...)
+	}
+	wire = websocket.AppendClose(wire, websocket.Normal)
+	got, err := io.ReadAll(&messages{r: bufio.NewReader(bytes.NewReader(wire))})
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes of %d, %v", len(got), len(want), err)
+	}
+	if _, err := io.ReadAll(&messages{r: bufio.NewReader(bytes.NewReader(wire[:100]))}); err == nil {
+		t.Error("a stream that is cut off is no error")
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 const Usage = `Puts a load on a live server, and measures what it costs and gives.
 
    -publish URL    Publish there, by RTMP; %d stands for the number of the stream.
-   -play URL       Play from there: rtmp://, or http:// with .flv, .ts, .mp4 or .m3u8.
+   -play URL       Play from there: rtmp://, http:// with .flv, .ts, .mp4 or .m3u8,
+                   or ws:// with one of the first three.
    -streams N      How many streams (1).
    -viewers N      How many viewers, spread over the streams (50).
    -probes N       How many of them parse all they get (5).

@@ -215,34 +215,44 @@ func playHTTP(ctx context.Context, v *viewer, step func(body io.Reader) func() (
 	}
 	port := u.Port()
 	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		port = map[string]string{"http": "80", "ws": "80", "https": "443", "wss": "443"}[u.Scheme]
 	}
 	c, err := v.dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
 	if err != nil {
 		return err
 	}
 	t := c.(*tap)
-	if u.Scheme == "https" {
+	if u.Scheme == "https" || u.Scheme == "wss" {
 		c = tls.Client(c, &tls.Config{ServerName: u.Hostname()})
 	}
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { t.SetDeadline(time.Unix(1, 0)) })()
 	t.SetDeadline(time.Now().Add(setupTimeout))
-	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nAccept: */*\r\n\r\n", u.RequestURI(), u.Host, agent); err != nil {
+	socket := u.Scheme == "ws" || u.Scheme == "wss"
+	asks, want := "", http.StatusOK
+	if socket {
+		asks, want = upgrade, http.StatusSwitchingProtocols
+	}
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nAccept: */*\r\n%s\r\n", u.RequestURI(), u.Host, agent, asks); err != nil {
 		return err
 	}
-	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	r := bufio.NewReader(c)
+	res, err := http.ReadResponse(r, nil)
 	if err != nil {
 		return err
 	}
-	if res.StatusCode != http.StatusOK {
+	if res.StatusCode != want {
 		return errors.New(res.Status)
+	}
+	body := io.Reader(res.Body)
+	if socket {
+		body = &messages{r: r}
 	}
 	t.SetDeadline(time.Time{})
 	if ctx.Err() != nil { // its interruption may just have been undone
 		return ctx.Err()
 	}
-	next := step(res.Body)
+	next := step(body)
 	for {
 		left, err := next()
 		if errors.Is(err, io.EOF) {
