@@ -253,8 +253,8 @@ func (s *Server) PlanText(text []byte) (*Plan, error) {
 // inotify_auto_reload says so, or in a container. It looks each second and waits
 // until a file has stayed the same for as long, so that one that is being written
 // is not read; that works for files that are replaced and mounted ones too.
-func (s *Server) watch(ctx context.Context) error {
-	taken := s.stamp()
+// taken are the files as they were read at the start.
+func (s *Server) watch(ctx context.Context, taken string) error {
 	seen := taken
 	t := time.NewTicker(time.Second)
 	defer t.Stop()

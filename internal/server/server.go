@@ -165,7 +165,9 @@ func New(o Options) (*Server, error) {
 	s.add("sender", service.Base, s.env.Loops)
 	s.rules()
 	s.web()
-	s.add("watch", service.Base, runner(s.watch))
+	// Whoever changes a file once we are ready finds it stamped.
+	stamp := s.stamp()
+	s.add("watch", service.Base, runner(func(ctx context.Context) error { return s.watch(ctx, stamp) }))
 	for _, p := range o.Protocols {
 		env := s.env
 		svc, err := p.New(env)

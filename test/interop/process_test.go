@@ -283,3 +283,19 @@ func TestServerKilled(t *testing.T) {
 		wait(t, p.ID+" is gone with the server", func() bool { return !there(p.PID) })
 	}
 }
+
+// SRS's example of a stream whose sound alone is HLS, in another vhost.
+func TestExampleTranscodeSound(t *testing.T) {
+	t.Parallel()
+	h := open(t, strings.Replace(example(t, "transcode2hls.audio.only.conf"), "hls_fragment  10", "hls_fragment  1", 1))
+	h.publish(t, small, "livestream")
+	page := h.page("livestream_ff", ".m3u8?vhost=hls")
+	wait(t, "the sound has a playlist", func() bool {
+		time.Sleep(200 * time.Millisecond)
+		_, err := get(page)
+		return err == nil
+	})
+	if said := facts(t, page); !strings.Contains(said, "codec_name=aac") || !strings.Contains(said, "sample_rate=44100|channels=2") || strings.Contains(said, "h264") {
+		t.Errorf("what comes out is %s", said)
+	}
+}
