@@ -74,6 +74,7 @@ var outsideTests = map[string]string{
 	"github.com/chromedp/chromedp":    "drives a real browser",
 	"github.com/chromedp/cdproto":     "drives a real browser",
 	"github.com/pion/rtcp":            "a second opinion on RTCP",
+	"github.com/pion/interceptor":     "what that peer does beside sending",
 	"github.com/pion/webrtc":          "a second peer of WebRTC",
 	"github.com/rogpeppe/go-internal": "txtar scripts of the binary",
 }

@@ -2,7 +2,7 @@
 // and can put neither HEVC, AV1 nor Opus into RTMP; the npm package node-av
 // carries the libraries of a newer one.
 //
-//   node av.mjs publish FILE URL [--seconds N]   send FILE in real time, as it is
+//   node av.mjs publish FILE URL [--seconds N]   send FILE in real time, as it is; http is WHIP
 //   node av.mjs watch URL [--seconds N]          read URL and say what came
 //   node av.mjs list FILE                        say what FILE holds
 //
@@ -38,7 +38,7 @@ async function* timed(input) {
 
 async function publish(file, url, limit) {
   const input = await Demuxer.open(file);
-  const output = await Muxer.open(url, { input, format: 'flv' });
+  const output = await Muxer.open(url, { input, format: url.startsWith('http') ? 'whip' : 'flv' });
   const mapped = new Map();
   for (const stream of input.streams) {
     if (!KINDS.has(stream.codecpar.codecType)) continue;

@@ -3,6 +3,7 @@ package interop
 import (
 	"context"
 	"net"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -72,7 +73,7 @@ func playsRTC(t *testing.T, tab context.Context, codec string, frames int) {
 	}
 }
 
-var opusSound = &source{file: "opus.mp4", video: true, audio: true, args: picture + strings.Replace(sound, "44100", "48000", 1) + x264 + "-preset ultrafast -profile:v baseline -c:a libopus -b:a 64k"}
+var opusSound = &source{file: "opus.mp4", video: true, audio: true, args: picture + strings.Replace(sound, "44100", "48000", 1) + x264 + "-preset ultrafast -profile:v baseline -ac 2 -c:a libopus -b:a 64k"}
 
 // A browser plays over WebRTC what is published over RTMP, by both of our pages.
 func TestRTCPlayerPages(t *testing.T) {
@@ -86,4 +87,78 @@ func TestRTCPlayerPages(t *testing.T) {
 	ctx := rtcBrowser(t)
 	playsRTC(t, visit(t, ctx, h.player("whep", "stream=s")), "H264", 50)
 	playsRTC(t, visit(t, ctx, h.player("rtc_player", "stream=av1")), "AV1", 50)
+}
+
+// FFmpeg 8 publishes by WHIP, and everybody else has it, picture and sound.
+func TestWHIPFromFFmpeg(t *testing.T) {
+	t.Parallel()
+	hall(t)
+	h := openRTC(t, "rtc_to_rtmp on;")
+	opusSound.list(t)
+	want := avList(t, "list", opusSound.path(t))
+	background(t, "node", "../clients/av.mjs", "publish", opusSound.path(t), "http://"+h.api+"/rtc/v1/whip/?app=live&stream=s")
+	h.awaitLive(t, "s")
+	for form, url := range map[string]string{"rtmp": h.stream("s"), "flv": h.page("s", ".flv")} {
+		t.Run(form, func(t *testing.T) {
+			t.Parallel()
+			got := avList(t, "watch", url, "--seconds", "5")
+			for kind, codec := range map[string]string{"video": "h264", "audio": "opus"} {
+				name, packets := got.stream(kind)
+				_, all := want.stream(kind)
+				if name != codec {
+					t.Errorf("%s is %q, want %q", kind, name, codec)
+				}
+				sameRun(t, kind, packets, all, 60)
+				steady(t, kind, packets, 0.045)
+			}
+		})
+	}
+	t.Run("hls", func(t *testing.T) {
+		t.Parallel()
+		h.awaitHLS(t, "s")
+		opusSound.check(t, "hls", demux(t, h.page("s", ".m3u8"), 5, ""), 3, false)
+	})
+}
+
+// A browser publishes with our page, and another frame of it plays that; so does
+// FFmpeg, over HTTP.
+func TestRTCPages(t *testing.T) {
+	t.Parallel()
+	hall(t)
+	h := openRTC(t, "rtc_to_rtmp on;")
+	if err := os.MkdirAll(h.dir+"/html/players", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	both := "<!doctype html><iframe allow='camera; microphone; autoplay' src='" + h.player("whip", "stream=s") + "'></iframe><iframe allow='autoplay' src='" + h.player("whep", "stream=s") + "'></iframe>"
+	if err := os.WriteFile(h.dir+"/html/players/both.html", []byte(both), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ctx := visit(t, rtcBrowser(t), "http://"+h.web+"/players/both.html")
+	state := func(frame int) string {
+		text, err := chromedp.Run(ctx, chromedp.Evaluate[string]("frames["+strconv.Itoa(frame)+"].document.querySelector('output').textContent"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	last := ""
+	t.Cleanup(func() { t.Logf("the pages said %q", last) })
+	heard := regexp.MustCompile(`^connected, 640×360, H264, ([0-9]+) frames, [0-9]+ freezes, opus, sound energy ([0-9.]+)$`)
+	wait(t, "the page plays what the other publishes", func() bool {
+		time.Sleep(200 * time.Millisecond)
+		last = state(0) + " / " + state(1)
+		m := heard.FindStringSubmatch(state(1))
+		if m == nil {
+			return false
+		}
+		n, _ := strconv.Atoi(m[1])
+		energy, _ := strconv.ParseFloat(m[2], 64)
+		return n >= 50 && energy > 0
+	})
+	got := avList(t, "watch", h.page("s", ".flv"), "--seconds", "4")
+	for kind, codec := range map[string]string{"video": "h264", "audio": "opus"} {
+		if name, packets := got.stream(kind); name != codec || len(packets) < 40 {
+			t.Errorf("%s over HTTP is %q with %d packets", kind, name, len(packets))
+		}
+	}
 }

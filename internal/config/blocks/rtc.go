@@ -121,7 +121,7 @@ type RTCConfig struct {
 
 	// TWCC tells publishers how their packets arrive, from which they learn how much
 	// they may send.
-	TWCC bool `conf:"twcc" default:"on" reload:"session" pending:"ignored"`
+	TWCC bool `conf:"twcc" default:"on" reload:"session"`
 
 	// STUNTimeout is the longest silence of a peer.
 	STUNTimeout time.Duration `conf:"stun_timeout" default:"30" unit:"s" reload:"session"`
@@ -138,7 +138,7 @@ type RTCConfig struct {
 	DTLSVersion string `conf:"dtls_version" default:"auto" enum:"auto|dtls1.0|dtls1.2" reload:"session"`
 
 	// DropForPT drops publishers' packets of a payload type, for tests.
-	DropForPT int `conf:"drop_for_pt" default:"0" reload:"session" pending:"ignored"`
+	DropForPT int `conf:"drop_for_pt" default:"0" reload:"session"`
 
 	// RTMPToRTC lets WebRTC play what other protocols publish.
 	RTMPToRTC bool `conf:"rtmp_to_rtc" default:"off" reload:"session"`
@@ -153,11 +153,11 @@ type RTCConfig struct {
 	OpusBitrate int `conf:"opus_bitrate" default:"48000" reload:"session" since:"5.0"`
 
 	// RTCToRTMP lets other protocols play what WebRTC publishes.
-	RTCToRTMP bool `conf:"rtc_to_rtmp" default:"off" reload:"session" pending:"ignored"`
+	RTCToRTMP bool `conf:"rtc_to_rtmp" default:"off" reload:"session"`
 
 	// PLIForRTMP is how often a publisher is asked for a key frame where others play
 	// it too, in seconds from 0.5 to 30.
-	PLIForRTMP time.Duration `conf:"pli_for_rtmp" default:"6" unit:"s" reload:"session" pending:"ignored"`
+	PLIForRTMP time.Duration `conf:"pli_for_rtmp" default:"6" unit:"s" reload:"session"`
 
 	// AACBitrate is the rate of sound made of WebRTC's Opus, in bits a second.
 	AACBitrate int `conf:"aac_bitrate" default:"48000" reload:"session" since:"5.0" pending:"ignored"`

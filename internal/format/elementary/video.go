@@ -26,6 +26,7 @@ type Video struct {
 	track         *media.Track
 	vps, sps, pps [][]byte
 	units         [][]byte
+	split         [][]byte
 }
 
 // Track returns the track as it is now, nil before its parameter sets have come.
@@ -36,18 +37,26 @@ func (v *Video) Track() *media.Track { return v.track }
 // parameter sets. Parameter sets and delimiters are taken out: they stand in the
 // track, and a change of them is a new track.
 func (v *Video) Append(dst []*media.Frame, unit []byte, dts, cto time.Duration) []*media.Frame {
-	v.units = v.units[:0]
-	var vps, sps, pps [][]byte
-	size := 0
-	for n := 0; ; n++ {
+	v.split = v.split[:0]
+	for {
 		u, rest := nal.NextAnnexB(unit)
 		if len(u) == 0 {
 			break
 		}
-		if n == nal.MaxUnits {
+		if len(v.split) == nal.MaxUnits {
 			return dst
 		}
-		unit = rest
+		v.split, unit = append(v.split, u), rest
+	}
+	return v.AppendUnits(dst, v.split, dts, cto)
+}
+
+// AppendUnits is Append for an access unit that comes unit by unit.
+func (v *Video) AppendUnits(dst []*media.Frame, units [][]byte, dts, cto time.Duration) []*media.Frame {
+	v.units = v.units[:0]
+	var vps, sps, pps [][]byte
+	size := 0
+	for _, u := range units {
 		switch v.kind(u) {
 		case partVPS:
 			vps = append(vps, u)

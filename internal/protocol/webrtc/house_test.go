@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/interceptor"
 	pion "github.com/pion/webrtc/v4"
 
 	"weir/internal/config"
@@ -170,7 +171,14 @@ func client(t *testing.T, set func(*pion.SettingEngine), codecs ...pion.RTPCodec
 	if set != nil {
 		set(&settings)
 	}
-	pc, err := pion.NewAPI(pion.WithMediaEngine(&engine), pion.WithSettingEngine(settings)).NewPeerConnection(pion.Configuration{})
+	var registry interceptor.Registry
+	if err := pion.RegisterDefaultInterceptors(&engine, &registry); err != nil {
+		t.Fatal(err)
+	}
+	if err := pion.ConfigureTWCCHeaderExtensionSender(&engine, &registry); err != nil {
+		t.Fatal(err)
+	}
+	pc, err := pion.NewAPI(pion.WithMediaEngine(&engine), pion.WithInterceptorRegistry(&registry), pion.WithSettingEngine(settings)).NewPeerConnection(pion.Configuration{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,19 +6,540 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 
+	"weir/internal/format/elementary"
 	"weir/internal/hub"
+	"weir/internal/media"
+	"weir/internal/media/av1"
+	"weir/internal/media/opus"
+	"weir/internal/media/vp9"
 	"weir/internal/wire/rtcp"
+	wire "weir/internal/wire/rtp"
 )
 
+// An ingest makes frames of what a publisher sends. It belongs to its peer, and is used
+// with the peer's mutex held, but for what says otherwise.
 type ingest struct {
-	header rtp.Header
+	// Immutable.
+	peer *peer
+	pub  *hub.Publication
+	ssrc uint32 // ours, in what we report
+
+	header  rtp.Header    // pion's, of the packet that is decrypted
+	keys    *srtp.Context // of what we send, once they are there
+	sources [2]*source    // of sound and picture, nil if it was not agreed on
+	zero    time.Time     // when the first packet came: the publication's time begins
+	zeroed  bool
+	arrived arrivals
+	frames  []*media.Frame
+	scratch []byte
+	out     []byte
+
+	asked    time.Time // when a key frame was asked for
+	reported time.Time
+	fed      time.Time // when it was told how packets arrive
+	wishes   uint8
 }
 
-func newIngest(p *peer, pub *hub.Publication) *ingest     { return &ingest{} }
-func (in *ingest) packet(b []byte, now time.Time)         {}
-func (in *ingest) tick(now time.Time)                     {}
-func (in *ingest) close()                                 {}
-func (in *ingest) secure(out *srtp.Context)               {}
-func (in *ingest) reported(r *rtcp.Packet, now time.Time) {}
-func (s *server) publisher(st *hub.Stream) *peer          { return nil }
-func (p *peer) askKey()                                   {}
+// source is one track of a publisher.
+type source struct {
+	in       *ingest
+	line     *line
+	jitter   wire.Jitter
+	unpack   wire.Unpacker
+	video    elementary.Video
+	track    *media.Track
+	clock    media.Unwrapper
+	wait     time.Duration // how long a missing packet is waited for
+	ssrc     uint32
+	known    bool          // ssrc is
+	first    time.Duration // of the source's own clock, at its first packet
+	base     time.Duration // of the publication's time there
+	began    bool
+	stamp    uint32 // of the frame under way
+	broken   bool   // something of the frame under way is missing
+	needKey  bool
+	sender   rtcp.Sender // its last report
+	senderAt time.Time
+	transit  int64 // for its jitter (RFC 3550 A.8), in ticks
+	shake    int64
+	lost     uint64 // when it was last reported
+	came     uint64
+}
+
+const (
+	// pictureWait and soundWait are how long a missing packet is waited for: of
+	// picture it is asked for again meanwhile.
+	pictureWait = 400 * time.Millisecond
+	soundWait   = 80 * time.Millisecond
+	soundSlots  = 128
+	// keyEvery is the least time between two requests for a key frame.
+	keyEvery = 500 * time.Millisecond
+	// pulse is how often publishers are looked at while there are any.
+	pulse = 20 * time.Millisecond
+	// feedEvery is how often a publisher is told how its packets arrive.
+	feedEvery = 100 * time.Millisecond
+	// missingMost is how many packets one request names.
+	missingMost = 128
+)
+
+func newIngest(p *peer, pub *hub.Publication) *ingest {
+	in := &ingest{peer: p, pub: pub, ssrc: number()>>1 | 1}
+	for i, l := range []*line{soundTrack: p.plan.audio, pictureTrack: p.plan.video} {
+		if l == nil || l.codec == nil {
+			continue
+		}
+		s := &source{in: in, line: l, wait: pictureWait, needKey: i == pictureTrack}
+		if i == soundTrack {
+			s.wait, s.jitter.Slots = soundWait, soundSlots
+		} else if !p.conf.NACK {
+			s.wait = soundWait
+		}
+		s.unpack.Codec, s.video.Codec = l.is, l.is
+		s.clock = media.Unwrapper{Bits: 32, Rate: rateOf(l.is)}
+		in.sources[i] = s
+	}
+	return in
+}
+
+// packet takes a packet of RTP that was decrypted.
+func (in *ingest) packet(b []byte, now time.Time) {
+	h, payload, err := wire.Parse(b)
+	if err != nil || int(h.PayloadType) == in.peer.conf.DropForPT && h.PayloadType != 0 {
+		return
+	}
+	if !in.zeroed {
+		in.zero, in.zeroed = now, true
+	}
+	for _, s := range in.sources {
+		if s == nil {
+			continue
+		}
+		if x := h.Find(s.line.twcc); len(x) == 2 {
+			in.arrived.add(uint16(x[0])<<8|uint16(x[1]), now)
+		}
+		switch h.PayloadType {
+		case s.line.codec.Type:
+			s.take(h.SSRC, h.Sequence, h.Timestamp, h.Marker, payload, now)
+			return
+		case s.line.rtx:
+			if s.line.rtx != 0 && len(payload) >= 2 && s.known {
+				// RFC 4588 4: the sequence number stands before the payload.
+				s.take(s.ssrc, uint16(payload[0])<<8|uint16(payload[1]), h.Timestamp, h.Marker, payload[2:], now)
+			}
+			return
+		}
+	}
+}
+
+// take takes a packet of the source.
+func (s *source) take(ssrc uint32, seq uint16, stamp uint32, marker bool, payload []byte, now time.Time) {
+	if !s.known || s.ssrc != ssrc {
+		// A publisher may begin its picture anew, with another source.
+		if s.known {
+			s.jitter = wire.Jitter{Slots: s.jitter.Slots}
+			s.unpack.Reset()
+			s.began, s.broken, s.needKey = false, false, s.line.is.Kind() == media.Video
+			s.sender = rtcp.Sender{}
+			s.clock = media.Unwrapper{Bits: 32, Rate: s.clock.Rate}
+		}
+		s.ssrc, s.known = ssrc, true
+	}
+	if len(payload) == 0 && !marker {
+		// Padding alone, which probes the path; its number counts.
+		s.jitter.Push(seq, stamp, false, nil)
+	} else if s.jitter.Push(seq, stamp, marker, payload) {
+		s.shaken(stamp, now)
+	}
+	s.drain(now)
+}
+
+// shaken measures how unevenly packets come (RFC 3550 6.4.1).
+func (s *source) shaken(stamp uint32, now time.Time) {
+	transit := now.Sub(s.in.zero).Nanoseconds()*s.clock.Rate/1e9 - int64(stamp)
+	d := int64(int32(transit - s.transit))
+	s.transit = transit
+	if d < 0 {
+		d = -d
+	}
+	if d < s.clock.Rate {
+		s.shake += (d - s.shake) / 16
+	}
+}
+
+// drain takes what is in order from the jitter buffer.
+func (s *source) drain(now time.Time) {
+	for {
+		r, ok := s.jitter.Pop(now, s.wait)
+		if !ok {
+			return
+		}
+		if r.Lost && !s.unpack.Empty() {
+			s.broken = true // the one under way lacks something
+		}
+		if len(r.Payload) == 0 {
+			continue
+		}
+		if s.line.is.Kind() == media.Audio {
+			s.sound(&r, now)
+			continue
+		}
+		if !s.unpack.Empty() && r.Timestamp != s.stamp {
+			s.finish(now) // of one whose marker was left out
+		}
+		if r.Lost {
+			s.broken = true // this one may lack its beginning, and has no picture to refer to
+			s.fault(now)
+		}
+		s.stamp = r.Timestamp
+		s.unpack.Add(r.Payload)
+		if r.Marker {
+			s.finish(now)
+		}
+	}
+}
+
+// fault notes that pictures cannot be decoded from here on.
+func (s *source) fault(now time.Time) {
+	s.needKey = true
+	s.in.askKey(now)
+}
+
+// sound publishes a packet of sound.
+func (s *source) sound(r *wire.Received, now time.Time) {
+	if s.track == nil {
+		s.track = s.describeSound()
+	}
+	s.publish(&media.Frame{Track: s.track, Source: s.time(r.Timestamp, now), Payload: append([]byte(nil), r.Payload...)})
+}
+
+func (s *source) describeSound() *media.Track {
+	t := &media.Track{Kind: media.Audio, Codec: s.line.is, SampleRate: 8000, Channels: 1}
+	if s.line.is == media.Opus {
+		t.SampleRate, t.Channels = opus.Rate, 2
+		t.Config = opus.Head{Channels: 2, PreSkip: 312, InputRate: opus.Rate}.Append(nil)
+	}
+	return t
+}
+
+// finish publishes the frame of picture that is put together.
+func (s *source) finish(now time.Time) {
+	units, key, ok := s.unpack.Take()
+	broken := s.broken
+	s.broken = false
+	defer s.unpack.Reset()
+	switch {
+	case !ok || broken:
+		s.fault(now)
+		return
+	case s.needKey && !key:
+		s.in.askKey(now)
+		return
+	}
+	at := s.time(s.stamp, now)
+	switch s.line.is {
+	case media.H264, media.H265:
+		s.in.frames = s.video.AppendUnits(s.in.frames[:0], units, at, 0)
+		for _, f := range s.in.frames {
+			s.needKey = s.needKey && !f.Key
+			s.publish(f)
+		}
+		clear(s.in.frames)
+		if s.video.Track() == nil {
+			s.in.askKey(now) // its parameter sets are not there yet
+		}
+	case media.AV1:
+		b, sequence := wire.AppendTemporalUnit(nil, units)
+		s.picture(b, key && sequence != nil, at, func() *media.Track { return describeAV1(sequence) }, sequence)
+	default:
+		b := append([]byte(nil), units[0]...)
+		s.picture(b, key, at, func() *media.Track { return describeVP(s.line.is, b) }, nil)
+	}
+}
+
+// picture publishes a frame of a codec whose key frames tell what it is; describe makes
+// the track of one, and config, if there is one, is what it is made of.
+func (s *source) picture(b []byte, key bool, at time.Duration, describe func() *media.Track, config []byte) {
+	if key {
+		if t := describe(); t != nil && (s.track == nil || !s.track.Same(t) || s.track.Width != t.Width || s.track.Height != t.Height) {
+			s.track = t
+		}
+		s.needKey = false
+	}
+	if s.track == nil || s.needKey || len(b) == 0 {
+		return
+	}
+	s.publish(&media.Frame{Track: s.track, Source: at, Key: key, Payload: b})
+}
+
+func describeAV1(sequence []byte) *media.Track {
+	c, err := av1.NewConfig(sequence)
+	if err != nil {
+		return nil
+	}
+	t := &media.Track{Kind: media.Video, Codec: media.AV1, Config: c.Append(nil), Profile: av1.ProfileName(c.Profile), Level: av1.LevelName(c.Level)}
+	if h, err := c.SequenceHeader(); err == nil {
+		t.Width, t.Height = h.Width, h.Height
+	}
+	return t
+}
+
+func describeVP(codec media.Codec, frame []byte) *media.Track {
+	w, h, ok := vp9.SizeVP8(frame)
+	if codec == media.VP9 {
+		w, h, ok = vp9.Size(frame)
+	}
+	if !ok {
+		return nil
+	}
+	c := vp9.Config{BitDepth: 8, Chroma: 1, Primaries: 2, Transfer: 2, Matrix: 2}
+	return &media.Track{Kind: media.Video, Codec: codec, Config: c.Append(nil), Profile: "0", Width: w, Height: h}
+}
+
+func (s *source) publish(f *media.Frame) { s.in.pub.Write(f) }
+
+// time is that of a time stamp on the publication's line. Until the publisher has told
+// how its tracks belong together, each begins when its first packet came.
+func (s *source) time(stamp uint32, now time.Time) time.Duration {
+	at := s.clock.Unwrap(uint64(stamp))
+	if !s.began {
+		s.began, s.first, s.base = true, at, now.Sub(s.in.zero)
+		s.in.align()
+	}
+	return at - s.first + s.base
+}
+
+// align moves sound to where it belongs beside picture, by their sender reports.
+func (in *ingest) align() {
+	a, v := in.sources[soundTrack], in.sources[pictureTrack]
+	if a == nil || v == nil || !a.began || !v.began || a.sender.NTP == 0 || v.sender.NTP == 0 {
+		return
+	}
+	// What either's clock shows at the moment of the other's report.
+	picture := v.moment() - v.first + v.base
+	sound := a.moment() - a.first
+	a.base = picture - rtcp.Duration(a.sender.NTP, v.sender.NTP) - sound
+}
+
+// moment is the source's clock at its last report.
+func (s *source) moment() time.Duration {
+	c := s.clock
+	return c.Unwrap(uint64(s.sender.Timestamp))
+}
+
+// heard takes what a publisher reports. p.mu is held.
+func (in *ingest) heard(r *rtcp.Packet, now time.Time) {
+	sr, ok := r.Sender()
+	if !ok {
+		return
+	}
+	for _, s := range in.sources {
+		if s != nil && s.known && s.ssrc == r.SSRC && s.began {
+			s.sender, s.senderAt = sr, now
+			in.align()
+		}
+	}
+}
+
+// tick does what time asks for: packets that were given up, requests, reports.
+func (in *ingest) tick(now time.Time) {
+	p := in.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over || in.keys == nil {
+		return
+	}
+	for _, s := range in.sources {
+		if s != nil {
+			s.drain(now)
+		}
+	}
+	if s := in.sources[pictureTrack]; s != nil && p.conf.NACK && s.known {
+		var room [missingMost]uint16
+		if lost := s.jitter.Missing(now, room[:0]); len(lost) > 0 {
+			in.say(rtcp.AppendNACK(in.scratch[:0], in.ssrc, s.ssrc, lost))
+		}
+	}
+	if p.conf.TWCC && now.Sub(in.fed) >= feedEvery {
+		in.fed = now
+		in.feed()
+	}
+	if now.Sub(in.reported) >= reportEvery {
+		in.reported = now
+		in.report(now)
+	}
+	if !in.pub.Private && now.Sub(in.asked) >= in.keyInterval() {
+		in.askKey(now)
+	}
+}
+
+// keyInterval is how often a key frame is asked for where others watch too.
+func (in *ingest) keyInterval() time.Duration {
+	d := in.peer.conf.PLIForRTMP
+	if d < 500*time.Millisecond || d > 30*time.Second {
+		return 6 * time.Second // as SRS has it
+	}
+	return d
+}
+
+// askKey asks the publisher for a key frame, unless it was just asked.
+func (in *ingest) askKey(now time.Time) {
+	s := in.sources[pictureTrack]
+	if s == nil || !s.known || in.keys == nil || now.Sub(in.asked) < keyEvery {
+		return
+	}
+	in.asked = now
+	if s.line.codec.Has("nack pli") {
+		in.say(rtcp.AppendPLI(in.scratch[:0], in.ssrc, s.ssrc))
+	} else {
+		in.wishes++
+		in.say(rtcp.AppendFIR(in.scratch[:0], in.ssrc, s.ssrc, in.wishes))
+	}
+}
+
+// report sends a receiver report.
+func (in *ingest) report(now time.Time) {
+	var all []rtcp.Report
+	for _, s := range in.sources {
+		if s == nil || !s.known {
+			continue
+		}
+		r := rtcp.Report{SSRC: s.ssrc, Lost: uint32(s.jitter.Missed), Highest: uint32(s.jitter.Highest()), Jitter: uint32(s.shake)}
+		if lost, came := s.jitter.Missed-s.lost, s.jitter.Received-s.came; lost > 0 {
+			r.Fraction = uint8(min(255, 256*lost/(lost+came)))
+		}
+		s.lost, s.came = s.jitter.Missed, s.jitter.Received
+		if s.sender.NTP != 0 {
+			r.LastSR, r.Delay = uint32(s.sender.NTP>>16), uint32(now.Sub(s.senderAt).Nanoseconds()*65536/1e9)
+		}
+		all = append(all, r)
+	}
+	in.say(rtcp.AppendRR(in.scratch[:0], in.ssrc, all...))
+}
+
+// feed tells how packets have arrived.
+func (in *ingest) feed() {
+	s := in.sources[pictureTrack]
+	if s == nil {
+		s = in.sources[soundTrack]
+	}
+	for len(in.arrived.all) > 0 {
+		b, n := rtcp.AppendTWCC(in.scratch[:0], in.ssrc, s.ssrc, in.arrived.first, in.arrived.count, in.arrived.all)
+		if n == 0 {
+			return
+		}
+		in.arrived.drop(n)
+		in.say(b)
+	}
+}
+
+// say encrypts and sends a report. p.mu is held.
+func (in *ingest) say(b []byte) {
+	in.scratch = b
+	out, err := in.keys.EncryptRTCP(in.out[:0], b, nil)
+	if err != nil {
+		return
+	}
+	in.out = out
+	at := in.peer.path
+	in.peer.session.Count(0, len(out))
+	at.sock.write(out, at.addr)
+}
+
+// close ends the publication's last frame.
+func (in *ingest) close() {
+	in.peer.mu.Lock()
+	defer in.peer.mu.Unlock()
+	now := time.Now()
+	for _, s := range in.sources {
+		if s != nil {
+			s.wait = 0
+			s.drain(now)
+		}
+	}
+}
+
+// arrivals are when packets came that have a counter of the whole transport.
+type arrivals struct {
+	all   []rtcp.Arrival
+	first uint16 // counter of the first
+	count uint8
+	zero  time.Time
+	begun bool
+}
+
+// arrivalsMost is how many are kept.
+const arrivalsMost = 4096
+
+func (a *arrivals) add(counter uint16, now time.Time) {
+	if !a.begun {
+		a.begun, a.zero, a.first = true, now, counter
+	}
+	if len(a.all) == 0 && int16(counter-a.first) > 0 && counter-a.first > arrivalsMost {
+		a.first = counter
+	}
+	n := int(int16(counter - a.first))
+	switch {
+	case n < 0: // it has been told as lost
+		return
+	case n >= arrivalsMost:
+		a.all, a.first, n = a.all[:0], counter, 0
+	}
+	for len(a.all) <= n {
+		a.all = append(a.all, rtcp.Arrival{Lost: true})
+	}
+	a.all[n] = rtcp.Arrival{Time: now.Sub(a.zero).Microseconds() / 250}
+}
+
+// drop forgets those that were told of.
+func (a *arrivals) drop(n int) {
+	a.all = append(a.all[:0], a.all[n:]...)
+	a.first += uint16(n)
+	a.count++
+}
+
+// publisher returns the peer that publishes a stream, or nil.
+func (s *server) publisher(st *hub.Stream) *peer {
+	for _, p := range s.all() {
+		if p.ingest != nil && p.ingest.pub.Stream() == st {
+			return p
+		}
+	}
+	return nil
+}
+
+// beat has publishers be looked at often, now that there is one.
+func (s *server) beat() {
+	select {
+	case s.bell <- struct{}{}:
+	default:
+	}
+}
+
+// pulse looks after the time of publishers while there are any.
+func (s *server) pulse(stop chan struct{}) {
+	for {
+		select {
+		case <-s.bell:
+		case <-stop:
+			return
+		}
+		t := time.NewTicker(pulse)
+		for any := true; any; {
+			select {
+			case <-t.C:
+			case <-stop:
+				t.Stop()
+				return
+			}
+			any = false
+			now := time.Now()
+			for _, p := range s.all() {
+				if p.ingest != nil {
+					any = true
+					p.ingest.tick(now)
+				}
+			}
+		}
+		t.Stop()
+	}
+}

@@ -261,7 +261,13 @@ func (l *lane) wish(now time.Time) {
 	if now.UnixNano()-last < int64(wishEvery) || !l.wished.CompareAndSwap(last, now.UnixNano()) {
 		return
 	}
-	if p := l.server.publisher(l.key.stream); p != nil {
-		p.askKey()
+	p := l.server.publisher(l.key.stream)
+	if p == nil {
+		return
 	}
+	l.server.wg.Go(func() { // who wishes holds a lock of its own
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.ingest.askKey(now)
+	})
 }

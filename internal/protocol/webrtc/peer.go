@@ -58,6 +58,7 @@ type peer struct {
 	state      *dtls.State // of the connection, once it is there
 	secured    time.Time   // when keys were agreed on
 	in         *srtp.Context
+	early      [][]byte // of a publisher, that came before in
 	over       bool
 }
 
@@ -222,7 +223,22 @@ func (p *peer) handle(b []byte, now time.Time) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.in == nil || p.over {
+	p.media(b, now)
+}
+
+// earlyMost is how many packets of a publisher are kept that come before it is known
+// here that keys are agreed on: it knows first.
+const earlyMost = 128
+
+// media takes a packet of RTP or RTCP. p.mu is held.
+func (p *peer) media(b []byte, now time.Time) {
+	if p.over {
+		return
+	}
+	if p.in == nil {
+		if p.ingest != nil && len(p.early) < earlyMost {
+			p.early = append(p.early, append([]byte(nil), b...))
+		}
 		return
 	}
 	var err error
@@ -255,9 +271,6 @@ func (p *peer) look(now time.Time) {
 		return
 	}
 	p.shelve(now)
-	if p.ingest != nil {
-		p.ingest.tick(now)
-	}
 }
 
 // end ends the peer, with its reason; later calls do nothing.

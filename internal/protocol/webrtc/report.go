@@ -94,7 +94,7 @@ func (p *peer) reports(b []byte, now time.Time) {
 		if p.viewer != nil {
 			p.viewer.reported(&r, now)
 		} else {
-			p.ingest.reported(&r, now)
+			p.ingest.heard(&r, now)
 		}
 	}
 }

@@ -147,12 +147,19 @@ func (p *peer) keys(conn *dtls.Conn) error {
 	p.mu.Lock()
 	p.conn, p.state, p.in, p.secured = conn, &state, in, time.Now()
 	at := p.path
+	if p.ingest != nil {
+		p.ingest.keys = out
+	}
+	for _, b := range p.early {
+		p.media(b, p.secured)
+	}
+	p.early = nil
 	p.mu.Unlock()
 	p.log.Info("RTC client is connected", "address", at.addr.String(), "profile", config.Profile.String())
 	if p.viewer != nil {
 		p.viewer.secure(out, at)
 	} else {
-		p.ingest.secure(out)
+		p.server.beat()
 	}
 	return nil
 }

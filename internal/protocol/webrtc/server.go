@@ -35,7 +35,7 @@ var Protocol = service.Protocol{
 	Phase: service.Doors,
 	Conf:  []config.Spec{blocks.RTCServer, blocks.RTC, blocks.HTTPAPI, blocks.HTTPServer},
 	New: func(env service.Env) (service.Service, error) {
-		s := &server{env: env, conf: blocks.RTCServer.In(env.Conf.Load()), peers: map[string]*peer{}, lanes: map[laneKey]*lane{}}
+		s := &server{env: env, conf: blocks.RTCServer.In(env.Conf.Load()), peers: map[string]*peer{}, lanes: map[laneKey]*lane{}, bell: make(chan struct{}, 1)}
 		env.API.Handle(service.OrderLive, s.handle)
 		env.Media.Handle(service.OrderLive, func(w http.ResponseWriter, r *http.Request) bool {
 			return blocks.OnePort(env.Conf.Load()) && s.handle(w, r)
@@ -57,7 +57,8 @@ type server struct {
 	socks    []*socket
 	loops    []*loop
 
-	shut atomic.Bool // nobody new is let in
+	bell chan struct{} // wakes pulse
+	shut atomic.Bool   // nobody new is let in
 
 	mu    sync.Mutex
 	ctx   context.Context   // of Run; guarded by mu
@@ -123,6 +124,7 @@ func (s *server) Run(ctx context.Context) error {
 		own.Go(func() { l.run(stop) })
 	}
 	own.Go(func() { s.watch(stop) })
+	own.Go(func() { s.pulse(stop) })
 	<-ctx.Done()
 	s.shut.Store(true)
 	for _, p := range s.all() {

@@ -148,9 +148,6 @@ func (s *server) open(ctx context.Context, v *want) (p *peer, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if v.publish {
-		return nil, &session.Error{Code: codeOff, Text: "publishing over WebRTC is not there yet"}
-	}
 	offer, err := sdp.Parse(v.offer)
 	if err != nil {
 		return nil, &session.Error{Code: codeDecode, Text: "the offer is " + err.Error()}

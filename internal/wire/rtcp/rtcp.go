@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -256,15 +257,16 @@ type Arrival struct {
 }
 
 // AppendTWCC appends how the packets from a counter on have arrived, in order, at most
-// as many as one packet takes; it returns how many those were. The first must not be
-// lost. count tells feedbacks apart.
+// as many as one packet takes; it returns how many those were, 0 if all are lost. count
+// tells feedbacks apart.
 func AppendTWCC(dst []byte, ssrc, media uint32, first uint16, count uint8, all []Arrival) ([]byte, int) {
 	const most = 1000
-	if len(all) == 0 || all[0].Lost {
+	all = all[:min(len(all), most)]
+	came := slices.IndexFunc(all, func(a Arrival) bool { return !a.Lost })
+	if came < 0 {
 		return dst, 0
 	}
-	all = all[:min(len(all), most)]
-	reference := all[0].Time >> 8 // of 64 ms
+	reference := all[came].Time >> 8 // of 64 ms
 	last := reference << 8
 	n := 0
 	for ; n < len(all); n++ { // up to where a step is too great to be written
