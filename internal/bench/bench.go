@@ -85,6 +85,7 @@ const (
 	kindFLV  kind = "flv"
 	kindTS   kind = "ts"
 	kindMP4  kind = "mp4"
+	kindSRT  kind = "srt"
 	kindHLS  kind = "hls"
 )
 
@@ -101,6 +102,8 @@ func kindOf(address string) (kind, error) {
 		return "", fmt.Errorf("bench: %q names no host", address)
 	case u.Scheme == "rtmp" || u.Scheme == "rtmps":
 		return kindRTMP, nil
+	case u.Scheme == "srt":
+		return kindSRT, nil
 	case web && path.Ext(u.Path) == ".flv":
 		return kindFLV, nil
 	case web && path.Ext(u.Path) == ".ts":
@@ -110,7 +113,7 @@ func kindOf(address string) (kind, error) {
 	case web && !socket && path.Ext(u.Path) == ".m3u8":
 		return kindHLS, nil
 	}
-	return "", fmt.Errorf("bench: cannot play %q: want rtmp://, http:// with .flv, .ts, .mp4 or .m3u8, or ws:// with .flv, .ts or .mp4", address)
+	return "", fmt.Errorf("bench: cannot play %q: want rtmp://, srt://, http:// with .flv, .ts, .mp4 or .m3u8, or ws:// with .flv, .ts or .mp4", address)
 }
 
 // numbered is the address of a stream.
@@ -148,7 +151,7 @@ func (o *Options) check() (kind, error) {
 	set(&o.Ramp, 250)
 	wait(&o.Warm, 3*time.Second)
 	wait(&o.Time, 15*time.Second)
-	wait(&o.Lead, map[kind]time.Duration{kindRTMP: 3 * time.Second, kindFLV: 3 * time.Second, kindTS: 3 * time.Second, kindMP4: 3 * time.Second, kindHLS: 12 * time.Second}[k])
+	wait(&o.Lead, map[kind]time.Duration{kindRTMP: 3 * time.Second, kindFLV: 3 * time.Second, kindTS: 3 * time.Second, kindMP4: 3 * time.Second, kindSRT: 3 * time.Second, kindHLS: 12 * time.Second}[k])
 	for _, b := range []struct {
 		name string
 		n    int
@@ -162,7 +165,7 @@ func (o *Options) check() (kind, error) {
 	if o.Stalled < 0 || o.Stalled > o.Viewers-o.Probes {
 		return k, fmt.Errorf("bench: -stalled %d: want 0 to %d, the viewers that are no probes", o.Stalled, o.Viewers-o.Probes)
 	}
-	if o.Stalled > 0 && k == kindHLS {
+	if o.Stalled > 0 && (k == kindHLS || k == kindSRT) {
 		return k, errors.New("bench: -stalled is for viewers of RTMP and FLV")
 	}
 	if o.Streams > 1 && (o.Publish != "" && !strings.Contains(o.Publish, "%d") || !strings.Contains(o.Play, "%d")) {

@@ -14,7 +14,7 @@ const Usage = `Puts a load on a live server, and measures what it costs and give
 
    -publish URL    Publish there, by RTMP; %d stands for the number of the stream.
    -play URL       Play from there: rtmp://, http:// with .flv, .ts, .mp4 or .m3u8,
-                   or ws:// with one of the first three.
+                   ws:// with one of the first three, or srt://HOST:PORT?streamid=...
    -streams N      How many streams (1).
    -viewers N      How many viewers, spread over the streams (50).
    -probes N       How many of them parse all they get (5).

@@ -87,7 +87,7 @@ func (r *run) delay(ns int64) {
 // join starts the viewers and returns when each has a picture or has failed.
 func (r *run) join(ctx, work context.Context) {
 	r.sweep = newSweeper(work, &r.wg)
-	play := map[kind]func(context.Context, *viewer) error{kindRTMP: playRTMP, kindFLV: playFLV, kindTS: playTS, kindMP4: playMP4, kindHLS: playHLS}[r.kind]
+	play := map[kind]func(context.Context, *viewer) error{kindRTMP: playRTMP, kindFLV: playFLV, kindTS: playTS, kindMP4: playMP4, kindSRT: playSRT, kindHLS: playHLS}[r.kind]
 	began := time.Now()
 	said := r.count(began)
 	stalled := 0

@@ -23,6 +23,9 @@ func (d *Datagrams) Add(f *media.Frame) {
 	}
 }
 
+// Left is how many bytes wait for more.
+func (d *Datagrams) Left() int { return len(d.buf) }
+
 // Send calls write with whole pieces, and with all what is left too. The bytes are valid
 // until write returns.
 func (d *Datagrams) Send(all bool, write func(b []byte) error) error {

@@ -12,6 +12,7 @@ import (
 
 	"weir/internal/config/blocks"
 	"weir/internal/hub"
+	"weir/internal/link/datagram"
 	"weir/internal/service"
 	"weir/internal/session"
 	wire "weir/internal/wire/srt"
@@ -23,25 +24,28 @@ type peer struct {
 	from    netip.AddrPort
 	session *session.Session
 	log     *slog.Logger
-	room    chan struct{} // one wake-up for who sends
 	came    chan struct{} // one wake-up for who receives
 	over    chan struct{} // closed when the connection has ended
 
+	// Owned by the socket's loop.
+	due   time.Time // when the connection wants to be looked after
+	place uint64    // of the next payload of the feed, for a player
+	seek  bool      // it waits for one where it may start
+
 	mu sync.Mutex
 	// All below is guarded by mu.
-	conn    *wire.Conn
-	inbox   []byte // media that came
-	lost    int    // bytes that the inbox had no room for
-	waiting bool   // somebody waits for room
-	ended   bool
-	fault   error
+	conn  *wire.Conn
+	inbox []byte // media that came
+	lost  int    // bytes that the inbox had no room for
+	ended bool
+	fault error
 }
 
 const (
 	// maxInbox bounds what a publisher's goroutine may be behind, in bytes.
 	maxInbox = 16 << 20
 	// maxUnsent is how many packets may wait to be sent: a player that cannot keep
-	// up with more loses whole groups of pictures, not packets.
+	// up with more loses what it is behind by, up to a key frame.
 	maxUnsent = 512
 )
 
@@ -49,7 +53,7 @@ const (
 func (k *socket) serve(ctx context.Context, key caller, r *request, req *wire.Request) {
 	s := k.server
 	log := s.env.Log
-	p := &peer{from: req.From, log: log, room: make(chan struct{}, 1), came: make(chan struct{}, 1), over: make(chan struct{})}
+	p := &peer{from: req.From, log: log, came: make(chan struct{}, 1), over: make(chan struct{})}
 	begin, keys, err := k.admit(ctx, p, req)
 	if err != nil {
 		log.Info("SRT client refused", "ip", req.From.String(), "streamid", session.Mask(req.StreamID), "code", uint32(code(err)), "err", err)
@@ -59,13 +63,15 @@ func (k *socket) serve(ctx context.Context, key caller, r *request, req *wire.Re
 		}
 		return
 	}
-	k.accept(key, r, req, keys, p)
+	if !k.do(func() { k.accept(r, req, keys, p) }) {
+		p.session.Close(session.ErrShutdown)
+		return
+	}
 	err = service.Guard(p.log, func() error { return begin(p.session.Context()) })
 	p.mu.Lock()
 	err = p.why(err)
-	p.conn.Close(time.Now())
 	p.mu.Unlock()
-	k.leave(key, p)
+	k.do(func() { k.leave(key, p) })
 	p.session.Close(err)
 	in, out := p.session.Bytes()
 	p.log.Info("SRT client is gone", "recv", in, "send", out, "err", err)
@@ -123,7 +129,7 @@ func (k *socket) admit(ctx context.Context, p *peer, req *wire.Request) (begin f
 		return func(ctx context.Context) error { return s.publish(ctx, p, pub) }, keys, err
 	}
 	sub, err := sess.Play(ctx, ask, hub.Options{})
-	return func(ctx context.Context) error { return s.play(ctx, p, sub) }, keys, err
+	return func(ctx context.Context) error { return k.perform(ctx, p, sub) }, keys, err
 }
 
 // errOff is a vhost without SRT.
@@ -143,8 +149,7 @@ func (s *server) serves(vhost string) (*blocks.SRTConfig, error) {
 
 // local is the address that a caller reached, as far as the system's routes tell.
 func (k *socket) local(from netip.AddrPort) netip.AddrPort {
-	own, _ := k.pc.LocalAddr().(*net.UDPAddr)
-	at := own.AddrPort()
+	at := k.sock.LocalAddr()
 	if !at.Addr().IsUnspecified() {
 		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 	}
@@ -177,11 +182,11 @@ func code(err error) wire.Reject {
 }
 
 // handle takes a datagram of the peer.
-func (p *peer) handle(b []byte) {
+func (p *peer) handle(now time.Time, b []byte) {
 	p.session.Count(len(b), 0)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.guarded(func() { p.conn.Handle(time.Now(), b) })
+	p.conn.Handle(now, b)
 	p.look()
 }
 
@@ -194,23 +199,36 @@ func (p *peer) answer(now time.Time) {
 func (p *peer) advance(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.conn == nil || p.conn.Err() == nil && p.conn.Next().After(now) {
-		return
+	if p.conn.Err() == nil {
+		p.conn.Advance(now)
 	}
-	p.guarded(func() { p.conn.Advance(now) })
 	p.look()
 }
 
-// look wakes who waits for what has changed. p.mu is held.
+// look notes what has become of the connection. p.mu is held.
 func (p *peer) look() {
-	if p.waiting && p.conn.Unsent() < maxUnsent/2 {
-		p.waiting = false
-		wake(p.room)
+	if p.conn.Err() != nil || p.fault != nil {
+		p.end()
+		return
 	}
-	if (p.conn.Err() != nil || p.fault != nil) && !p.ended {
+	p.due = p.conn.Next()
+}
+
+// end tells who serves the peer that it is over. p.mu is held.
+func (p *peer) end() {
+	p.due = datagram.Never
+	if !p.ended {
 		p.ended = true
 		close(p.over)
 	}
+}
+
+// fail ends a peer whose bytes have brought out a fault of ours.
+func (p *peer) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fault = err
+	p.end()
 }
 
 func wake(c chan struct{}) {

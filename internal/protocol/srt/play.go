@@ -6,69 +6,56 @@ import (
 	"time"
 
 	"weir/internal/hub"
-	"weir/internal/media"
-	"weir/internal/sender"
 	wire "weir/internal/wire/srt"
 )
-
-// play sends the stream, as packets of a transport stream, until the peer ends that.
-func (s *server) play(ctx context.Context, p *peer, sub *hub.Subscription) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() { // the peer's end is one of reading too
-		select {
-		case <-p.over:
-			cancel(errGone)
-		case <-stop:
-		}
-	}()
-	out := &sender.Datagrams{Size: min(s.conf.PayloadSize, wire.MaxPayload)}
-	write := func(b []byte) error { return p.write(ctx, b) }
-	frames := make([]*media.Frame, 128)
-	for {
-		n, err := sub.Read(ctx, frames)
-		if _, ok := errors.AsType[*hub.EndError](err); ok {
-			continue // its next publication may come
-		}
-		if err != nil {
-			return err
-		}
-		for _, f := range frames[:n] {
-			out.Add(f)
-			if err := out.Send(false, write); err != nil {
-				return err
-			}
-		}
-		clear(frames[:n])
-		if err := out.Send(true, write); err != nil {
-			return err
-		}
-	}
-}
 
 // errGone is the end of a peer's connection.
 var errGone = errors.New("SRT peer is gone")
 
-// write sends a payload as soon as there is room for it.
-func (p *peer) write(ctx context.Context, b []byte) error {
-	for {
-		p.mu.Lock()
-		if p.conn.Err() != nil {
-			p.mu.Unlock()
-			return errGone
-		}
-		if p.conn.Unsent() < maxUnsent && p.conn.Write(time.Now(), b) {
-			p.mu.Unlock()
-			return nil
-		}
-		p.waiting = true
-		p.mu.Unlock()
-		select {
-		case <-p.room:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+// perform has the loop send the stream, as packets of a transport stream, until the peer
+// ends that.
+func (k *socket) perform(ctx context.Context, p *peer, sub *hub.Subscription) error {
+	f := k.server.feeds.get(sub.Stream(), min(k.conf.PayloadSize, wire.MaxPayload))
+	defer k.server.feeds.release(f)
+	sub.Park()
+	if !k.do(func() { k.join(f, p) }) {
+		return errGone
 	}
+	defer k.do(func() { k.part(f, p) })
+	select {
+	case <-p.over:
+		return errGone
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// send writes what a feed has for the peer, as far as there is room.
+func (p *peer) send(now time.Time, f *feed, v view) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn.Err() != nil {
+		return
+	}
+	if p.place < v.first { // too slow: on with the newest group
+		to := v.head()
+		if v.grouped {
+			to = v.group
+		}
+		f.stream.Lost(int(to - p.place))
+		p.place, p.seek = to, !v.grouped
+	}
+	for p.place < v.head() && p.conn.Unsent() < maxUnsent {
+		pk := &v.packs[p.place-v.first]
+		if p.seek && !pk.access {
+			p.place++
+			continue
+		}
+		if !p.conn.WriteShared(now, pk.b) {
+			break
+		}
+		p.seek = false
+		p.place++
+	}
+	p.look()
 }

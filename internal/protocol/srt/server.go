@@ -1,10 +1,11 @@
 // Package srt is the door for SRT: encoders that publish a transport stream, and
 // players that are sent one.
 //
-// A socket has one goroutine that reads for all its peers and one that looks after
-// their time; a peer has one that publishes or plays. What is said on the wire is in
-// wire/srt; here is what is decided. A caller is admitted by the desk before it is
-// answered, so that a refusal is one of SRT's own, with its code.
+// An address has a socket per core, and a socket one goroutine that speaks to all its
+// peers: see [socket]. A peer has another that admits it, and publishes or waits for its
+// end. What is said on the wire is in wire/srt; here is what is decided. A caller is
+// admitted by the desk before it is answered, so that a refusal is one of SRT's own, with
+// its code. What players are sent is made once per stream: see [feed].
 package srt
 
 import (
@@ -12,14 +13,15 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"net"
+	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"weir/internal/config"
 	"weir/internal/config/blocks"
 	"weir/internal/link"
+	"weir/internal/link/datagram"
 	"weir/internal/service"
 	wire "weir/internal/wire/srt"
 )
@@ -34,7 +36,7 @@ var Protocol = service.Protocol{
 		if !conf.Enabled {
 			return nil, nil
 		}
-		return &server{env: env, conf: conf}, nil
+		return &server{env: env, conf: conf, feeds: feeds{all: map[feedKey]*feed{}}}, nil
 	},
 }
 
@@ -44,10 +46,10 @@ type server struct {
 	socks []*socket
 	wg    sync.WaitGroup // peers
 	shut  atomic.Bool    // nobody new is let in
-}
+	feeds feeds
 
-// socketBuffer is what the system is asked to hold of what comes and goes, in bytes.
-const socketBuffer = 4 << 20
+	running atomic.Bool // the sockets are the loops'
+}
 
 // Bind implements service.Binder.
 func (s *server) Bind(ctx context.Context) error {
@@ -70,18 +72,17 @@ func (s *server) bind(ctx context.Context, conf *blocks.SRTServerConfig, mode st
 		if err != nil {
 			return err
 		}
-		pc, err := new(net.ListenConfig).ListenPacket(ctx, "udp"+network[len("tcp"):], address)
+		all, err := datagram.Listen(ctx, "udp"+network[len("tcp"):], address, runtime.GOMAXPROCS(0))
 		if err != nil {
 			s.close()
 			return fmt.Errorf("listen at UDP %s: %w; configure another port for srt_server", address, err)
 		}
-		u := pc.(*net.UDPConn)
-		u.SetReadBuffer(socketBuffer) // less will do
-		u.SetWriteBuffer(socketBuffer)
 		secret := make([]byte, 32)
 		rand.Read(secret)
-		s.socks = append(s.socks, &socket{server: s, conf: conf, mode: mode, pc: u, peers: map[uint32]*peer{}, asked: map[caller]*request{}, some: make(chan struct{}, 1),
-			listener: wire.Listener{Secret: secret, KeyLength: conf.PBKeyLen}})
+		for _, u := range all {
+			s.socks = append(s.socks, &socket{server: s, conf: conf, mode: mode, sock: u, done: make(chan struct{}), peers: map[uint32]*peer{},
+				asked: map[caller]*request{}, listener: wire.Listener{Secret: secret, KeyLength: conf.PBKeyLen}})
+		}
 	}
 	return nil
 }
@@ -89,32 +90,43 @@ func (s *server) bind(ctx context.Context, conf *blocks.SRTServerConfig, mode st
 // Listening implements service.Listener.
 func (s *server) Listening() (all []service.Listen) {
 	for _, k := range s.socks {
-		all = append(all, service.Listen{Name: "SRT", URL: "udp://" + k.pc.LocalAddr().String()})
+		l := service.Listen{Name: "SRT", URL: "udp://" + k.sock.LocalAddr().String()}
+		if !slices.Contains(all, l) {
+			all = append(all, l)
+		}
 	}
 	return all
 }
 
 // Unbind implements service.Binder.
-func (s *server) Unbind() { s.shut.Store(true) }
+func (s *server) Unbind() {
+	s.shut.Store(true)
+	if !s.running.Load() {
+		s.close()
+	}
+}
 
+// close closes sockets that nobody uses yet.
 func (s *server) close() {
 	for _, k := range s.socks {
-		k.pc.Close()
+		k.sock.Close()
 	}
 }
 
 // Run implements service.Service.
 func (s *server) Run(ctx context.Context) error {
-	var readers sync.WaitGroup
+	s.running.Store(true)
+	var loops sync.WaitGroup
 	for _, k := range s.socks {
-		readers.Go(func() { k.read(ctx) })
-		readers.Go(func() { k.watch(ctx) })
+		loops.Go(func() { k.run(ctx) })
 	}
 	<-ctx.Done()
 	s.shut.Store(true)
 	s.wg.Wait() // their last words need the sockets
-	s.close()
-	readers.Wait()
+	for _, k := range s.socks {
+		k.post(func() { k.quit = true })
+	}
+	loops.Wait()
 	return nil
 }
 
@@ -135,5 +147,3 @@ func newID() uint32 {
 	rand.Read(b[:])
 	return max(1, binary.BigEndian.Uint32(b[:])&0x3fffffff)
 }
-
-const tick = 10 * time.Millisecond

@@ -71,7 +71,7 @@ func begin(t *testing.T, text string) (*hub.Hub, net.Addr) {
 		cancel()
 		<-done
 	})
-	return h, s.socks[0].pc.LocalAddr()
+	return h, net.UDPAddrFromAddrPort(s.socks[0].sock.LocalAddr())
 }
 
 // dial connects as a caller, whose payloads go to deliver, until it is refused or the

@@ -2,31 +2,43 @@ package srt
 
 import (
 	"context"
-	"errors"
-	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"weir/internal/config/blocks"
+	"weir/internal/link/datagram"
 	"weir/internal/service"
 	wire "weir/internal/wire/srt"
 )
 
-// socket is one UDP socket and its peers.
+// socket is one UDP socket and its peers. Its loop has them for itself: it reads what has
+// come, writes what streams have that is new to all who play them, looks after the time,
+// and sends all of that in a few calls. Others post to it what is to be done.
 type socket struct {
 	// Immutable.
 	server   *server
 	conf     *blocks.SRTServerConfig
 	mode     string // both, publish or play
-	pc       *net.UDPConn
 	listener wire.Listener
-	some     chan struct{} // one wake-up for watch: there is a peer
+	sock     *datagram.Socket
+	done     chan struct{} // closed when the loop has ended
 
-	mu    sync.Mutex
-	peers map[uint32]*peer    // by our id; guarded by mu
-	asked map[caller]*request // guarded by mu
-	open  int                 // of asked, those that wait for the desk; guarded by mu
+	mu     sync.Mutex
+	posts  []func() // guarded by mu
+	closed bool     // the loop takes nothing more; guarded by mu
+
+	// All below is owned by the loop.
+	peers     map[uint32]*peer // by our id
+	asked     map[caller]*request
+	open      int // of asked, those that wait for the desk
+	audiences []*audience
+	working   []func()
+	quit      bool
+	now       time.Time
+	current   *peer // whose fault it would be
+	pace      budget
 }
 
 // caller tells one attempt to connect from another: its repetitions have the same.
@@ -38,8 +50,8 @@ type caller struct {
 // request is what became of a caller's wish. It is kept while the connection lasts,
 // and for a while if there is none.
 type request struct {
-	peer   *peer  // nil unless it is let in; guarded by socket.mu
-	reject []byte // guarded by socket.mu
+	peer   *peer // nil unless it is let in
+	reject []byte
 	until  time.Time
 }
 
@@ -52,58 +64,175 @@ const (
 	// and some begin again as soon as they are refused.
 	rejectAfter = 300 * time.Millisecond
 	rejectKept  = 4 * time.Second
+	// strangerRate is how many datagrams a second of who has no connection are answered,
+	// and strangerBurst how many at once.
+	strangerRate, strangerBurst = 20000, 4000
+	// pausePer is how long the loop lets datagrams gather for each peer, and mostPause
+	// the longest it does: waking up costs more than a datagram.
+	pausePer, mostPause = 200 * time.Microsecond, 8 * time.Millisecond
+	// fewPeers are not worth waiting for.
+	fewPeers = 4
 )
 
-func (k *socket) read(ctx context.Context) {
-	buf := make([]byte, 2048)
-	for {
-		n, from, err := k.pc.ReadFromUDPAddrPort(buf)
-		if errors.Is(err, net.ErrClosed) {
-			return
+// budget bounds how often something is done.
+type budget struct {
+	left float64
+	at   time.Time
+}
+
+func (b *budget) take(now time.Time, rate, burst float64) bool {
+	if b.at.IsZero() {
+		b.left = burst
+	} else {
+		b.left = min(burst, b.left+now.Sub(b.at).Seconds()*rate)
+	}
+	b.at = now
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
+}
+
+// post has the loop call f, and reports false if it has ended.
+func (k *socket) post(f func()) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return false
+	}
+	k.posts = append(k.posts, f)
+	k.sock.Wake()
+	return true
+}
+
+// do is post, and waits until f has been called.
+func (k *socket) do(f func()) bool {
+	called := make(chan struct{})
+	if !k.post(func() { defer close(called); f() }) {
+		return false
+	}
+	<-called
+	return true
+}
+
+// run is the loop.
+func (k *socket) run(ctx context.Context) {
+	defer close(k.done)
+	for !k.quit {
+		// A fault in what a peer brought out ends that peer, and the loop goes on.
+		err := service.Guard(k.server.env.Log, func() error { k.turns(ctx); return nil })
+		if p := k.current; err != nil && p != nil {
+			p.fail(err)
 		}
-		if err != nil {
-			continue // what somebody's ICMP said of a datagram of ours
+		k.current = nil
+	}
+	k.mu.Lock()
+	k.closed = true
+	left := k.posts
+	k.posts = nil
+	k.mu.Unlock()
+	for _, f := range left {
+		f()
+	}
+	k.sock.Flush()
+	k.sock.Close()
+}
+
+func (k *socket) turns(ctx context.Context) {
+	take := func(from netip.AddrPort, b []byte) { k.datagram(ctx, from, b) }
+	for !k.quit {
+		k.sock.Wait(k.next())
+		k.now = time.Now()
+		k.sock.Read(take)
+		k.work()
+		k.sock.Flush() // what was queued may be used again below
+		for _, a := range k.audiences {
+			k.play(a)
 		}
-		b := buf[:n]
-		id, ok := wire.Destination(b)
-		switch {
-		case !ok:
-		case id == 0:
-			k.stranger(ctx, from, b)
-		default:
-			k.mu.Lock()
-			p := k.peers[id]
-			k.mu.Unlock()
-			if p != nil && p.from == from {
-				p.handle(b)
-			}
+		k.advance()
+		k.current = nil
+		k.sock.Flush()
+		if n := len(k.peers); n > fewPeers {
+			k.sock.Pause(k.now.Add(min(mostPause, time.Duration(n)*pausePer)))
+		}
+	}
+}
+
+// next is when there is something to do, if nothing comes.
+func (k *socket) next() time.Time {
+	at := datagram.Never
+	for _, p := range k.peers {
+		if p.due.Before(at) {
+			at = p.due
+		}
+	}
+	for _, a := range k.audiences {
+		if due := a.feed.due(); due.Before(at) {
+			at = due
+		}
+	}
+	return at
+}
+
+// work does what was posted.
+func (k *socket) work() {
+	k.mu.Lock()
+	k.working, k.posts = k.posts, k.working[:0]
+	k.mu.Unlock()
+	for i, f := range k.working {
+		k.working[i] = nil
+		f()
+	}
+}
+
+func (k *socket) advance() {
+	for _, p := range k.peers {
+		if !p.due.After(k.now) {
+			k.current = p
+			p.advance(k.now)
+		}
+	}
+}
+
+// datagram takes one.
+func (k *socket) datagram(ctx context.Context, from netip.AddrPort, b []byte) {
+	id, ok := wire.Destination(b)
+	switch {
+	case !ok:
+	case id == 0:
+		k.stranger(ctx, from, b)
+	default:
+		if p := k.peers[id]; p != nil && p.from == from {
+			k.current = p
+			p.handle(k.now, b)
+			k.current = nil
 		}
 	}
 }
 
 // stranger takes a datagram of who has no connection, or wants another one.
 func (k *socket) stranger(ctx context.Context, from netip.AddrPort, b []byte) {
-	now := time.Now()
-	reply, req := k.listener.Handle(now, from, b)
+	if !k.pace.take(k.now, strangerRate, strangerBurst) {
+		return
+	}
+	reply, req := k.listener.Handle(k.now, from, b)
 	if reply != nil {
-		k.pc.WriteToUDPAddrPort(reply, from)
+		k.sock.Queue(from, reply, nil)
 	}
 	if req == nil {
 		return
 	}
 	key := caller{from, req.PeerID, req.ISN}
-	k.mu.Lock()
 	if r := k.asked[key]; r != nil {
-		p, reject := r.peer, r.reject
-		k.mu.Unlock()
-		if p != nil {
-			p.answer(now)
-		} else if reject != nil {
-			k.pc.WriteToUDPAddrPort(reject, from)
+		if r.peer != nil {
+			r.peer.answer(k.now)
+		} else if r.reject != nil {
+			k.sock.Queue(from, r.reject, nil)
 		}
 		return
 	}
-	k.forget(now)
+	k.forget()
 	code := wire.Reject(0)
 	switch {
 	case k.server.shut.Load():
@@ -112,24 +241,22 @@ func (k *socket) stranger(ctx context.Context, from netip.AddrPort, b []byte) {
 		code = wire.RejectBacklog
 	}
 	if code != 0 {
-		k.mu.Unlock()
-		k.pc.WriteToUDPAddrPort(req.Reject(code), from)
+		k.sock.Queue(from, req.Reject(code), nil)
 		return
 	}
 	r := &request{}
 	k.asked[key] = r
 	k.open++
-	k.mu.Unlock()
 	k.server.wg.Go(func() { k.serve(ctx, key, r, req) })
 }
 
-// forget drops refusals that are old. k.mu is held.
-func (k *socket) forget(now time.Time) {
+// forget drops refusals that are old.
+func (k *socket) forget() {
 	if len(k.asked)-len(k.peers)-k.open < maxRefused/2 {
 		return
 	}
 	for key, r := range k.asked {
-		if r.reject != nil && now.After(r.until) {
+		if r.reject != nil && k.now.After(r.until) {
 			delete(k.asked, key)
 		}
 	}
@@ -143,82 +270,91 @@ func (k *socket) refuse(ctx context.Context, r *request, req *wire.Request, code
 	case <-wait.C:
 	case <-ctx.Done():
 	}
-	b := req.Reject(code)
-	k.mu.Lock()
-	k.open--
-	r.reject, r.until = b, time.Now().Add(rejectKept)
-	k.mu.Unlock()
-	k.pc.WriteToUDPAddrPort(b, req.From)
+	k.do(func() {
+		k.open--
+		r.reject, r.until = req.Reject(code), k.now.Add(rejectKept)
+		k.sock.Queue(req.From, r.reject, nil)
+	})
 }
 
 // accept makes the connection.
-func (k *socket) accept(key caller, r *request, req *wire.Request, keys *wire.Keys, p *peer) {
+func (k *socket) accept(r *request, req *wire.Request, keys *wire.Keys, p *peer) {
 	params := k.server.params()
 	params.Send = func(b []byte) {
 		p.session.Count(0, len(b))
-		k.pc.WriteToUDPAddrPort(b, p.from)
+		k.sock.Queue(p.from, b, nil)
+	}
+	params.SendData = func(header, payload []byte) {
+		p.session.Count(0, len(header)+len(payload))
+		k.sock.Queue(p.from, header, payload)
 	}
 	params.Deliver = p.take
-	k.mu.Lock()
 	id := newID()
 	for k.peers[id] != nil {
 		id = newID()
 	}
-	p.mu.Lock() // nobody talks to it before it is complete
 	k.peers[id] = p
 	r.peer = p
 	k.open--
-	k.mu.Unlock()
-	p.conn = req.Accept(time.Now(), id, params, keys)
-	p.mu.Unlock()
-	select {
-	case k.some <- struct{}{}:
-	default:
-	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.conn = req.Accept(k.now, id, params, keys)
+	p.due = p.conn.Next()
 }
 
-// leave forgets a peer whose connection has ended.
+// leave ends a peer's connection and forgets it.
 func (k *socket) leave(key caller, p *peer) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.peers, p.conn.ID())
+	p.mu.Lock()
+	p.conn.Close(k.now)
+	id := p.conn.ID()
+	p.mu.Unlock()
+	delete(k.peers, id)
 	delete(k.asked, key)
 }
 
-// watch looks after the time of all peers.
-func (k *socket) watch(ctx context.Context) {
-	var due []*peer
-	beat := time.NewTicker(tick)
-	defer beat.Stop()
-	for {
-		k.mu.Lock()
-		for _, p := range k.peers {
-			due = append(due, p)
+// audience are those of a socket's peers who play one stream.
+type audience struct {
+	feed    *feed
+	viewers []*peer
+}
+
+// join has a peer be sent what a feed has.
+func (k *socket) join(f *feed, p *peer) {
+	p.place, p.seek = f.begin()
+	for _, a := range k.audiences {
+		if a.feed == f {
+			a.viewers = append(a.viewers, p)
+			return
 		}
-		k.mu.Unlock()
-		if len(due) == 0 {
-			beat.Stop()
-			select {
-			case <-k.some:
-			case <-ctx.Done():
-				return
-			}
-			beat.Reset(tick)
+	}
+	k.audiences = append(k.audiences, &audience{f, []*peer{p}})
+	f.listen(k.sock)
+}
+
+// part ends that.
+func (k *socket) part(f *feed, p *peer) {
+	for i, a := range k.audiences {
+		if a.feed != f {
 			continue
 		}
-		now := time.Now()
-		for _, p := range due {
-			p.advance(now)
+		a.viewers = slices.DeleteFunc(a.viewers, func(o *peer) bool { return o == p })
+		if len(a.viewers) == 0 {
+			k.audiences = slices.Delete(k.audiences, i, i+1)
+			f.ignore(k.sock)
 		}
-		clear(due)
-		due = due[:0]
-		<-beat.C
+		return
 	}
 }
 
-// guarded runs f for a peer, whose fault ends that peer only.
-func (p *peer) guarded(f func()) {
-	if err := service.Guard(p.log, func() error { f(); return nil }); err != nil {
-		p.fault = err
+// play writes what is new to those who play a stream.
+func (k *socket) play(a *audience) {
+	v := a.feed.look(k.now)
+	for _, p := range a.viewers {
+		if p.place == v.head() && !p.seek {
+			continue
+		}
+		k.current = p
+		p.send(k.now, a.feed, v)
 	}
+	k.current = nil
 }

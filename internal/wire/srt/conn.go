@@ -7,10 +7,13 @@ import (
 
 // Times in this package are µs since the connection began, but at its borders.
 const (
-	ms          = 1000
-	second      = 1000 * ms
-	ackEvery    = 10 * ms
-	lightAck    = 64 // packets
+	ms       = 1000
+	second   = 1000 * ms
+	ackEvery = 10 * ms
+	lightAck = 64 // packets
+	// answerAck is how often acknowledgements are answered: every second one is enough to
+	// measure by, and with many players the answers cost as much as the media.
+	answerAck   = 15 * ms
 	never       = math.MaxInt64
 	answerEvery = 50 * ms
 )

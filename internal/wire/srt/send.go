@@ -26,11 +26,15 @@ type sender struct {
 
 // outgoing is a packet as it goes, header and ciphertext.
 type outgoing struct {
-	b     []byte
-	at    int64 // when it was written
-	again int64 // when it was last sent again; 0 if it was not
-	lost  bool  // it is in lost
+	head    [headerSize]byte
+	payload []byte
+	own     bool  // the payload is ours, and not others' too
+	lost    bool  // it is in lost
+	at      int64 // when it was written
+	again   int64 // when it was last sent again; 0 if it was not
 }
+
+func (o *outgoing) size() int { return headerSize + len(o.payload) }
 
 // burst is how far pacing may run ahead, as who drives us looks after us so often.
 const burst = 10 * ms
@@ -60,7 +64,13 @@ func (c *Conn) Unsent() int { return seqDiff(c.snd.end, c.snd.next) }
 
 // Write sends a payload of at most [MaxPayload] bytes, or has it wait for its turn.
 // It reports false, and does nothing, if there is no room.
-func (c *Conn) Write(now time.Time, payload []byte) bool {
+func (c *Conn) Write(now time.Time, payload []byte) bool { return c.write(now, payload, false) }
+
+// WriteShared is Write for a payload that never changes: without encryption it is not
+// copied.
+func (c *Conn) WriteShared(now time.Time, payload []byte) bool { return c.write(now, payload, true) }
+
+func (c *Conn) write(now time.Time, payload []byte, shared bool) bool {
 	c.clock(now)
 	s := &c.snd
 	if c.Room() <= 0 || len(payload) == 0 || len(payload) > c.p.MSS-overhead-headerSize {
@@ -68,7 +78,11 @@ func (c *Conn) Write(now time.Time, payload []byte) bool {
 	}
 	s.grow()
 	o := s.packet(s.end)
-	*o = outgoing{b: s.buffer(), at: c.now}
+	*o = outgoing{payload: payload, at: c.now}
+	if !shared || c.keys != nil {
+		o.own = true
+		o.payload = append(s.buffer(), payload...)
+	}
 	word := uint32(flagSolo) | s.number
 	if s.number++; s.number > c.messages() {
 		s.number = 1
@@ -78,17 +92,16 @@ func (c *Conn) Write(now time.Time, payload []byte) bool {
 		kk = c.keys.active
 		word |= uint32(kk) << shiftKey
 	}
-	b := be.AppendUint32(o.b, s.end)
-	b = be.AppendUint32(b, word)
-	b = be.AppendUint32(b, uint32(c.now))
-	b = be.AppendUint32(b, c.peer)
-	o.b = append(b, payload...)
+	be.PutUint32(o.head[:], s.end)
+	be.PutUint32(o.head[4:], word)
+	be.PutUint32(o.head[8:], uint32(c.now))
+	be.PutUint32(o.head[12:], c.peer)
 	if kk != 0 {
-		c.keys.tx.apply(kk, c.keys.salt[:], s.end, o.b[headerSize:])
+		c.keys.tx.apply(kk, c.keys.salt[:], s.end, o.payload)
 		c.refresh()
 	}
 	s.end = seqNext(s.end)
-	s.rate.add(c.now, len(o.b)+overhead)
+	s.rate.add(c.now, o.size()+overhead)
 	c.pump()
 	return true
 }
@@ -108,14 +121,14 @@ func (s *sender) buffer() []byte {
 		s.pool = s.pool[:n-1]
 		return b[:0]
 	}
-	return make([]byte, 0, headerSize+1316)
+	return make([]byte, 0, 1316)
 }
 
 // drop forgets the oldest packet.
 func (s *sender) drop() {
 	o := s.packet(s.first)
-	if len(s.pool) < 64 {
-		s.pool = append(s.pool, o.b)
+	if o.own && len(s.pool) < 64 {
+		s.pool = append(s.pool, o.payload)
 	}
 	*o = outgoing{}
 	if s.first == s.next {
@@ -145,7 +158,7 @@ func (c *Conn) pump() {
 		if o != nil {
 			o.lost, o.again = false, max(1, c.now)
 			if c.theirs.flags&flagRexmitOK != 0 {
-				o.b[4] |= flagRexmit >> 24
+				o.head[4] |= flagRexmit >> 24
 			}
 			c.stats.Rexmit++
 		} else if seqDiff(s.end, s.next) > 0 && seqDiff(s.next, s.first) < s.window {
@@ -155,14 +168,24 @@ func (c *Conn) pump() {
 			}
 			s.next = seqNext(s.next)
 			c.stats.SentUnique++
-			c.stats.SentBytes += int64(len(o.b) - headerSize)
+			c.stats.SentBytes += int64(len(o.payload))
 		} else {
 			return
 		}
 		c.stats.Sent++
-		s.at = max(s.at, c.now-burst) + int64(len(o.b)+overhead)*second/c.bandwidth()
-		c.transmit(o.b)
+		s.at = max(s.at, c.now-burst) + int64(o.size()+overhead)*second/c.bandwidth()
+		c.transmitData(o)
 	}
+}
+
+func (c *Conn) transmitData(o *outgoing) {
+	if c.p.SendData == nil {
+		c.scratch = append(append(c.scratch[:0], o.head[:]...), o.payload...)
+		c.transmit(c.scratch)
+		return
+	}
+	c.spoke = c.now
+	c.p.SendData(o.head[:], o.payload)
 }
 
 // bandwidth is the most that is sent, in bytes a second.
@@ -231,7 +254,7 @@ func (c *Conn) ack(number uint32, body []byte) {
 	if rtt, dev := int64(be.Uint32(body[4:])), int64(be.Uint32(body[8:])); rtt > 0 && rtt < 60*second && dev < 60*second && !c.rcv.anything {
 		c.rtt, c.dev = rtt, dev
 	}
-	if c.now-s.lastAA >= ackEvery || number == s.lastAckN {
+	if c.now-s.lastAA >= answerAck || number == s.lastAckN {
 		s.lastAA, s.lastAckN = c.now, number
 		c.sendControl(ctlACKACK, 0, number, nil)
 	}

@@ -1,0 +1,445 @@
+//go:build linux && (386 || amd64 || arm || arm64 || riscv64 || ppc64le || loong64 || s390x)
+
+package datagram
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// shares says that several sockets can have one address.
+const shares = true
+
+// What package syscall has not.
+const (
+	soReusePort = 15
+	solUDP      = 17
+	udpSegment  = 103
+)
+
+// The numbers of the system calls.
+var (
+	sysRecvmmsg = map[string]uintptr{"386": 337, "amd64": 299, "arm": 365, "arm64": 243, "riscv64": 243, "ppc64le": 343, "loong64": 243, "s390x": 357}[runtime.GOARCH]
+	sysSendmmsg = map[string]uintptr{"386": 345, "amd64": 307, "arm": 374, "arm64": 269, "riscv64": 269, "ppc64le": 349, "loong64": 269, "s390x": 358}[runtime.GOARCH]
+)
+
+const (
+	// inBatch and outBatch are how many messages one call has at most.
+	inBatch, outBatch = 32, 64
+	// maxSegments is how many datagrams a message is made into (the kernel's bound is
+	// 64), and maxMessage how long it may be.
+	maxSegments, maxMessage = 48, 60000
+	// maxReads bounds how many calls read before others have their turn.
+	maxReads = 16
+	addrSize = syscall.SizeofSockaddrInet6
+	cmsgSize = 32
+)
+
+// mmsghdr is struct mmsghdr; Go pads it as C does.
+type mmsghdr struct {
+	hdr syscall.Msghdr
+	n   uint32
+}
+
+// Socket is one UDP socket. It sleeps in Go's poller, which watches an epoll of its own:
+// a thread that slept in a system call would have Go's monitor run to take its processor
+// away, and a socket that Go's poller watched itself would wake it for each datagram.
+type Socket struct {
+	fd, event int
+	six       bool
+	local     netip.AddrPort
+	poller    int
+	epoll     *os.File // of poller
+	raw       syscall.RawConn
+	look      func(fd uintptr) bool
+	asleep    atomic.Bool
+	woken     atomic.Bool // Wake was called since the last Wait returned
+	signalled atomic.Bool // the eventfd was written
+
+	in  inbound
+	out outbound
+}
+
+// inbound is the memory of one recvmmsg.
+type inbound struct {
+	msgs  [inBatch]mmsghdr
+	iovs  [inBatch]syscall.Iovec
+	addrs [inBatch][addrSize]byte
+	bufs  [inBatch][MaxSize]byte
+}
+
+// outbound is the memory of one sendmmsg, which is filled by Queue.
+type outbound struct {
+	segments bool // the kernel has UDP_SEGMENT
+	msgs     [outBatch]mmsghdr
+	addrs    [outBatch][addrSize]byte
+	control  [outBatch][cmsgSize]byte
+	whom     [outBatch]netip.AddrPort
+	size     [outBatch]int  // of a segment
+	count    [outBatch]int  // of segments
+	total    [outBatch]int  // of bytes
+	closed   [outBatch]bool // a shorter segment has ended it
+	first    [outBatch]int  // its first iovec
+	n        int
+	iovs     []syscall.Iovec
+	arena    []byte // heads, which are copied
+	heads    []span // where each iovec of a head stands in arena
+}
+
+// span is a part of the arena, for the iovec with that index.
+type span struct{ iov, from, to int }
+
+// adopt takes the socket of a connection of Go's.
+func adopt(pc *net.UDPConn, six bool) (*Socket, error) {
+	defer pc.Close()
+	raw, err := pc.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	fd := -1
+	err = raw.Control(func(its uintptr) {
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
+		if fd, err = syscall.Dup(int(its)); err == nil {
+			syscall.CloseOnExec(fd)
+		}
+	})
+	if err != nil || fd < 0 {
+		return nil, fmt.Errorf("duplicate a socket: %w", err)
+	}
+	return newSocket(fd, six, pc.LocalAddr().(*net.UDPAddr).AddrPort())
+}
+
+// open opens a socket that shares its address.
+func open(six bool, at netip.AddrPort) (*Socket, error) {
+	family := syscall.AF_INET
+	if six {
+		family = syscall.AF_INET6
+	}
+	fd, err := syscall.Socket(family, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	fail := func(what string, err error) (*Socket, error) {
+		syscall.Close(fd)
+		return nil, os.NewSyscallError(what, err)
+	}
+	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, soReusePort, 1); err != nil {
+		return fail("setsockopt SO_REUSEPORT", err)
+	}
+	if six {
+		if err := syscall.SetsockoptInt(fd, syscall.IPPROTO_IPV6, syscall.IPV6_V6ONLY, 1); err != nil {
+			return fail("setsockopt IPV6_V6ONLY", err)
+		}
+	}
+	if err := syscall.Bind(fd, sockaddr(at, six)); err != nil {
+		return fail("bind", err)
+	}
+	return newSocket(fd, six, at)
+}
+
+func newSocket(fd int, six bool, local netip.AddrPort) (*Socket, error) {
+	ev, _, errno := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
+	if errno != 0 {
+		syscall.Close(fd)
+		return nil, os.NewSyscallError("eventfd", errno)
+	}
+	ep, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err == nil {
+		err = syscall.EpollCtl(ep, syscall.EPOLL_CTL_ADD, int(ev), &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(ev)})
+	}
+	if err == nil {
+		err = syscall.EpollCtl(ep, syscall.EPOLL_CTL_ADD, fd, &syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLONESHOT, Fd: int32(fd)})
+	}
+	if err != nil {
+		syscall.Close(fd)
+		syscall.Close(int(ev))
+		return nil, os.NewSyscallError("epoll", err)
+	}
+	syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, buffer) // less will do
+	syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, buffer)
+	syscall.SetNonblock(ep, true) // else os.File would not use the poller
+	s := &Socket{fd: fd, event: int(ev), six: six, local: local, poller: ep, epoll: os.NewFile(uintptr(ep), "epoll")}
+	if s.raw, err = s.epoll.SyscallConn(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	var evs [2]syscall.EpollEvent
+	s.look = func(fd uintptr) bool {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&evs[0])), uintptr(len(evs)), 0, 0, 0)
+		return errno == 0 && int(n) > 0
+	}
+	for i := range s.in.msgs {
+		s.in.iovs[i].Base = &s.in.bufs[i][0]
+		s.in.iovs[i].SetLen(MaxSize)
+		h := &s.in.msgs[i].hdr
+		h.Iov = &s.in.iovs[i]
+		setIovlen(h, 1)
+		h.Name = &s.in.addrs[i][0]
+	}
+	_, err = syscall.GetsockoptInt(fd, solUDP, udpSegment)
+	s.out.segments = err == nil
+	return s, nil
+}
+
+// LocalAddr returns where it is.
+func (s *Socket) LocalAddr() netip.AddrPort { return s.local }
+
+// Batching says how datagrams are written.
+func (s *Socket) Batching() string {
+	if s.out.segments {
+		return "sendmmsg, segments"
+	}
+	return "sendmmsg"
+}
+
+// Wake has Wait return. Anybody may call it.
+func (s *Socket) Wake() {
+	s.woken.Store(true)
+	if s.asleep.Load() && !s.signalled.Swap(true) {
+		one := [8]byte{1} // an eventfd counts in the machine's byte order; any count will do
+		syscall.RawSyscall(syscall.SYS_WRITE, uintptr(s.event), uintptr(unsafe.Pointer(&one)), 8)
+	}
+}
+
+// Wait waits until there are datagrams, until Wake was called, or until a time.
+func (s *Socket) Wait(until time.Time) {
+	if !time.Now().Before(until) {
+		s.woken.Store(false)
+		return
+	}
+	// Told once of what comes: not again for each datagram until the next Wait.
+	ev := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLONESHOT, Fd: int32(s.fd)}
+	syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(s.poller), syscall.EPOLL_CTL_MOD, uintptr(s.fd), uintptr(unsafe.Pointer(&ev)), 0, 0)
+	s.asleep.Store(true)
+	if !s.woken.Load() {
+		s.epoll.SetReadDeadline(until)
+		s.raw.Read(s.look) // an error is that the time is over
+	}
+	s.asleep.Store(false)
+	s.woken.Store(false)
+	if s.signalled.Swap(false) {
+		var count [8]byte
+		syscall.RawSyscall(syscall.SYS_READ, uintptr(s.event), uintptr(unsafe.Pointer(&count)), 8)
+	}
+}
+
+// Pause waits until a time, whatever comes.
+func (s *Socket) Pause(until time.Time) { time.Sleep(time.Until(until)) }
+
+// Read calls each with datagrams that have come, and returns how many there were. The
+// bytes are valid until it returns.
+func (s *Socket) Read(each func(from netip.AddrPort, b []byte)) (total int) {
+	for range maxReads {
+		n := s.receive()
+		for i := range n {
+			if from, ok := parseAddr(s.in.addrs[i][:], s.six); ok {
+				each(from, s.in.bufs[i][:min(int(s.in.msgs[i].n), MaxSize)])
+			}
+		}
+		if total += n; n < inBatch {
+			break
+		}
+	}
+	return total
+}
+
+func (s *Socket) receive() int {
+	for i := range s.in.msgs {
+		s.in.msgs[i].hdr.Namelen = addrSize
+	}
+	n, _, errno := syscall.RawSyscall6(sysRecvmmsg, uintptr(s.fd), uintptr(unsafe.Pointer(&s.in.msgs[0])), inBatch, syscall.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0 // nothing there, or what ICMP said of a datagram of ours
+	}
+	return int(n)
+}
+
+// Addresses stand in memory as the system has them: family, port, address.
+func parseAddr(b []byte, six bool) (netip.AddrPort, bool) {
+	switch family := binary.NativeEndian.Uint16(b); {
+	case family == syscall.AF_INET && !six:
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[4:8])), binary.BigEndian.Uint16(b[2:])), true
+	case family == syscall.AF_INET6 && six:
+		a := netip.AddrFrom16([16]byte(b[8:24]))
+		if zone := binary.NativeEndian.Uint32(b[24:]); zone != 0 {
+			a = a.WithZone(zoneName(zone))
+		}
+		return netip.AddrPortFrom(a, binary.BigEndian.Uint16(b[2:])), true
+	}
+	return netip.AddrPort{}, false
+}
+
+func putAddr(b []byte, to netip.AddrPort, six bool) (size int) {
+	clear(b)
+	binary.BigEndian.PutUint16(b[2:], to.Port())
+	if !six {
+		binary.NativeEndian.PutUint16(b, syscall.AF_INET)
+		a := to.Addr().Unmap().As4()
+		copy(b[4:], a[:])
+		return syscall.SizeofSockaddrInet4
+	}
+	binary.NativeEndian.PutUint16(b, syscall.AF_INET6)
+	a := to.Addr().As16()
+	copy(b[8:], a[:])
+	if z := to.Addr().Zone(); z != "" {
+		binary.NativeEndian.PutUint32(b[24:], zoneIndex(z))
+	}
+	return syscall.SizeofSockaddrInet6
+}
+
+// Queue adds a datagram of two parts, either of which may be empty. The head is copied;
+// the payload must not change before Flush.
+func (s *Socket) Queue(to netip.AddrPort, head, payload []byte) {
+	size := len(head) + len(payload)
+	if size == 0 {
+		return
+	}
+	o := &s.out
+	if i := o.n - 1; i >= 0 && o.segments && !o.closed[i] && o.whom[i] == to && size <= o.size[i] && o.count[i] < maxSegments && o.total[i]+size <= maxMessage {
+		o.count[i]++
+		o.total[i] += size
+		o.closed[i] = size < o.size[i]
+		o.part(head, payload)
+		return
+	}
+	if o.n == outBatch {
+		s.Flush()
+	}
+	i := o.n
+	o.n++
+	o.whom[i], o.size[i], o.count[i], o.total[i], o.closed[i], o.first[i] = to, size, 1, size, false, len(o.iovs)
+	o.part(head, payload)
+}
+
+// part adds the parts of a datagram to the newest message.
+func (o *outbound) part(head, payload []byte) {
+	if len(head) > 0 {
+		o.heads = append(o.heads, span{len(o.iovs), len(o.arena), len(o.arena) + len(head)})
+		o.arena = append(o.arena, head...) // may move: the iovec is filled in by Flush
+		o.iovs = append(o.iovs, syscall.Iovec{})
+	}
+	if len(payload) > 0 {
+		v := syscall.Iovec{Base: &payload[0]}
+		v.SetLen(len(payload))
+		o.iovs = append(o.iovs, v)
+	}
+}
+
+// Flush sends what was queued. What the system has no room for is lost, as on the way.
+func (s *Socket) Flush() {
+	o := &s.out
+	if o.n == 0 {
+		return
+	}
+	for _, h := range o.heads {
+		o.iovs[h.iov].Base = &o.arena[h.from]
+		o.iovs[h.iov].SetLen(h.to - h.from)
+	}
+	for i := range o.n {
+		end := len(o.iovs)
+		if i+1 < o.n {
+			end = o.first[i+1]
+		}
+		h := &o.msgs[i].hdr
+		*h = syscall.Msghdr{Name: &o.addrs[i][0], Iov: &o.iovs[o.first[i]]}
+		h.Namelen = uint32(putAddr(o.addrs[i][:], o.whom[i], s.six))
+		setIovlen(h, end-o.first[i])
+		if o.count[i] > 1 {
+			c := (*syscall.Cmsghdr)(unsafe.Pointer(&o.control[i][0]))
+			c.Level, c.Type = solUDP, udpSegment
+			c.SetLen(syscall.CmsgLen(2))
+			*(*uint16)(unsafe.Pointer(&o.control[i][syscall.CmsgLen(0)])) = uint16(o.size[i])
+			h.Control = &o.control[i][0]
+			h.SetControllen(syscall.CmsgSpace(2))
+		}
+	}
+	for at := 0; at < o.n; {
+		n, errno := s.send(at)
+		switch {
+		case errno == 0:
+			at += max(1, n)
+		case errno == syscall.EINTR:
+		case o.count[at] > 1 && (errno == syscall.EIO || errno == syscall.EINVAL || errno == syscall.EOPNOTSUPP):
+			o.segments = false // the way out cannot do it
+			s.singly(at)
+			at++
+		default:
+			at++ // a peer that cannot be reached, or no room: it is lost
+		}
+	}
+	clear(o.iovs)
+	o.n, o.iovs, o.heads, o.arena = 0, o.iovs[:0], o.heads[:0], o.arena[:0]
+}
+
+// send sends messages from one on, and returns how many went.
+func (s *Socket) send(at int) (int, syscall.Errno) {
+	o := &s.out
+	n, _, errno := syscall.RawSyscall6(sysSendmmsg, uintptr(s.fd), uintptr(unsafe.Pointer(&o.msgs[at])), uintptr(o.n-at), syscall.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
+}
+
+// singly sends the segments of a message one by one.
+func (s *Socket) singly(i int) {
+	o := &s.out
+	end := len(o.iovs)
+	if i+1 < o.n {
+		end = o.first[i+1]
+	}
+	var all []byte
+	for _, v := range o.iovs[o.first[i]:end] {
+		all = append(all, unsafe.Slice(v.Base, int(v.Len))...)
+	}
+	sa := sockaddr(o.whom[i], s.six)
+	for len(all) > 0 {
+		n := min(o.size[i], len(all))
+		syscall.Sendto(s.fd, all[:n], syscall.MSG_DONTWAIT, sa)
+		all = all[n:]
+	}
+}
+
+func sockaddr(to netip.AddrPort, six bool) syscall.Sockaddr {
+	if !six {
+		return &syscall.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().Unmap().As4()}
+	}
+	sa := &syscall.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+	if z := to.Addr().Zone(); z != "" {
+		sa.ZoneId = zoneIndex(z)
+	}
+	return sa
+}
+
+// Close closes it. Nobody may use it any more.
+func (s *Socket) Close() error {
+	s.epoll.Close()
+	syscall.Close(s.event)
+	return syscall.Close(s.fd)
+}
+
+// Zones are names in addresses, and numbers to the system.
+func zoneName(index uint32) string {
+	if i, err := net.InterfaceByIndex(int(index)); err == nil {
+		return i.Name
+	}
+	return fmt.Sprint(index)
+}
+
+func zoneIndex(name string) uint32 {
+	if i, err := net.InterfaceByName(name); err == nil {
+		return uint32(i.Index)
+	}
+	return 0
+}
+
+// setIovlen sets a field whose width is the machine's.
+func setIovlen(m *syscall.Msghdr, n int) { setWord(&m.Iovlen, n) }
+
+func setWord[T uint32 | uint64](p *T, n int) { *p = T(n) }

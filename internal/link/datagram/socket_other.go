@@ -1,0 +1,89 @@
+//go:build !(linux && (386 || amd64 || arm || arm64 || riscv64 || ppc64le || loong64 || s390x))
+
+package datagram
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// shares says that several sockets can have one address.
+const shares = false
+
+// Socket is one UDP socket.
+type Socket struct {
+	pc    *net.UDPConn
+	local netip.AddrPort
+	woken atomic.Bool
+	first []byte // a datagram that Wait has read
+	from  netip.AddrPort
+	n     int
+	out   []byte
+}
+
+func adopt(pc *net.UDPConn, _ bool) (*Socket, error) {
+	pc.SetReadBuffer(buffer)
+	pc.SetWriteBuffer(buffer)
+	return &Socket{pc: pc, local: pc.LocalAddr().(*net.UDPAddr).AddrPort(), first: make([]byte, MaxSize)}, nil
+}
+
+func open(bool, netip.AddrPort) (*Socket, error) { return nil, errors.ErrUnsupported }
+
+// LocalAddr returns where it is.
+func (s *Socket) LocalAddr() netip.AddrPort { return s.local }
+
+// Batching says how many datagrams go in one call: one.
+func (s *Socket) Batching() string { return "one" }
+
+// Wake has Wait return. Anybody may call it.
+func (s *Socket) Wake() {
+	if !s.woken.Swap(true) {
+		s.pc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// Wait waits until there are datagrams, until Wake was called, or until a time.
+func (s *Socket) Wait(until time.Time) {
+	if s.n > 0 {
+		return
+	}
+	s.pc.SetReadDeadline(until)
+	if s.woken.Swap(false) {
+		return
+	}
+	n, from, err := s.pc.ReadFromUDPAddrPort(s.first)
+	if err == nil {
+		s.n, s.from = n, from
+	}
+	s.woken.Store(false)
+}
+
+// Pause waits until a time, whatever comes.
+func (s *Socket) Pause(until time.Time) { time.Sleep(time.Until(until)) }
+
+// Read calls each with datagrams that have come, and returns how many there were. The
+// bytes are valid until it returns.
+func (s *Socket) Read(each func(from netip.AddrPort, b []byte)) int {
+	if s.n == 0 {
+		return 0
+	}
+	n := s.n
+	s.n = 0
+	each(s.from, s.first[:n])
+	return 1
+}
+
+// Queue writes a datagram of two parts, either of which may be empty.
+func (s *Socket) Queue(to netip.AddrPort, head, payload []byte) {
+	s.out = append(append(s.out[:0], head...), payload...)
+	s.pc.WriteToUDPAddrPort(s.out, to)
+}
+
+// Flush sends what was queued.
+func (s *Socket) Flush() {}
+
+// Close closes it.
+func (s *Socket) Close() error { return s.pc.Close() }
