@@ -260,6 +260,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.RTCConfig.OpusBitrate":                  "OpusBitrate is the rate of sound made for WebRTC of AAC or MP3, in bits a second.",
 	"weir/internal/config/blocks.RTCConfig.PLIForRTMP":                   "PLIForRTMP is how often a publisher is asked for a key frame where others play\nit too, in seconds from 0.5 to 30.",
 	"weir/internal/config/blocks.RTCConfig.RTCToRTMP":                    "RTCToRTMP lets other protocols play what WebRTC publishes.",
+	"weir/internal/config/blocks.RTCConfig.RTCToRTMPAudio":               "RTCToRTMPAudio is what others get of WebRTC's Opus: AAC that is made of it, or\nOpus as it is, which RTMP and HTTP-FLV carry in their enhanced form only.",
 	"weir/internal/config/blocks.RTCConfig.RTMPToRTC":                    "RTMPToRTC lets WebRTC play what other protocols publish.",
 	"weir/internal/config/blocks.RTCConfig.STUNStrictCheck":              "STUNStrictCheck was whether names in STUN's messages are checked; here they\nalways are, and signatures with them.",
 	"weir/internal/config/blocks.RTCConfig.STUNTimeout":                  "STUNTimeout is the longest silence of a peer.",

@@ -93,7 +93,7 @@ func TestRTCPlayerPages(t *testing.T) {
 func TestWHIPFromFFmpeg(t *testing.T) {
 	t.Parallel()
 	hall(t)
-	h := openRTC(t, "rtc_to_rtmp on;")
+	h := openRTC(t, "rtc_to_rtmp on; rtc_to_rtmp_audio opus;")
 	opusSound.list(t)
 	want := avList(t, "list", opusSound.path(t))
 	background(t, "node", "../clients/av.mjs", "publish", opusSound.path(t), "http://"+h.api+"/rtc/v1/whip/?app=live&stream=s")
@@ -156,7 +156,7 @@ func TestRTCPages(t *testing.T) {
 		return n >= 50 && energy > 0
 	})
 	got := avList(t, "watch", h.page("s", ".flv"), "--seconds", "4")
-	for kind, codec := range map[string]string{"video": "h264", "audio": "opus"} {
+	for kind, codec := range map[string]string{"video": "h264", "audio": "aac"} {
 		if name, packets := got.stream(kind); name != codec || len(packets) < 40 {
 			t.Errorf("%s over HTTP is %q with %d packets", kind, name, len(packets))
 		}

@@ -159,8 +159,12 @@ type RTCConfig struct {
 	// it too, in seconds from 0.5 to 30.
 	PLIForRTMP time.Duration `conf:"pli_for_rtmp" default:"6" unit:"s" reload:"session"`
 
+	// RTCToRTMPAudio is what others get of WebRTC's Opus: AAC that is made of it, or
+	// Opus as it is, which RTMP and HTTP-FLV carry in their enhanced form only.
+	RTCToRTMPAudio string `conf:"rtc_to_rtmp_audio" default:"aac" enum:"aac|opus" reload:"session" since:"weir"`
+
 	// AACBitrate is the rate of sound made of WebRTC's Opus, in bits a second.
-	AACBitrate int `conf:"aac_bitrate" default:"48000" reload:"session" since:"5.0" pending:"ignored"`
+	AACBitrate int `conf:"aac_bitrate" default:"48000" reload:"session" since:"5.0"`
 
 	// InitRateFromSDP has a publisher begin at the rate that its SDP tells.
 	InitRateFromSDP bool `conf:"init_rate_from_sdp" default:"off" reload:"session" since:"7.0.66" pending:"ignored"`

@@ -110,6 +110,7 @@ var Directives = map[string]Proof{
 	"vhost.rtc.pli_for_rtmp":                {Test: "TestPublisherIsTold"},
 	"vhost.rtc.rtc_to_rtmp":                 {Test: "TestRTCToRTMP"},
 	"vhost.rtc.rtmp_to_rtc":                 {Test: "TestRTMPToRTC"},
+	"vhost.rtc.aac_bitrate":                 {Test: "TestOthersGetAAC"},
 	"vhost.rtc.opus_bitrate":                {Test: "TestSoundForBrowsers"},
 	"vhost.rtc.keep_bframe":                 {Test: "TestPackBFrames"},
 	"vhost.rtc.keep_avc_nalu_sei":           {Test: "TestPackLeavesOut"},

@@ -12,6 +12,7 @@ import (
 	"weir/internal/media/av1"
 	"weir/internal/media/opus"
 	"weir/internal/media/vp9"
+	"weir/internal/sound"
 	"weir/internal/wire/rtcp"
 	wire "weir/internal/wire/rtp"
 )
@@ -48,6 +49,7 @@ type source struct {
 	unpack   wire.Unpacker
 	video    elementary.Video
 	track    *media.Track
+	mouth    *sound.Line // makes AAC of sound for others, nil if they get what comes
 	clock    media.Unwrapper
 	wait     time.Duration // how long a missing packet is waited for
 	ssrc     uint32
@@ -208,8 +210,37 @@ func (s *source) fault(now time.Time) {
 func (s *source) sound(r *wire.Received, now time.Time) {
 	if s.track == nil {
 		s.track = s.describeSound()
+		s.speak()
 	}
-	s.publish(&media.Frame{Track: s.track, Source: s.time(r.Timestamp, now), Payload: append([]byte(nil), r.Payload...)})
+	f := &media.Frame{Track: s.track, Source: s.time(r.Timestamp, now), Payload: append([]byte(nil), r.Payload...)}
+	if s.mouth == nil {
+		s.publish(f)
+		return
+	}
+	s.in.pub.WriteInside(f)
+	s.mouth.Write(f)
+}
+
+// speak has others get AAC of the publisher's Opus, if they are to see the stream and
+// are not to have it as it is.
+func (s *source) speak() {
+	in, env := s.in, s.in.peer.server.env
+	if s.track.Codec != media.Opus || in.pub.Private || in.peer.conf.RTCToRTMPAudio != "aac" {
+		return
+	}
+	key := in.pub.Stream().Key
+	mouth, err := sound.NewLine(s.track, sound.Target{Codec: media.AAC, Bitrate: in.peer.conf.AACBitrate}, in.pub.Write, func(err error) {
+		env.Log.Warn("the sound cannot be decoded, others than WebRTC have the picture alone", "stream", key, "err", err)
+	})
+	if err != nil {
+		env.Log.Warn("no AAC can be made here, all players get Opus", "stream", key, "err", err)
+		return
+	}
+	s.mouth = mouth
+	inside := *s.track
+	inside.ID = hub.InsideID
+	s.track = &inside
+	in.pub.Announce(mouth.Track())
 }
 
 func (s *source) describeSound() *media.Track {
@@ -454,6 +485,9 @@ func (in *ingest) close() {
 		if s != nil {
 			s.wait = 0
 			s.drain(now)
+			if s.mouth != nil {
+				s.mouth.Close()
+			}
 		}
 	}
 }

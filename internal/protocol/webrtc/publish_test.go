@@ -161,7 +161,7 @@ func (h *house) gallery(inside bool) *gallery {
 }
 
 func TestPublish(t *testing.T) {
-	h := build(t, "", "rtc_to_rtmp on;", "")
+	h := build(t, "", "rtc_to_rtmp on; rtc_to_rtmp_audio opus;", "")
 	g := h.gallery(false)
 	st := h.publish("/rtc/v1/whip/?app=live&stream=s", pion.MimeTypeH264, nil)
 	st.work(t, 0, 50)
@@ -195,6 +195,40 @@ func TestPublish(t *testing.T) {
 	<-w.frames
 	st.pc.Close()
 	until(t, "it ends", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.ends == 1 })
+}
+
+// Others get AAC of a publisher's Opus, players of WebRTC the Opus itself.
+func TestOthersGetAAC(t *testing.T) {
+	h := build(t, "", "rtc_to_rtmp on; aac_bitrate 96000;", "")
+	inside, outside := h.gallery(true), h.gallery(false)
+	st := h.publish("/rtc/v1/whip/?app=live&stream=s", pion.MimeTypeH264, nil)
+	w := h.watch("/rtc/v1/whep/?app=live&stream=s", nil)
+	st.work(t, 0, 50)
+	until(t, "AAC comes", func() bool { return len(outside.of(own.Audio)) > 60 })
+	var last time.Duration
+	for i, f := range outside.of(own.Audio) {
+		if f.Track.Codec != own.AAC || f.Track.ID != 0 || f.Track.SampleRate != 48000 || f.Layout.Main(own.Audio) != f.Track {
+			t.Fatalf("others get %+v", f.Track)
+		}
+		if d := f.DTS - last; i > 10 && (d < 20*time.Millisecond || d > 23*time.Millisecond) {
+			t.Errorf("packet %d comes %v after the one before", i, d)
+		}
+		last = f.DTS
+	}
+	opus := 0
+	for _, f := range inside.of(own.Audio) {
+		if f.Track.Codec == own.Opus {
+			opus++
+		}
+	}
+	if opus < 60 {
+		t.Errorf("insiders get %d packets of Opus", opus)
+	}
+	for range 20 {
+		if p := <-w.sounds; len(p) != 2 || p[0] != 0xfc {
+			t.Fatalf("a player of WebRTC gets % x, which the publisher did not send", p)
+		}
+	}
 }
 
 // Without rtc_to_rtmp only WebRTC sees what WebRTC publishes.
