@@ -3,6 +3,7 @@ package process
 import (
 	"bytes"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,14 +52,14 @@ func TestNative(t *testing.T) {
 // What is on demand is wanted while somebody plays it, and a while longer.
 func TestDemand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		changes := 0
-		d := newDemand(func() { changes++ })
+		var changes atomic.Int32
+		d := newDemand(func() { changes.Add(1) })
 		key, a, b := hub.Key{Vhost: "v", App: "live", Stream: "s"}, &session.Session{}, &session.Session{}
-		look := func(want bool, wantChanges int) {
+		look := func(want bool, wantChanges int32) {
 			t.Helper()
 			synctest.Wait()
-			if got := d.has(key, 10*time.Second); got != want || changes != wantChanges {
-				t.Errorf("wanted: %v after %d changes, want %v after %d", got, changes, want, wantChanges)
+			if got := d.has(key, 10*time.Second); got != want || changes.Load() != wantChanges {
+				t.Errorf("wanted: %v after %d changes, want %v after %d", got, changes.Load(), want, wantChanges)
 			}
 		}
 		tell := func(what session.What, s *session.Session) {
