@@ -5,7 +5,8 @@
 // process, in a process group of its own, with three descriptors and no terminal, and a
 // watcher ([Watch]) outlives us for a moment. The promise: it is started again after a
 // while and never in a storm; when it is stopped or ends nothing of its group stays, and
-// when this process dies in whatever way, nothing of all that was started.
+// when this process dies in whatever way, nothing of all that was started. What leaves its
+// group and clears its environment is lost sight of.
 package child
 
 import (

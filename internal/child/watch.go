@@ -187,7 +187,8 @@ func (w *watcher) start() *os.File {
 	}
 	defer r.Close()
 	family.Lock() // so that nobody takes it for an orphan
-	p, err := os.StartProcess(exe, []string{os.Args[0], "(watches " + strconv.Itoa(os.Getpid()) + ")"}, &os.ProcAttr{
+	// Under another name, so that "pidof weir" is the server alone.
+	p, err := os.StartProcess(exe, []string{filepath.Base(os.Args[0]) + "-watcher", "(watches " + strconv.Itoa(os.Getpid()) + ")"}, &os.ProcAttr{
 		Env: []string{watching + "=" + w.mark}, Files: []*os.File{null, null, null, r}, Sys: &syscall.SysProcAttr{Setsid: true}})
 	if err == nil {
 		family.ids[p.Pid] = true
