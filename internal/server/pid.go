@@ -30,8 +30,6 @@ func (e *ExitError) Unwrap() error { return e.Err }
 const (
 	codeRunning = 1035
 	codePidFile = 1034
-
-	codeCertificate = 4045
 )
 
 // lockPid writes our pid to a file and locks it for as long as the process

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"weir/internal/config"
@@ -40,7 +39,7 @@ type web struct {
 	plain, secure *link.Entrance
 	back          *link.Entrance  // connections that come back from replies
 	replies       *sender.Replies // nil if net/http answers everything
-	pair          atomic.Pointer[link.Certificate]
+	pair          service.Pair
 }
 
 // webConf is what the configuration says of a web.
@@ -72,7 +71,7 @@ func (w *web) Doors(s *config.Snapshot) (all []link.Want) {
 func (w *web) Bind(context.Context) error {
 	pair, err := w.load(w.env.Conf.Load())
 	if err == nil {
-		w.pair.Store(pair)
+		w.pair.Use(pair)
 	}
 	return err
 }
@@ -84,7 +83,7 @@ func (w *web) Unbind() {}
 // only the files have changed.
 func (w *web) Prepare(_ context.Context, _, next *config.Snapshot) (service.Turn, error) {
 	pair, err := w.load(next)
-	return service.Turn{Commit: func() { w.pair.Store(pair) }}, err
+	return service.Turn{Commit: func() { w.pair.Use(pair) }}, err
 }
 
 // load returns the certificate that a configuration names, nil if it needs none.
@@ -93,32 +92,7 @@ func (w *web) load(s *config.Snapshot) (*link.Certificate, error) {
 	if !c.on || !c.tls {
 		return nil, nil
 	}
-	pair, err := link.NewCertificate(c.cert, c.key, func(err error) { w.renewed(c.cert, err) })
-	if err != nil {
-		return nil, &ExitError{codeCertificate, fmt.Errorf("certificate %s with key %s: %w; name a pair that fits in https of the configuration, make one with \"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout %s -out %s\", or turn https off",
-			c.cert, c.key, err, c.key, c.cert)}
-	}
-	return pair, nil
-}
-
-// renewed tells that the files of the certificate have changed while it serves.
-func (w *web) renewed(file string, err error) {
-	if err == nil {
-		w.env.Notices.Set(w.part+" certificate", "")
-		w.env.Log.Info("certificate has changed and serves from now on", "part", w.part, "cert", file)
-		return
-	}
-	text := fmt.Sprintf("certificate %s has changed and cannot be used, the one before still serves: %v", file, err)
-	if w.env.Notices.Set(w.part+" certificate", text) {
-		w.env.Log.Warn(text, "part", w.part)
-	}
-}
-
-func (w *web) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if pair := w.pair.Load(); pair != nil {
-		return pair.Get(hello)
-	}
-	return nil, errors.New("https is off")
+	return service.LoadPair(w.env, w.part, "https", c.cert, c.key)
 }
 
 // Run implements service.Service.
@@ -132,7 +106,7 @@ func (w *web) Run(ctx context.Context) error {
 		ErrorLog:          log.New(quiet{w.env.Log}, "", 0),
 		ConnContext:       connContext,
 	}
-	secure := tls.NewListener(service.Proxied(w.secure, w.env.Conf), &tls.Config{GetCertificate: w.certificate, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12})
+	secure := tls.NewListener(service.Proxied(w.secure, w.env.Conf), w.pair.TLS("h2", "http/1.1"))
 	var wg sync.WaitGroup
 	wg.Go(func() { w.replies.Run(ctx) })
 	for _, l := range []net.Listener{service.Proxied(w.plain, w.env.Conf), secure, w.back} {

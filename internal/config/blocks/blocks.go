@@ -52,7 +52,7 @@ var (
 // All returns every block of this package, in the order of the documents.
 func All() []config.Spec {
 	return []config.Spec{
-		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof, Casters, SRTServer, RTCServer,
+		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof, Casters, SRTServer, RTCServer, RTMPS,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
 		DASH, HDS, DVR, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, Forward, Cluster, SRT, RTC,
 	}

@@ -50,14 +50,8 @@ var services = []Entry{
 	{"rtmp.listen", List, "", NoEnv, Now, "7.0.64", "", "See listen."},
 	{"rtmp.chunk_size", Int, "60000", NoEnv, Session, "7.0.64", "", "See chunk_size."},
 
-	{"rtmps", Block, "", "", Restart, "7.0.56", "", "RTMP over TLS."},
-	{"rtmps.enabled", Bool, "off", "", Restart, "7.0.56", IfOn, "Turns it on."},
-	{"rtmps.listen", List, "1443", "", Restart, "7.0.56", "", "Addresses and ports."},
-	{"rtmps.key", String, "./conf/server.key", "", Restart, "7.0.56", "", "File of the private key."},
-	{"rtmps.cert", String, "./conf/server.crt", "", Restart, "7.0.56", "", "File of the certificate chain."},
-
 	{"rtsp_server", Block, "", "", Restart, "7.0.47", "", "RTSP for players, interleaved in TCP."},
-	{"rtsp_server.enabled", Bool, "off", "", Restart, "7.0.47", "", "Turns it on."},
+	{"rtsp_server.enabled", Bool, "off", "", Restart, "7.0.47", IfOn, "Turns it on."},
 	{"rtsp_server.listen", List, "8554", "", Restart, "7.0.47", "", "Addresses and ports."},
 
 	{"http_api", Block, "", "", Restart, "", "", "The HTTP API."},

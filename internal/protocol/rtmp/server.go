@@ -8,6 +8,7 @@ package rtmp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -27,9 +28,9 @@ import (
 var Protocol = service.Protocol{
 	Name:  "rtmp",
 	Phase: service.Doors,
-	Conf:  []config.Spec{blocks.Root, blocks.VhostRoot, blocks.Publish, blocks.Play, blocks.Bandcheck},
+	Conf:  []config.Spec{blocks.Root, blocks.RTMPS, blocks.VhostRoot, blocks.Publish, blocks.Play, blocks.Bandcheck},
 	New: func(env service.Env) (service.Service, error) {
-		s := &server{env: env, entrance: link.NewEntrance()}
+		s := &server{env: env, entrance: link.NewEntrance(), secure: link.NewEntrance()}
 		s.beat.After = env.Loops.Beat
 		return s, nil
 	},
@@ -38,6 +39,8 @@ var Protocol = service.Protocol{
 type server struct {
 	env      service.Env
 	entrance *link.Entrance
+	secure   *link.Entrance // of RTMPS
+	pair     service.Pair
 	wg       sync.WaitGroup // connections
 	// beat reads for the publishers, where there are many.
 	beat link.Beat
@@ -47,22 +50,60 @@ type server struct {
 
 // Doors implements service.Door.
 func (s *server) Doors(c *config.Snapshot) []link.Want {
-	return []link.Want{{Part: "rtmp", Name: "RTMP", Listen: blocks.Root.In(c).Listen, To: s.entrance}}
+	all := []link.Want{{Part: "rtmp", Name: "RTMP", Listen: blocks.Root.In(c).Listen, To: s.entrance}}
+	if t := blocks.RTMPS.In(c); t.Enabled {
+		all = append(all, link.Want{Part: "rtmps", Name: "RTMPS", Listen: t.Listen, To: s.secure})
+	}
+	return all
+}
+
+// Bind implements service.Binder.
+func (s *server) Bind(context.Context) error {
+	pair, err := s.load(s.env.Conf.Load())
+	if err == nil {
+		s.pair.Use(pair)
+	}
+	return err
+}
+
+// Unbind implements service.Binder; the doors are the group's.
+func (s *server) Unbind() {}
+
+// Prepare implements service.Preparer: it loads the certificate of RTMPS.
+func (s *server) Prepare(_ context.Context, _, next *config.Snapshot) (service.Turn, error) {
+	pair, err := s.load(next)
+	return service.Turn{Commit: func() { s.pair.Use(pair) }}, err
+}
+
+func (s *server) load(c *config.Snapshot) (*link.Certificate, error) {
+	t := blocks.RTMPS.In(c)
+	if !t.Enabled {
+		return nil, nil
+	}
+	return service.LoadPair(s.env, "rtmps", "rtmps", t.Cert, t.Key)
 }
 
 // Run implements service.Service.
 func (s *server) Run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() { s.entrance.Close() })()
-	l := service.Proxied(s.entrance, s.env.Conf)
+	defer context.AfterFunc(ctx, func() {
+		s.entrance.Close()
+		s.secure.Close()
+	})()
+	s.wg.Go(func() { s.accept(ctx, tls.NewListener(service.Proxied(s.secure, s.env.Conf), s.pair.TLS())) })
+	s.accept(ctx, service.Proxied(s.entrance, s.env.Conf))
+	s.wg.Wait()
+	return nil
+}
+
+// accept serves who comes, until the listener is closed.
+func (s *server) accept(ctx context.Context, l net.Listener) {
 	for {
 		nc, err := l.Accept()
 		if err != nil {
-			break
+			return
 		}
 		s.wg.Go(func() { s.serve(ctx, nc) })
 	}
-	s.wg.Wait()
-	return nil
 }
 
 // serve signs a connection in and sees it through.
