@@ -346,6 +346,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.SRTServerConfig.Latency":                "Latency is how long a lost packet is waited for. It holds both ways where\nrecvlatency and peerlatency are as by default.",
 	"weir/internal/config/blocks.SRTServerConfig.Listen":                 "Listen is where: one or more of port, ip:port or [ip6]:port, of UDP.",
 	"weir/internal/config/blocks.SRTServerConfig.Listeners":              "Listeners are more ports, each for its own kind of peers. They are weir's own.",
+	"weir/internal/config/blocks.SRTServerConfig.LossMaxTTL":             "LossMaxTTL is how many packets may overtake one of a publisher's at most before it\nis asked for again; how many they are follows what is seen. With 0 it is asked for at\nonce. It is a directive of weir, and libsrt's option of that name.",
 	"weir/internal/config/blocks.SRTServerConfig.MSS":                    "MSS is the longest packet in bytes, that of IP included: from 576 to 1500. The\nlesser of both ends' holds.",
 	"weir/internal/config/blocks.SRTServerConfig.MaxBW":                  "MaxBW is the most that is sent to one peer, in bytes a second. With -1 it is\ntwice what the stream has, and 5 MB a second at least.",
 	"weir/internal/config/blocks.SRTServerConfig.PBKeyLen":               "PBKeyLen is the length of the key that peers are advised to take, in bytes: 16,\n24 or 32. With 0 they choose.",

@@ -75,6 +75,11 @@ type SRTServerConfig struct {
 	// TLPktDrop gives up what has not come in time, with tsbpdmode.
 	TLPktDrop bool `conf:"tlpktdrop" default:"on" reload:"restart"`
 
+	// LossMaxTTL is how many packets may overtake one of a publisher's at most before it
+	// is asked for again; how many they are follows what is seen. With 0 it is asked for at
+	// once. It is a directive of weir, and libsrt's option of that name.
+	LossMaxTTL int `conf:"lossmaxttl" default:"0" reload:"restart" since:"weir"`
+
 	// Passphrase makes it that only peers with the same secret are let in, and
 	// encrypts; 10 to 79 bytes.
 	Passphrase string `conf:"passphrase" default:"" reload:"restart"`

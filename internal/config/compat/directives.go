@@ -76,6 +76,7 @@ var Directives = map[string]Proof{
 	"srt_server.default_streamid":  {Test: "TestStreamID"},
 	"srt_server.default_mode":      {Test: "TestStreamID"},
 
+	"srt_server.lossmaxttl":                {Test: "TestParams", Why: "weir's own, and an option of libsrt"},
 	"srt_server.listener.listen":           {Test: "TestSRTRefusals"},
 	"srt_server.listener.mode":             {Test: "TestSRTRefusals"},
 	"srt_server.listener.default_streamid": {Test: "TestSRTListenersAndSecrets"},

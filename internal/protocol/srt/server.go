@@ -137,7 +137,7 @@ func (s *server) params() wire.Params {
 	return wire.Params{
 		RecvLatency: recv, PeerLatency: peer, NoTSBPD: !s.conf.TSBPDMode, KeepLate: !s.conf.TLPktDrop,
 		MSS: s.conf.MSS, RecvPackets: max(1, s.conf.RecvBuf/packet), SendPackets: max(1, s.conf.SendBuf/packet),
-		MaxBW: max(0, s.conf.MaxBW), Idle: s.conf.PeerIdleTimeout, KeyLength: s.conf.PBKeyLen, Rand: rand.Reader,
+		MaxBW: max(0, s.conf.MaxBW), Reorder: s.conf.LossMaxTTL, Idle: s.conf.PeerIdleTimeout, KeyLength: s.conf.PBKeyLen, Rand: rand.Reader,
 	}
 }
 

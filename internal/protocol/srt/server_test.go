@@ -25,9 +25,9 @@ func TestParams(t *testing.T) {
 	if p.MSS != 1500 || p.RecvPackets != 8192 || p.SendPackets != 8192 || p.MaxBW != 0 || p.Idle != 10*time.Second || p.NoTSBPD || p.KeepLate {
 		t.Errorf("by default %+v", p)
 	}
-	conf.MSS, conf.RecvBuf, conf.SendBuf, conf.MaxBW, conf.PeerIdleTimeout, conf.TSBPDMode, conf.TLPktDrop = 1000, 147200, 294400, 1e6, time.Second, false, false
+	conf.MSS, conf.RecvBuf, conf.SendBuf, conf.MaxBW, conf.PeerIdleTimeout, conf.TSBPDMode, conf.TLPktDrop, conf.LossMaxTTL = 1000, 147200, 294400, 1e6, time.Second, false, false, 20
 	p = (&server{conf: &conf}).params()
-	if p.MSS != 1000 || p.RecvPackets != 100 || p.SendPackets != 200 || p.MaxBW != 1e6 || p.Idle != time.Second || !p.NoTSBPD || !p.KeepLate {
+	if p.MSS != 1000 || p.RecvPackets != 100 || p.SendPackets != 200 || p.MaxBW != 1e6 || p.Idle != time.Second || !p.NoTSBPD || !p.KeepLate || p.Reorder != 20 {
 		t.Errorf("as told %+v", p)
 	}
 }

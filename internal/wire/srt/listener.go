@@ -188,6 +188,7 @@ func (r *Request) Accept(now time.Time, id uint32, p Params, keys *Keys) *Conn {
 		ext = appendBlock(ext, extKMRsp, r.km)
 	}
 	c := newConn(now, p, id, r.PeerID, r.ISN, r.shake.window, us, r.hello, keys)
+	c.rcv.order.tolerance = p.Reorder
 	c.base = r.arrived.Sub(now).Microseconds() - int64(r.stamp)
 	c.answer = append(h.append(appendControl(nil, ctlHandshake, 0, 0, 0, r.PeerID)), ext...)
 	c.transmit(c.answer)

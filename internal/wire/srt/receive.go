@@ -11,6 +11,7 @@ type receiver struct {
 	held  int    // slots in use
 	loss  []span // holes, from next on
 	far   int    // packets in a row beyond all that can be
+	order order
 
 	// time
 	stamp   int64 // the newest unwrapped stamp of the peer
@@ -25,7 +26,7 @@ type receiver struct {
 	done     uint32    // the newest position that the peer knows we have
 	lastAck  int64
 	since    int   // packets since the last full one
-	lastNAK  int64 // when holes were last told of
+	lastNAK  int64 // when all holes were last told of, or the first came
 	rate     rate
 	pairs    pairs
 	scratch  []byte
@@ -91,6 +92,9 @@ func (c *Conn) data(b []byte) {
 	}
 	if !again && fresh == 1 {
 		r.pairs.add(seq, c.now)
+	}
+	if !again {
+		c.reordered(-fresh)
 	}
 	due := c.due(be.Uint32(b[8:]), !again && fresh > 0)
 	if fresh > 1 {
@@ -186,16 +190,23 @@ func (r *receiver) put(seq uint32, payload []byte, due int64, state byte) {
 
 // gap notes a hole, and tells the peer at once.
 func (c *Conn) gap(s span) {
-	c.rcv.loss = append(c.rcv.loss, s)
+	r := &c.rcv
+	if len(r.loss) == 0 { // all of them are told of again some time from now
+		r.lastNAK = c.now
+	}
+	r.loss = append(r.loss, s)
 	c.stats.RecvLoss += int64(s.len())
-	c.report(c.rcv.loss[len(c.rcv.loss)-1:])
+	if r.order.tolerance > 0 {
+		r.order.young = append(r.order.young, hole{s, r.order.tolerance})
+		return
+	}
+	c.report(r.loss[len(r.loss)-1:])
 }
 
 func (c *Conn) report(loss []span) {
 	r := &c.rcv
 	r.scratch = appendLoss(r.scratch[:0], loss, c.p.MSS-overhead-headerSize)
 	c.sendControl(ctlNAK, 0, 0, r.scratch)
-	r.lastNAK = c.now
 }
 
 // found takes a sequence number out of the holes, and reports whether it was in one.
@@ -331,6 +342,7 @@ func (c *Conn) receiverWork() {
 	c.giveUp()
 	if len(r.loss) > 0 && c.now-r.lastNAK >= c.nakEvery() {
 		c.report(r.loss)
+		r.lastNAK = c.now
 	}
 	if c.ackDue() <= c.now {
 		c.sendAck()

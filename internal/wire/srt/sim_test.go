@@ -222,6 +222,7 @@ func TestLossyWay(t *testing.T) {
 		{"reordered", 0, 0.05, 120 * time.Millisecond, "", maxSeq - 500, 0},
 		{"2 %", 0.02, 0.01, 160 * time.Millisecond, "", maxSeq, 2},
 		{"10 %", 0.10, 0.01, 400 * time.Millisecond, "", 12345, 2},
+		{"30 %", 0.30, 0, 400 * time.Millisecond, "", 12345, 40},
 		{"10 %, secret", 0.10, 0.01, 400 * time.Millisecond, "secretpass1", maxSeq - 1, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {

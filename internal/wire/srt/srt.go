@@ -39,6 +39,7 @@ const (
 	maxSeq     = 0x7fffffff
 	maxMessage = 0x03ffffff
 	maxStream  = 512 // bytes of a stream id
+	maxReorder = 1000
 	// version is libsrt's that we claim to be.
 	version    = 0x010501
 	minVersion = 0x010300
@@ -56,6 +57,9 @@ type Params struct {
 	MSS int
 	// RecvPackets and SendPackets bound what is held, in packets; 8192 if 0.
 	RecvPackets, SendPackets int
+	// Reorder is how many packets may overtake one at most before it is taken for lost;
+	// how many they are at a time follows what is seen. With 0 a hole is told of at once.
+	Reorder int
 	// MaxBW is the most that is sent, in bytes a second. With 0 it is twice what is
 	// written, at least [LeastRate].
 	MaxBW int64
@@ -93,6 +97,7 @@ func (p Params) filled() Params {
 	def(&p.RecvPackets, 8192, 32, 1<<16)
 	def(&p.SendPackets, 8192, 32, 1<<16)
 	def(&p.KeyLength, 16, 16, 32)
+	p.Reorder = max(0, min(p.Reorder, maxReorder))
 	def(&p.Refresh, 1<<24, 8, 1<<30)
 	def(&p.Announce, min(1<<16, (p.Refresh-1)/2), 1, (p.Refresh-1)/2)
 	if p.Idle <= 0 {
