@@ -117,7 +117,7 @@ type RTCConfig struct {
 
 	// NACKPreferRTX sends players lost packets again in a stream of their own (RFC
 	// 4588), where they take it.
-	NACKPreferRTX bool `conf:"nack_prefer_rtx" default:"off" reload:"session" since:"7.0.66" pending:"ignored"`
+	NACKPreferRTX bool `conf:"nack_prefer_rtx" default:"off" reload:"session" since:"7.0.66"`
 
 	// TWCC tells publishers how their packets arrive, from which they learn how much
 	// they may send.

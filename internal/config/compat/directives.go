@@ -106,6 +106,7 @@ var Directives = map[string]Proof{
 	"rtc_server.merge_nalus":                {Test: "TestPackH264"},
 	"vhost.rtc.enabled":                     {Test: "TestRTCPlayerPages"},
 	"vhost.rtc.nack":                        {Test: "TestPublishThroughLoss"},
+	"vhost.rtc.nack_prefer_rtx":             {Test: "TestPlayThroughLoss"},
 	"vhost.rtc.twcc":                        {Test: "TestPublisherIsTold"},
 	"vhost.rtc.drop_for_pt":                 {Test: "TestPublisherIsTold"},
 	"vhost.rtc.pli_for_rtmp":                {Test: "TestPublisherIsTold"},

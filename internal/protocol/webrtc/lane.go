@@ -30,22 +30,23 @@ type lane struct {
 
 	mu sync.Mutex
 	// All below is guarded by mu.
-	viewers  int
-	packers  [2]*rtp.Packer
-	tracks   [2]*media.Track
-	made     []rtp.Payload // scratch
-	ring     []packet
-	index    [2][]uint64 // where a sequence number is
-	head     uint64      // position of the next packet
-	tail     uint64      // of the oldest that is kept
-	group    uint64      // of the newest key frame, if it is kept
-	grouped  bool
-	frame    uint32 // of video, counted
-	shown    uint32 // time stamp of the newest
-	seq      [2]uint16
-	anchor   time.Time // when the stream's time was 0
-	anchored bool
-	needKey  bool
+	viewers    int
+	packers    [2]*rtp.Packer
+	tracks     [2]*media.Track
+	made       []rtp.Payload // scratch
+	ring       []packet
+	index      [2][]uint64 // where a sequence number is
+	head       uint64      // position of the next packet
+	tail       uint64      // of the oldest that is kept
+	group      uint64      // of the newest key frame, if it is kept
+	grouped    bool
+	frame      uint32 // of video, counted
+	groupFrame uint32 // that of group
+	shown      uint32 // time stamp of the newest
+	seq        [2]uint16
+	anchor     time.Time // when the stream's time was 0
+	anchored   bool
+	needKey    bool
 }
 
 // laneKey tells lanes of one stream apart.
@@ -143,7 +144,7 @@ func (l *lane) add(f *media.Frame) {
 		l.shown = stamp
 		if f.Key {
 			l.needKey = false
-			l.group, l.grouped = l.head, true
+			l.group, l.grouped, l.groupFrame = l.head, true, l.frame
 		}
 	}
 	for i := range l.made {
@@ -228,19 +229,29 @@ func (l *lane) lost(track int, seq uint16) (p packet, ok bool) {
 	return p, int(p.track) == track && p.seq == seq
 }
 
+// packet returns the packet at a position, if it is kept.
+func (l *lane) packet(pos uint64) (p packet, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if pos < l.tail || pos >= l.head {
+		return p, false
+	}
+	return *l.at(pos), true
+}
+
 // place is where the lane is.
 type place struct {
 	head, group uint64
 	grouped     bool
-	frame       uint32
-	shown       uint32
-	picture     bool // there is one
+	frame       uint32 // the newest of video,
+	shown       uint32 // and its time stamp
+	groupFrame  uint32 // that of the newest key frame
 }
 
 func (l *lane) place() place {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return place{l.head, l.group, l.grouped, l.frame, l.shown, l.tracks[pictureTrack] != nil}
+	return place{l.head, l.group, l.grouped, l.frame, l.shown, l.groupFrame}
 }
 
 // stamp returns the time stamp of a track for a moment, for sender reports: both tracks
@@ -255,19 +266,25 @@ func (l *lane) stamp(track int, rate int64, now time.Time) (uint32, bool) {
 // however many viewers want one.
 const wishEvery = 500 * time.Millisecond
 
-// wish asks the publisher for a key frame, if it can be asked.
-func (l *lane) wish(now time.Time) {
+// wish asks the publisher for a key frame. It reports false if there is none that can be
+// asked.
+func (l *lane) wish(now time.Time) bool {
+	pub := l.key.stream.Publication()
+	if pub == nil || pub.By != protocol {
+		return false
+	}
 	last := l.wished.Load()
 	if now.UnixNano()-last < int64(wishEvery) || !l.wished.CompareAndSwap(last, now.UnixNano()) {
-		return
+		return true
 	}
 	p := l.server.publisher(l.key.stream)
 	if p == nil {
-		return
+		return true // it goes just now
 	}
 	l.server.wg.Go(func() { // who wishes holds a lock of its own
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.ingest.askKey(now)
 	})
+	return true
 }

@@ -258,6 +258,7 @@ func (l *loop) send(v *viewer, packets []packet, pos uint64) {
 		if !l.seal(v, t, p) {
 			return
 		}
+		t.next = p.seq + t.offset + 1
 		t.packets++
 		t.octets += uint32(p.Size())
 	}

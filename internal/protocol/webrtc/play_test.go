@@ -3,11 +3,14 @@ package webrtc
 import (
 	"encoding/json"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/pion/rtcp"
 	"github.com/pion/rtp/codecs"
 	pion "github.com/pion/webrtc/v4"
+	"github.com/pion/webrtc/v4/pkg/media/samplebuilder"
 
 	"weir/internal/session"
 )
@@ -255,4 +258,88 @@ func TestRefusals(t *testing.T) {
 	if a.StatusCode != 200 || a.Header.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(a.Header.Get("Access-Control-Expose-Headers"), "Location") {
 		t.Errorf("a browser asks and is told %s %v", a.Status, a.Header)
 	}
+}
+
+// What is lost on the way out is sent again, as it was or in a stream of its own.
+func TestPlayThroughLoss(t *testing.T) {
+	for _, c := range []struct {
+		percent int
+		rtc     string
+	}{{5, ""}, {5, "nack_prefer_rtx on;"}, {20, ""}, {20, "nack_prefer_rtx on;"}} {
+		t.Run(strconv.Itoa(c.percent)+c.rtc, func(t *testing.T) {
+			t.Parallel()
+			h := build(t, "", "rtmp_to_rtc on; "+c.rtc, "")
+			h.feed("rtmp")
+			w := &watcher{pc: client(t, nil)}
+			if _, err := w.pc.AddTransceiverFromKind(pion.RTPCodecTypeVideo, pion.RTPTransceiverInit{Direction: pion.RTPTransceiverDirectionRecvonly}); err != nil {
+				t.Fatal(err)
+			}
+			frames := make(chan []byte, 1000)
+			w.pc.OnTrack(func(track *pion.TrackRemote, _ *pion.RTPReceiver) {
+				builder := samplebuilder.New(400, &codecs.H264Packet{}, 90000)
+				for {
+					p, _, err := track.ReadRTP()
+					if err != nil {
+						return
+					}
+					builder.Push(p)
+					for s := builder.Pop(); s != nil; s = builder.Pop() {
+						frames <- s.Data
+					}
+				}
+			})
+			a := h.do("POST", "/rtc/v1/whep/?app=live&stream=s", "application/sdp", offer(t, w.pc))
+			if strings.Contains(a.body, " rtx/90000") != (c.rtc != "") || strings.Contains(a.body, "ssrc-group:FID") != (c.rtc != "") {
+				t.Errorf("%q is answered\n%s", c.rtc, a.body)
+			}
+			if err := w.pc.SetRemoteDescription(pion.SessionDescription{Type: pion.SDPTypeAnswer, SDP: h.relay(c.percent).through(a.body)}); err != nil {
+				t.Fatal(err)
+			}
+			// Of three to eight packets a frame, 5 and 20% lost would break one frame in
+			// five, or most.
+			first, got := -1, map[int]bool{}
+			last := 0
+			for len(got) < 100 {
+				f := <-frames
+				n := int(f[len(f)-1])
+				if size := len(f); size != 3004 && size != 30004 && size != 30000+4+8+len(testSPS)+len(testPPS) { // the parameter sets may be lost at the start
+					t.Fatalf("a frame of %d bytes", size)
+				}
+				if first < 0 {
+					first = n
+				}
+				last = (n - first) & 255
+				got[last] = true
+			}
+			if missing := last + 1 - len(got); missing > map[int]int{5: 5, 20: 20}[c.percent] {
+				t.Errorf("%d of %d frames are missing", missing, last+1)
+			}
+		})
+	}
+}
+
+// A viewer that cannot go on is sent the group under way again, where the publisher
+// cannot be asked for a key frame.
+func TestViewerAsksForAKeyFrame(t *testing.T) {
+	h := build(t, "", "rtmp_to_rtc on;", "")
+	h.feed("rtmp")
+	w := h.watch("/rtc/v1/whep/?app=live&stream=s", nil)
+	last := -1
+	again := func() (back bool) {
+		for range 25 {
+			f := <-w.frames
+			n := int(f[len(f)-1])
+			back = back || n <= last && last-n < 20 // and not because the numbers begin anew
+			last = n
+		}
+		return back
+	}
+	if again() {
+		t.Error("frames come twice")
+	}
+	ssrc := w.pc.GetReceivers()[1].Track().SSRC()
+	until(t, "the group comes again", func() bool {
+		w.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: uint32(ssrc)}, &rtcp.TransportLayerNack{MediaSSRC: uint32(ssrc), Nacks: []rtcp.NackPair{{PacketID: 1, LostPackets: 0xffff}}}})
+		return again()
+	})
 }

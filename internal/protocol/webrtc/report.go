@@ -1,6 +1,7 @@
 package webrtc
 
 import (
+	"encoding/binary"
 	"time"
 
 	"weir/internal/wire/rtcp"
@@ -56,10 +57,14 @@ func (l *loop) resend(v *viewer, ssrc uint32, lost []uint16) {
 		}
 		for _, seq := range lost {
 			p, ok := v.lane.lost(i, seq-t.offset)
-			if !ok || !v.again.take(l.now, againMost) {
+			if !ok || int16(seq-t.floor) < 0 || !v.again.take(l.now, againMost) {
 				continue
 			}
-			l.seal(v, t, &p)
+			if t.rtx != 0 {
+				l.repair(v, t, &p)
+			} else {
+				l.seal(v, t, &p)
+			}
 		}
 	}
 	l.account(v)
@@ -81,6 +86,25 @@ func (l *loop) seal(v *viewer, t *out, p *packet) bool {
 	o.post(len(out), v.path.addr)
 	v.sent += len(out)
 	return true
+}
+
+// repair sends a packet again in the stream that is for that (RFC 4588 4).
+func (l *loop) repair(v *viewer, t *out, p *packet) {
+	o := l.box(v.path.sock)
+	size := wire.HeaderSize + 2 + p.Size()
+	b := o.room(size + overhead)[:size]
+	wire.PutHeader(b, p.Marker, t.rtx, t.rtxSeq, v.stampOf(p), t.rtxSSRC)
+	t.rtxSeq++
+	binary.BigEndian.PutUint16(b[wire.HeaderSize:], p.seq+t.offset)
+	n := copy(b[wire.HeaderSize+2:], p.Head())
+	copy(b[wire.HeaderSize+2+n:], p.Body)
+	out, err := v.keys.EncryptRTP(b, b, &l.header)
+	if err != nil {
+		v.peer.end(err)
+		return
+	}
+	o.post(len(out), v.path.addr)
+	v.sent += len(out)
 }
 
 // reports takes a compound of RTCP that was decrypted. p.mu is held.
@@ -110,7 +134,10 @@ func (v *viewer) reported(r *rtcp.Packet, now time.Time) {
 		v.loop.offer(func() { v.loop.resend(v, ssrc, lost) })
 	case rtcp.TypePayload:
 		if t := &v.tracks[pictureTrack]; t.on && r.Asks(t.ssrc) {
-			v.lane.wish(now)
+			if !v.lane.wish(now) {
+				v.loop.offer(func() { v.rejoin(now) })
+				v.loop.tell(v.lane)
+			}
 		}
 	}
 }

@@ -26,10 +26,13 @@ type viewer struct {
 	tracks  [2]out
 	pos     uint64 // of the next packet
 	joined  bool   // pos is known
-	join    uint64 // where the stream was when it came,
-	upto    uint32 // up to which frame it was,
-	shown   uint32 // and that frame's time stamp
-	sent    int    // bytes in this turn
+	join    uint64 // where the stream was when it came: sound begins there
+	upto    uint32 // frames before this one are shown as fast as it goes:
+	from    uint32 // the first of them,
+	base    uint32 // its time stamp,
+	step    uint32 // and how far they are apart
+	rejoins time.Time
+	sent    int // bytes in this turn
 	reports time.Time
 	again   budget // of packets that are sent again
 }
@@ -43,6 +46,11 @@ type out struct {
 	rate    int64
 	is      media.Codec
 	offset  uint16 // its sequence numbers less the lane's
+	next    uint16 // the sequence number after the newest
+	floor   uint16 // the first that has this offset
+	rtx     uint8  // payload type of what is sent again, 0 if that is as the rest
+	rtxSSRC uint32
+	rtxSeq  uint16
 	packets uint32
 	octets  uint32
 }
@@ -59,6 +67,9 @@ func (s *server) seat(p *peer, st *hub.Stream) *viewer {
 			continue
 		}
 		v.tracks[i] = out{on: true, typ: l.codec.Type, ssrc: p.answer.Media[l.index].Sources[0], rate: rateOf(l.is), is: l.is}
+		if l.rtx != 0 {
+			v.tracks[i].rtx, v.tracks[i].rtxSSRC, v.tracks[i].rtxSeq = l.rtx, p.answer.Media[l.index].Sources[1], uint16(number()>>17)
+		}
 	}
 	v.lane = s.lane(key, p)
 	v.loop = s.loops[rand.IntN(len(s.loops))]
@@ -118,25 +129,54 @@ func (v *viewer) move(at path) {
 	v.loop.post(func() { v.path = at })
 }
 
-// enter finds the place where the viewer begins.
+// enter finds the place where the viewer begins: the newest key frame, if the group is
+// kept. What came before the viewer did is shown as fast as it goes, so that the viewer
+// is not behind the others ever after: those frames are a millisecond apart, up to the
+// newest.
 func (v *viewer) enter() {
 	p := v.lane.place()
 	v.joined, v.pos, v.join = true, p.head, p.head
-	if p.grouped && p.group < p.head && v.tracks[pictureTrack].on && p.head-p.group <= joinMost {
-		v.pos, v.upto, v.shown = p.group, p.frame, p.shown
+	if v.near(&p) {
+		v.pos, v.upto, v.from, v.step = p.group, p.frame, p.groupFrame, 90
+		v.base = p.shown - (v.upto-v.from)*v.step
 	}
 }
 
-// joinMost is how many packets of the group under way a newcomer is sent at most, to
-// have a picture at once. Where there are more it waits for the next key frame.
+// near reports whether the group under way is one to be sent to a newcomer. Where there
+// is too much of it, the viewer waits for the next key frame.
+func (v *viewer) near(p *place) bool {
+	return p.grouped && p.group < p.head && v.tracks[pictureTrack].on && p.head-p.group <= joinMost
+}
+
+// joinMost is how many packets of the group under way are sent at most.
 const joinMost = 4096
 
-// stampOf is the time stamp of a packet for this viewer. What came before the viewer
-// did is shown as fast as it goes, so that it is not behind the others ever after:
-// those frames are a millisecond apart.
+// rejoinEvery is the least time between two times that a viewer is sent the group under
+// way again.
+const rejoinEvery = time.Second
+
+// rejoin sends the group under way again, to a viewer that cannot go on without a key
+// frame, of a publisher that cannot be asked for one. To the viewer these are new
+// packets, whose frames follow the newest within a tick each.
+func (v *viewer) rejoin(now time.Time) {
+	t := &v.tracks[pictureTrack]
+	p := v.lane.place()
+	first, ok := v.lane.packet(p.group)
+	if !v.joined || !t.live || !v.near(&p) || !ok || now.Sub(v.rejoins) < rejoinEvery || v.pos <= p.group {
+		return
+	}
+	v.rejoins = now
+	t.offset += t.next - (first.seq + t.offset)
+	t.floor = t.next
+	v.join = max(v.join, v.pos)
+	v.pos, v.upto, v.from, v.step = p.group, p.frame+1, p.groupFrame, 1
+	v.base = p.shown + 1
+}
+
+// stampOf is the time stamp of a packet for this viewer.
 func (v *viewer) stampOf(p *packet) uint32 {
-	if p.track == pictureTrack && p.frame < v.upto {
-		return v.shown - (v.upto-p.frame)*90
+	if p.track == pictureTrack && p.frame-v.from < v.upto-v.from {
+		return v.base + (p.frame-v.from)*v.step
 	}
 	return p.time
 }
@@ -158,6 +198,7 @@ func (v *viewer) begin(p *packet, pos uint64) bool {
 		// A start in the lower half keeps the first loss apart from a roll-over
 		// (RFC 3711 3.3.1).
 		t.offset = uint16(rand.IntN(1<<15)) - p.seq
+		t.floor = p.seq + t.offset
 	}
 	return true
 }

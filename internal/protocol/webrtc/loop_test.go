@@ -1,0 +1,192 @@
+package webrtc
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/pion/srtp/v3"
+
+	"weir/internal/config/blocks"
+	"weir/internal/hub"
+	"weir/internal/media"
+	"weir/internal/service"
+	"weir/internal/session"
+	wire "weir/internal/wire/rtp"
+)
+
+// udp opens a socket of the loopback interface.
+func udp(t testing.TB, network string) *net.UDPConn {
+	ip := net.IPv4(127, 0, 0, 1)
+	if network == "udp6" {
+		ip = net.IPv6loopback
+	}
+	pc, err := net.ListenUDP(network, &net.UDPAddr{IP: ip})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pc.SetReadBuffer(4 << 20)
+	t.Cleanup(func() { pc.Close() })
+	return pc
+}
+
+func addrOf(pc *net.UDPConn) netip.AddrPort { return pc.LocalAddr().(*net.UDPAddr).AddrPort() }
+
+// bare is a server without anything, to own sockets and loops.
+func bare() *server {
+	h := hub.New(func(hub.Key) hub.Settings { return hub.Settings{} })
+	desk := session.New(h, session.Rules{Vhost: func(n string) (string, bool) { return n, true }})
+	return &server{env: service.Env{Log: slog.New(slog.DiscardHandler), Hub: h, Desk: desk}, conf: blocks.RTCServer.Default(), peers: map[string]*peer{}, lanes: map[laneKey]*lane{}, bell: make(chan struct{}, 1)}
+}
+
+// Datagrams arrive as they were posted, whether the system cuts them or not.
+func TestOutbox(t *testing.T) {
+	for _, network := range []string{"udp4", "udp6"} {
+		for _, cut := range []bool{true, false} {
+			t.Run(fmt.Sprint(network, cut), func(t *testing.T) {
+				k := newSocket(bare(), udp(t, network))
+				k.allow(cut)
+				var to []*net.UDPConn
+				for range 3 {
+					to = append(to, udp(t, network))
+				}
+				o := newOutbox(k)
+				want := make([][][]byte, len(to))
+				for round := range 40 {
+					for i, pc := range to {
+						for j, size := range []int{1200, 1200, 700, 900, 100, 1200, 1200, 1200}[:1+(round+i)%8] {
+							b := bytes.Repeat([]byte{byte(round), byte(i), byte(j)}, 400)[:size]
+							copy(o.room(size)[:size], b)
+							o.post(size, addrOf(pc))
+							want[i] = append(want[i], b)
+						}
+					}
+				}
+				o.flush()
+				buf := make([]byte, 2048)
+				for i, pc := range to {
+					pc.SetReadDeadline(time.Now().Add(5 * time.Second))
+					for n, w := range want[i] {
+						got, _, err := pc.ReadFrom(buf)
+						if err != nil || !bytes.Equal(buf[:got], w) {
+							t.Fatalf("datagram %d of %d to %d: %d bytes, want %d, %v", n, len(want[i]), i, got, len(w), err)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestInbox(t *testing.T) {
+	for _, network := range []string{"udp4", "udp6"} {
+		pc, from := udp(t, network), udp(t, network)
+		in := newInbox(pc)
+		for i := range 100 {
+			if _, err := from.WriteTo(bytes.Repeat([]byte{byte(i)}, i), pc.LocalAddr()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := 0; i < 100; {
+			n, err := in.receive()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for j := range n {
+				if b, at := in.datagram(j); at != addrOf(from) || !bytes.Equal(b, bytes.Repeat([]byte{byte(i)}, i)) {
+					t.Errorf("datagram %d from %v has %d bytes", i, at, len(b))
+				}
+				i++
+			}
+		}
+	}
+}
+
+// crowd is a lane with viewers that are sent to for real, and read by nobody.
+func crowd(t testing.TB, viewers int, profile srtp.ProtectionProfile) (*loop, *lane) {
+	s := bare()
+	k := newSocket(s, udp(t, "udp4"))
+	l := newLoop(s, 0)
+	s.loops = []*loop{l}
+	st, _ := s.env.Hub.Hold(hub.Key{Stream: "s"})
+	ln := newLane(s, laneKey{stream: st}, blocks.RTC.Default())
+	ln.open.Store(true)
+	sink := udp(t, "udp4")
+	for range viewers {
+		sess, err := s.env.Desk.Connect(t.Context(), session.Visitor{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, _ := profile.KeyLen()
+		m, _ := profile.SaltLen()
+		keys, err := srtp.CreateContext(make([]byte, n), make([]byte, m), profile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := &viewer{peer: &peer{server: s, session: sess, log: s.env.Log}, lane: ln, loop: l, cname: "c", keys: keys, path: path{k, addrOf(sink)}}
+		v.tracks[pictureTrack] = out{on: true, typ: 96, ssrc: 7, rate: 90000, is: media.H264}
+		l.list(v)
+	}
+	return l, ln
+}
+
+// frames makes frames of a size, of which the first is a key frame.
+func framer(t testing.TB, size int) func() *media.Frame {
+	track := &media.Track{Kind: media.Video, Codec: media.H264}
+	n := 0
+	return func() *media.Frame {
+		f := &media.Frame{Track: track, DTS: time.Duration(n) * 40 * time.Millisecond, Arrived: time.Now(), Key: n == 0, Payload: unit(0x41, size, n)}
+		n++
+		return f
+	}
+}
+
+// Sending costs no allocation, however many viewers there are.
+func TestSendingDoesNotAllocate(t *testing.T) {
+	l, ln := crowd(t, 20, srtp.ProtectionProfileAeadAes128Gcm)
+	next := framer(t, 9000)
+	for range 200 {
+		ln.add(next())
+		l.turn()
+	}
+	frames := make([]*media.Frame, 0, 120)
+	for range cap(frames) {
+		frames = append(frames, next())
+	}
+	n := testing.AllocsPerRun(100, func() {
+		ln.add(frames[0])
+		frames = frames[1:]
+		l.turn()
+	})
+	if n > 2 { // reports, now and then
+		t.Errorf("%v allocations for a frame to 20 viewers", n)
+	}
+}
+
+func BenchmarkSend(b *testing.B) {
+	for _, profile := range []srtp.ProtectionProfile{srtp.ProtectionProfileAeadAes128Gcm, srtp.ProtectionProfileAes128CmHmacSha1_80} {
+		for _, cut := range []bool{true, false} {
+			for _, viewers := range []int{1, 20, 200} {
+				b.Run(fmt.Sprintf("%v/cut=%v/viewers=%d", profile, cut, viewers), func(b *testing.B) {
+					l, ln := crowd(b, viewers, profile)
+					for k := range l.lanes[ln].viewers {
+						l.lanes[ln].viewers[k].path.sock.allow(cut)
+					}
+					next := framer(b, 8*(wire.MaxPayload-2))
+					packets := 0
+					b.ReportAllocs()
+					for b.Loop() {
+						ln.add(next())
+						l.turn()
+						packets += 8 * viewers
+					}
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(packets), "ns/packet")
+				})
+			}
+		}
+	}
+}
