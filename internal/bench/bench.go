@@ -51,8 +51,8 @@ type Options struct {
 	// stream, from 0. Empty means that somebody else publishes.
 	Publish string
 	// Play is the address to play: rtmp://, or http:// with a path that ends in
-	// .flv, .ts, .mp4 or .m3u8, or ws:// with one of the first three; %d as in
-	// Publish.
+	// .flv, .ts, .mp4, .m3u8 or /whep/, or ws:// with one of the first three, or
+	// srt://, or whep://host:port/app/stream; %d as in Publish.
 	Play string
 	// Streams is how many streams there are (1), Viewers how many viewers are
 	// spread over them (50), Probes how many of these parse all (5).
@@ -87,6 +87,7 @@ const (
 	kindMP4  kind = "mp4"
 	kindSRT  kind = "srt"
 	kindHLS  kind = "hls"
+	kindRTC  kind = "webrtc"
 )
 
 // kindOf tells by an address how it is played.
@@ -97,6 +98,7 @@ func kindOf(address string) (kind, error) {
 	}
 	socket := u.Scheme == "ws" || u.Scheme == "wss"
 	web := u.Scheme == "http" || u.Scheme == "https" || socket
+	rtc := isWHEP(u)
 	switch {
 	case u.Host == "":
 		return "", fmt.Errorf("bench: %q names no host", address)
@@ -104,6 +106,8 @@ func kindOf(address string) (kind, error) {
 		return kindRTMP, nil
 	case u.Scheme == "srt":
 		return kindSRT, nil
+	case rtc:
+		return kindRTC, nil
 	case web && path.Ext(u.Path) == ".flv":
 		return kindFLV, nil
 	case web && path.Ext(u.Path) == ".ts":
@@ -113,7 +117,7 @@ func kindOf(address string) (kind, error) {
 	case web && !socket && path.Ext(u.Path) == ".m3u8":
 		return kindHLS, nil
 	}
-	return "", fmt.Errorf("bench: cannot play %q: want rtmp://, srt://, http:// with .flv, .ts, .mp4 or .m3u8, or ws:// with .flv, .ts or .mp4", address)
+	return "", fmt.Errorf("bench: cannot play %q: want rtmp://, srt://, whep://, http:// with .flv, .ts, .mp4, .m3u8 or /whep/, or ws:// with .flv, .ts or .mp4", address)
 }
 
 // numbered is the address of a stream.
@@ -151,7 +155,7 @@ func (o *Options) check() (kind, error) {
 	set(&o.Ramp, 250)
 	wait(&o.Warm, 3*time.Second)
 	wait(&o.Time, 15*time.Second)
-	wait(&o.Lead, map[kind]time.Duration{kindRTMP: 3 * time.Second, kindFLV: 3 * time.Second, kindTS: 3 * time.Second, kindMP4: 3 * time.Second, kindSRT: 3 * time.Second, kindHLS: 12 * time.Second}[k])
+	wait(&o.Lead, map[kind]time.Duration{kindRTMP: 3 * time.Second, kindFLV: 3 * time.Second, kindTS: 3 * time.Second, kindMP4: 3 * time.Second, kindSRT: 3 * time.Second, kindRTC: 3 * time.Second, kindHLS: 12 * time.Second}[k])
 	for _, b := range []struct {
 		name string
 		n    int
@@ -165,7 +169,7 @@ func (o *Options) check() (kind, error) {
 	if o.Stalled < 0 || o.Stalled > o.Viewers-o.Probes {
 		return k, fmt.Errorf("bench: -stalled %d: want 0 to %d, the viewers that are no probes", o.Stalled, o.Viewers-o.Probes)
 	}
-	if o.Stalled > 0 && (k == kindHLS || k == kindSRT) {
+	if o.Stalled > 0 && (k == kindHLS || k == kindSRT || k == kindRTC) {
 		return k, errors.New("bench: -stalled is for viewers of RTMP and FLV")
 	}
 	if o.Streams > 1 && (o.Publish != "" && !strings.Contains(o.Publish, "%d") || !strings.Contains(o.Play, "%d")) {
@@ -191,6 +195,7 @@ type run struct {
 	kind    kind
 	viewers []*viewer
 	sweep   *sweeper
+	calls   *calls // of WebRTC alone
 	pubs    publishers
 	wg      sync.WaitGroup
 
@@ -234,6 +239,10 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	r.wait(ctx, o.Lead, "publishing")
 	before, _ := sampleProcesses(o.PIDs)
 	r.join(ctx, work)
+	if r.calls != nil {
+		defer r.calls.end()
+	}
+	joined, _ := sampleProcesses(o.PIDs)
 	r.wait(ctx, o.Warm, "warming up")
 
 	began := r.count(time.Now())
@@ -247,6 +256,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	ended := r.count(time.Now())
 	res := r.result(began, ended)
 	res.cost(before, from, to, ended.bytes-began.bytes)
+	res.joining(before, joined)
 	if err != nil {
 		res.note(fmt.Sprintf("the cost is not measured: %v", err))
 	}
@@ -296,6 +306,7 @@ func (r *run) tell(last count, stage string) count {
 type count struct {
 	at                    time.Time
 	bytes, frames, stalls int64
+	packets, missed       int64
 	playing, failed, lost int
 }
 
@@ -305,6 +316,8 @@ func (r *run) count(at time.Time) count {
 		c.bytes += v.bytes.Load()
 		c.frames += v.frames.Load()
 		c.stalls += v.stalls.Load()
+		c.packets += v.packets.Load()
+		c.missed += v.missed.Load()
 		switch began, over := v.first.Load() > 0, v.over.Load(); {
 		case began && over:
 			c.lost++

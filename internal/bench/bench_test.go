@@ -24,6 +24,7 @@ import (
 	"weir/internal/protocol/httplive"
 	"weir/internal/protocol/protocoltest"
 	"weir/internal/protocol/rtmp"
+	"weir/internal/protocol/webrtc"
 	"weir/internal/server"
 	"weir/internal/service"
 	"weir/internal/wire/websocket"
@@ -176,13 +177,13 @@ func TestSourceKeepsDelimiterFirst(t *testing.T) {
 	}
 }
 
-// house starts a server and returns its addresses for RTMP and HTTP.
-func house(t *testing.T) (live, web string) {
+// house starts a server and returns its addresses for RTMP, HTTP and the API.
+func house(t *testing.T) (live, web, api string) {
 	t.Helper()
-	live, web = protocoltest.FreeAddr(t), protocoltest.FreeAddr(t)
-	protocols := []service.Protocol{httplive.Protocol, hls.Protocol, rtmp.Protocol}
-	text := fmt.Sprintf(`listen %s; http_server { enabled on; listen %s; dir %s; }
-vhost __defaultVhost__ { http_remux { enabled on; mount [vhost]/[app]/[stream].flv [vhost]/[app]/[stream].ts; } hls { enabled on; hls_fragment 1; hls_window 6; hls_files off; } }`, live, web, t.TempDir())
+	live, web, api = protocoltest.FreeAddr(t), protocoltest.FreeAddr(t), protocoltest.FreeAddr(t)
+	protocols := []service.Protocol{httplive.Protocol, hls.Protocol, rtmp.Protocol, webrtc.Protocol}
+	text := fmt.Sprintf(`listen %s; http_server { enabled on; listen %s; dir %s; } http_api { enabled on; listen %s; } rtc_server { enabled on; listen 127.0.0.1:0; candidate 127.0.0.1; }
+vhost __defaultVhost__ { rtc { enabled on; rtmp_to_rtc on; } http_remux { enabled on; mount [vhost]/[app]/[stream].flv [vhost]/[app]/[stream].ts; } hls { enabled on; hls_fragment 1; hls_window 6; hls_files off; } }`, live, web, t.TempDir(), api)
 	conf, err := config.Parse(config.Source{File: "test.conf", Text: []byte(text), Getenv: func(string) string { return "" }}, server.Specs(protocols))
 	if err != nil {
 		t.Fatal(err)
@@ -205,17 +206,18 @@ vhost __defaultVhost__ { http_remux { enabled on; mount [vhost]/[app]/[stream].f
 	case err := <-done:
 		t.Fatal(err)
 	}
-	return live, web
+	return live, web, api
 }
 
 func TestRunMeasuresAHouse(t *testing.T) {
-	live, web := house(t)
+	live, web, api := house(t)
 	for name, o := range map[string]Options{
 		"rtmp": {Play: "rtmp://" + live + "/live/rtmp%d", Time: 3 * time.Second, Lead: time.Second / 2},
 		"flv":  {Play: "http://" + web + "/live/flv%d.flv", Time: 3 * time.Second, Lead: time.Second / 2},
 		"ws":   {Play: "ws://" + web + "/live/ws%d.flv", Time: 3 * time.Second, Lead: time.Second / 2},
 		"ts":   {Play: "http://" + web + "/live/ts%d.ts", Time: 3 * time.Second, Lead: time.Second / 2},
 		"mp4":  {Play: "http://" + web + "/live/mp4%d.mp4", Time: 3 * time.Second, Lead: time.Second / 2},
+		"whep": {Play: "whep://" + api + "/live/whep%d", Time: 3 * time.Second, Lead: time.Second / 2},
 		"hls":  {Play: "http://" + web + "/live/hls%d.m3u8", Time: 6 * time.Second, Lead: 5 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -232,7 +234,7 @@ func TestRunMeasuresAHouse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.Viewers != 6 || r.Failed != 0 || r.Lost != 0 || r.Protocol != strings.ReplaceAll(name, "ws", "flv") || r.Interrupted {
+			if r.Viewers != 6 || r.Failed != 0 || r.Lost != 0 || r.Protocol != strings.NewReplacer("ws", "flv", "whep", "webrtc").Replace(name) || r.Interrupted {
 				t.Errorf("viewers: got %+v", r)
 			}
 			if r.FPS < 15 || r.FPS > 35 || r.Mbps < 0.1 || r.Mbps > 1000 {
@@ -246,6 +248,9 @@ func TestRunMeasuresAHouse(t *testing.T) {
 			}
 			if runtime.GOOS == "linux" && (r.Cost == nil || r.Cost.PerGbit <= 0 || r.Cost.CPU <= 0 || r.Cost.RSS <= 0) {
 				t.Errorf("cost: got %+v", r.Cost)
+			}
+			if name == "whep" && (r.Packets < 300 || runtime.GOOS == "linux" && (r.Cost.PerPacket <= 0 || r.Cost.PerJoin <= 0)) {
+				t.Errorf("packets: got %+v, %+v", r, r.Cost)
 			}
 			var fields map[string]any
 			b, err := json.Marshal(r)
@@ -290,7 +295,7 @@ func TestSocketMessages(t *testing.T) {
 }
 
 func TestInterruptedRunTellsWhatItHas(t *testing.T) {
-	live, _ := house(t)
+	live, _, _ := house(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
 	o := Options{Publish: "rtmp://" + live + "/live/s", Play: "rtmp://" + live + "/live/s", Viewers: 3, Lead: 300 * time.Millisecond,
@@ -313,7 +318,7 @@ func TestRunSaysWhatFails(t *testing.T) {
 }
 
 func TestCompareTakesTurns(t *testing.T) {
-	live, web := house(t)
+	live, web, _ := house(t)
 	file := filepath.Join(t.TempDir(), "servers.json")
 	text := fmt.Sprintf(`{"servers": [
 		{"name": "a", "publish": "rtmp://%s/live/a", "play": "rtmp://%[1]s/live/a"},

@@ -38,6 +38,10 @@ type Result struct {
 	// Stalls is how often nothing came for 500 ms, for HLS no segment for twice
 	// the target duration.
 	Stalls int64 `json:"stalls"`
+	// Packets is how many packets of RTP all viewers got, and Missed how many of
+	// those that were sent they did not get; WebRTC alone.
+	Packets int64 `json:"packets,omitempty"`
+	Missed  int64 `json:"packets_missed,omitempty"`
 
 	// Cost is what it took the server, nil if no process was named.
 	Cost *Cost `json:"cost,omitempty"`
@@ -62,6 +66,11 @@ type Cost struct {
 	CPU float64 `json:"cpu_pct"`
 	// PerViewer is CPU milliseconds per viewer and second.
 	PerViewer float64 `json:"cpu_ms_per_viewer_s"`
+	// PerPacket is CPU microseconds per packet and viewer, of WebRTC, and PerJoin CPU
+	// milliseconds per viewer from before they came until all had a picture, what they
+	// were sent meanwhile included.
+	PerPacket float64 `json:"cpu_us_per_packet,omitempty"`
+	PerJoin   float64 `json:"cpu_ms_per_join"`
 	// System is the kernel's share, 0 to 1.
 	System float64 `json:"system_share"`
 	// RSS is the resident memory at the end, in bytes, and RSSPerViewer what it
@@ -79,6 +88,7 @@ func (r *run) result(began, ended count) *Result {
 		Viewers: ended.playing, Failed: ended.failed, Lost: ended.lost,
 		Seconds: ended.at.Sub(began.at).Seconds(),
 		Stalls:  ended.stalls - began.stalls,
+		Packets: ended.packets - began.packets, Missed: ended.missed - began.missed,
 	}
 	seconds := max(res.Seconds, 1e-3)
 	res.Mbps = float64(ended.bytes-began.bytes) * 8 / 1e6 / seconds
@@ -149,10 +159,20 @@ func (r *Result) cost(before, from, to usage, bytes int64) {
 	if bytes > 0 {
 		c.PerGbit = cpu / (float64(bytes) * 8 / 1e9)
 	}
+	if r.Packets > 0 {
+		c.PerPacket = cpu * 1e6 / float64(r.Packets)
+	}
 	if all := to.user + to.sys - from.user - from.sys; all > 0 {
 		c.System = float64(to.sys-from.sys) / float64(all)
 	}
 	r.Cost = c
+}
+
+// joining fills in what the viewers' coming cost.
+func (r *Result) joining(before, after usage) {
+	if r.Cost != nil && before.cpu > 0 {
+		r.Cost.PerJoin = (after.cpu - before.cpu).Seconds() * 1000 / float64(max(r.Viewers, 1))
+	}
 }
 
 // percentile returns the smallest value that p percent of all do not exceed, 0
@@ -207,9 +227,17 @@ func Table(w io.Writer, results ...*Result) error {
 	row("delay ms p50", func(r *Result) string { return delay(r.DelayP50, r) })
 	row("delay ms p99", func(r *Result) string { return delay(r.DelayP99, r) })
 	row("stalls", func(r *Result) string { return fmt.Sprint(r.Stalls) })
+	packets := slices.ContainsFunc(results, func(r *Result) bool { return r.Packets > 0 })
+	if packets {
+		row("packets, missed", func(r *Result) string { return fmt.Sprintf("%d, %d", r.Packets, r.Missed) })
+	}
 	cost("CPU s/Gbit", "%.4f", func(c *Cost) float64 { return c.PerGbit })
 	cost("CPU % of a core", "%.1f", func(c *Cost) float64 { return c.CPU })
 	cost("CPU ms/viewer/s", "%.3f", func(c *Cost) float64 { return c.PerViewer })
+	if packets {
+		cost("CPU us/packet", "%.2f", func(c *Cost) float64 { return c.PerPacket })
+	}
+	cost("CPU ms/join", "%.2f", func(c *Cost) float64 { return c.PerJoin })
 	cost("in the kernel %", "%.0f", func(c *Cost) float64 { return 100 * c.System })
 	cost("memory MB", "%.1f", func(c *Cost) float64 { return float64(c.RSS) / 1e6 })
 	cost("memory KB/viewer", "%.1f", func(c *Cost) float64 { return c.RSSPerViewer / 1e3 })

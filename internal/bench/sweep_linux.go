@@ -5,7 +5,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"net"
 	"sync"
 	"syscall"
 	"time"
@@ -58,7 +57,7 @@ func (s *sweeper) add(t *tap, window uint32) error {
 	return nil
 }
 
-func duplicate(c *net.TCPConn) (int, error) {
+func duplicate(c syscall.Conn) (int, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return -1, err

@@ -36,6 +36,7 @@ type viewer struct {
 	began time.Time
 
 	bytes, frames, stalls atomic.Int64
+	packets, missed       atomic.Int64 // of RTP
 	last                  atomic.Int64 // when data came last, ns since 1970
 	gap                   atomic.Int64 // what counts as a stall, ns
 	first                 atomic.Int64 // from began to the first key frame, ns; 0 for never
@@ -87,7 +88,15 @@ func (r *run) delay(ns int64) {
 // join starts the viewers and returns when each has a picture or has failed.
 func (r *run) join(ctx, work context.Context) {
 	r.sweep = newSweeper(work, &r.wg)
-	play := map[kind]func(context.Context, *viewer) error{kindRTMP: playRTMP, kindFLV: playFLV, kindTS: playTS, kindMP4: playMP4, kindSRT: playSRT, kindHLS: playHLS}[r.kind]
+	if r.kind == kindRTC {
+		calls, err := newCalls(work, &r.wg)
+		if err != nil {
+			r.fail(err)
+			return
+		}
+		r.calls = calls
+	}
+	play := map[kind]func(context.Context, *viewer) error{kindRTMP: playRTMP, kindFLV: playFLV, kindTS: playTS, kindMP4: playMP4, kindSRT: playSRT, kindRTC: playWHEP, kindHLS: playHLS}[r.kind]
 	began := time.Now()
 	said := r.count(began)
 	stalled := 0
