@@ -60,10 +60,10 @@ type RTCServerConfig struct {
 
 	// Encrypt encrypts media. With off nothing is, which no browser takes: it is for
 	// looking at packets.
-	Encrypt bool `conf:"encrypt" default:"on" reload:"restart" pending:"ignored"`
+	Encrypt bool `conf:"encrypt" default:"on" reload:"restart"`
 
 	// ReusePort is how many sockets share each port.
-	ReusePort int `conf:"reuseport" default:"1" reload:"restart" pending:"ignored"`
+	ReusePort int `conf:"reuseport" default:"1" reload:"restart"`
 
 	// MergeNALUs puts neighbouring units of a picture into one packet where they fit.
 	MergeNALUs bool `conf:"merge_nalus" default:"off" reload:"restart"`
@@ -75,19 +75,19 @@ type RTCServerConfig struct {
 // RTCTCPConfig is rtc_server's tcp.
 type RTCTCPConfig struct {
 	// Enabled turns it on.
-	Enabled bool `conf:"enabled" default:"off" reload:"restart" since:"5.0.60" pending:"ignored"`
+	Enabled bool `conf:"enabled" default:"off" reload:"restart" since:"5.0.60"`
 
 	// Listen is where.
-	Listen []string `conf:"listen" default:"8000" reload:"restart" since:"5.0.60" pending:"ignored"`
+	Listen []string `conf:"listen" default:"8000" reload:"restart" since:"5.0.60"`
 }
 
 // BlackHoleConfig is rtc_server's black_hole.
 type BlackHoleConfig struct {
 	// Enabled turns it on.
-	Enabled bool `conf:"enabled" default:"off" reload:"restart" pending:"ignored"`
+	Enabled bool `conf:"enabled" default:"off" reload:"restart"`
 
 	// Addr is where the copies are sent by UDP: ip:port.
-	Addr string `conf:"addr" default:"" reload:"restart" pending:"ignored"`
+	Addr string `conf:"addr" default:"" reload:"restart"`
 }
 
 // Candidates returns the addresses that candidate names, none if they are to be found
@@ -170,5 +170,5 @@ type RTCConfig struct {
 	InitRateFromSDP bool `conf:"init_rate_from_sdp" default:"off" reload:"session" since:"7.0.66" pending:"ignored"`
 
 	// KeepOriginalSSRC sends players packets with the publisher's SSRC.
-	KeepOriginalSSRC bool `conf:"keep_original_ssrc" default:"off" reload:"session" since:"7.0.119" pending:"ignored"`
+	KeepOriginalSSRC bool `conf:"keep_original_ssrc" default:"off" reload:"session" since:"7.0.119"`
 }

@@ -24,6 +24,7 @@ import (
 	"weir/internal/media/h264"
 	"weir/internal/service"
 	"weir/internal/session"
+	"weir/internal/wire/sdp"
 )
 
 // house is a server with nothing but WebRTC.
@@ -260,3 +261,21 @@ func regexpReplace(s, pattern, by string) string {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+func blocksRTC() *blocks.RTCConfig { return blocks.RTC.Default() }
+
+// bareIngest is a publisher of Chromium's offer, of a stream of its own.
+func bareIngest(t *testing.T, p *peer) *ingest {
+	s, err := sdp.Parse(chromium(t, "sendonly"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.plan, err = agree(s, true, 0, nil, p.conf); err != nil {
+		t.Fatal(err)
+	}
+	pub, err := p.server.env.Hub.Publish(key, hub.PublishOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newIngest(p, pub)
+}

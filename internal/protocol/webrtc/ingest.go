@@ -26,7 +26,8 @@ type ingest struct {
 	ssrc uint32 // ours, in what we report
 
 	header  rtp.Header    // pion's, of the packet that is decrypted
-	keys    *srtp.Context // of what we send, once they are there
+	open    bool          // it may be answered
+	keys    *srtp.Context // of what we send; nil if that is clear
 	sources [2]*source    // of sound and picture, nil if it was not agreed on
 	zero    time.Time     // when the first packet came: the publication's time begins
 	zeroed  bool
@@ -376,7 +377,7 @@ func (in *ingest) tick(now time.Time) {
 	p := in.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.over || in.keys == nil {
+	if p.over || !in.open {
 		return
 	}
 	for _, s := range in.sources {
@@ -415,7 +416,7 @@ func (in *ingest) keyInterval() time.Duration {
 // askKey asks the publisher for a key frame, unless it was just asked.
 func (in *ingest) askKey(now time.Time) {
 	s := in.sources[pictureTrack]
-	if s == nil || !s.known || in.keys == nil || now.Sub(in.asked) < keyEvery {
+	if s == nil || !s.known || !in.open || now.Sub(in.asked) < keyEvery {
 		return
 	}
 	in.asked = now
@@ -466,11 +467,14 @@ func (in *ingest) feed() {
 // say encrypts and sends a report. p.mu is held.
 func (in *ingest) say(b []byte) {
 	in.scratch = b
-	out, err := in.keys.EncryptRTCP(in.out[:0], b, nil)
-	if err != nil {
-		return
+	out := b
+	if in.keys != nil {
+		var err error
+		if out, err = in.keys.EncryptRTCP(in.out[:0], b, nil); err != nil {
+			return
+		}
+		in.out = out
 	}
-	in.out = out
 	at := in.peer.path
 	in.peer.session.Count(0, len(out))
 	at.sock.write(out, at.addr)

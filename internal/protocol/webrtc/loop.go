@@ -179,6 +179,9 @@ func (l *loop) remove(v *viewer) {
 			delete(l.lanes, v.lane)
 		}
 		v.lane.watched[l.id].Add(-1)
+		if k := v.path.sock; k != nil && k.stream != nil {
+			delete(l.boxes, k)
+		}
 	})
 	<-done
 }
@@ -246,12 +249,15 @@ func (l *loop) box(k *socket) *outbox {
 
 // send encrypts packets for a viewer and puts them into the outbox.
 func (l *loop) send(v *viewer, packets []packet, pos uint64) {
-	if v.path.sock == nil || v.keys == nil {
+	if v.path.sock == nil {
 		return
 	}
 	for i := range packets {
 		p := &packets[i]
 		if !v.begin(p, pos+uint64(i)) {
+			continue
+		}
+		if v.peer.lose.Load() > 0 && v.peer.loses() {
 			continue
 		}
 		t := &v.tracks[p.track]
@@ -262,6 +268,19 @@ func (l *loop) send(v *viewer, packets []packet, pos uint64) {
 		t.packets++
 		t.octets += uint32(p.Size())
 	}
+}
+
+// encrypt encrypts a packet in place, behind which there is room for overhead.
+func (l *loop) encrypt(v *viewer, b []byte) (out []byte, ok bool) {
+	if v.keys == nil {
+		return b, true
+	}
+	out, err := v.keys.EncryptRTP(b, b, &l.header)
+	if err != nil {
+		v.peer.end(err)
+		return nil, false
+	}
+	return out, true
 }
 
 // overhead is what encryption adds at most, to RTP and RTCP.

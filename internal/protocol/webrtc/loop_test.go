@@ -40,7 +40,7 @@ func addrOf(pc *net.UDPConn) netip.AddrPort { return pc.LocalAddr().(*net.UDPAdd
 func bare() *server {
 	h := hub.New(func(hub.Key) hub.Settings { return hub.Settings{} })
 	desk := session.New(h, session.Rules{Vhost: func(n string) (string, bool) { return n, true }})
-	return &server{env: service.Env{Log: slog.New(slog.DiscardHandler), Hub: h, Desk: desk}, conf: blocks.RTCServer.Default(), peers: map[string]*peer{}, lanes: map[laneKey]*lane{}, bell: make(chan struct{}, 1)}
+	return &server{env: service.Env{Log: slog.New(slog.DiscardHandler), Hub: h, Desk: desk}, conf: blocks.RTCServer.Default(), peers: map[string]*peer{}, ids: map[string]*peer{}, lanes: map[laneKey]*lane{}, bell: make(chan struct{}, 1)}
 }
 
 // Datagrams arrive as they were posted, whether the system cuts them or not.

@@ -34,7 +34,11 @@ const (
 )
 
 func newOutbox(k *socket) *outbox {
-	return &outbox{sock: k, slab: make([]byte, 0, slabSize), letters: make([]letter, 0, lettersMost)}
+	size := slabSize
+	if k.stream != nil {
+		size = slabSize / 8 // of one peer
+	}
+	return &outbox{sock: k, slab: make([]byte, 0, size), letters: make([]letter, 0, lettersMost)}
 }
 
 // room returns n bytes to be written to, which [outbox.post] is told of; nothing else
@@ -60,4 +64,16 @@ func (o *outbox) post(n int, dest netip.AddrPort) {
 		}
 	}
 	o.letters = append(o.letters, letter{dest: dest, from: at, to: at + n, each: n, n: 1})
+}
+
+// each sends datagrams one by one.
+func (o *outbox) each(letters []letter) {
+	for i := range letters {
+		l := &letters[i]
+		for b := o.slab[l.from:l.to]; len(b) > 0; {
+			n := min(len(b), l.each)
+			o.sock.write(b[:n], l.dest)
+			b = b[n:]
+		}
+	}
 }

@@ -56,24 +56,12 @@ func (o *outbox) flush() {
 	if len(o.letters) == 0 {
 		return
 	}
-	if sysSendmmsg == 0 {
+	if sysSendmmsg == 0 || o.sock.stream != nil {
 		o.each(o.letters)
 	} else {
 		o.batch()
 	}
 	o.letters, o.slab = o.letters[:0], o.slab[:0]
-}
-
-// each sends datagrams one by one.
-func (o *outbox) each(letters []letter) {
-	for i := range letters {
-		l := &letters[i]
-		for b := o.slab[l.from:l.to]; len(b) > 0; {
-			n := min(len(b), l.each)
-			o.sock.write(b[:n], l.dest)
-			b = b[n:]
-		}
-	}
 }
 
 // batch sends with as few system calls as it can.

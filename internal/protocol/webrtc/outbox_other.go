@@ -14,13 +14,6 @@ func probe(*net.UDPConn) segments { return segments{} }
 
 // flush sends all that was put in.
 func (o *outbox) flush() {
-	for i := range o.letters {
-		l := &o.letters[i]
-		for b := o.slab[l.from:l.to]; len(b) > 0; {
-			n := min(len(b), l.each)
-			o.sock.write(b[:n], l.dest)
-			b = b[n:]
-		}
-	}
+	o.each(o.letters)
 	o.letters, o.slab = o.letters[:0], o.slab[:0]
 }

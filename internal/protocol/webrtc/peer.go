@@ -34,6 +34,9 @@ type peer struct {
 	plan    *plan
 	answer  *sdp.Answer
 	token   string
+	id      string        // ours of its names when it came, by which it is asked for ever after
+	clear   bool          // media are not encrypted, for who looks at packets
+	bare    bool          // nor are keys agreed on
 	silence time.Duration // the longest that is borne
 	began   time.Time
 	viewer  *viewer // of who plays
@@ -43,6 +46,7 @@ type peer struct {
 	heard   atomic.Bool  // media or reports have come, so the peer has its keys
 	checks  atomic.Int64 // of STUN that were right
 	invalid atomic.Int64 // datagrams that could not be decrypted
+	lose    atomic.Int64 // packets that are to be lost, for tests
 
 	once  sync.Once
 	cause error // set once
@@ -54,11 +58,13 @@ type peer struct {
 	path       path   // where it is sent to; no socket before the first check
 	known      []netip.AddrPort
 	pipe       *pipe
-	conn       *dtls.Conn  // while it may be needed; see shelve
-	state      *dtls.State // of the connection, once it is there
-	secured    time.Time   // when keys were agreed on
-	in         *srtp.Context
-	early      [][]byte // of a publisher, that came before in
+	conn       *dtls.Conn    // while it may be needed; see shelve
+	state      *dtls.State   // of the connection, once it is there
+	secured    time.Time     // when keys were agreed on
+	in         *srtp.Context // nil before keys are agreed on, and if media are clear
+	ready      bool          // media may come
+	candidates []string      // that it has told
+	early      [][]byte      // of a publisher, that came before in
 	over       bool
 }
 
@@ -79,7 +85,10 @@ func (s *server) admit(ctx context.Context, v *want, agreed *plan, conf *blocks.
 	if base == nil {
 		base = context.Background()
 	}
-	p := &peer{server: s, conf: conf, plan: agreed, silence: max(time.Second, conf.STUNTimeout), began: time.Now(), ufrag: v.ufrag, pwd: v.pwd, theirs: agreed.offer.Ufrag, token: word(9)}
+	p := &peer{server: s, conf: conf, plan: agreed, clear: v.clear || !s.conf.Encrypt, bare: v.bare, silence: max(time.Second, conf.STUNTimeout), began: time.Now(), ufrag: v.ufrag, pwd: v.pwd, theirs: agreed.offer.Ufrag, token: word(9)}
+	for _, m := range agreed.offer.Media[:min(1, len(agreed.offer.Media))] {
+		p.trickled(m.Candidates)
+	}
 	v.visitor.Detail = p.detail
 	sess, err := s.env.Desk.Connect(context.WithoutCancel(base), v.visitor)
 	if err != nil {
@@ -139,8 +148,30 @@ func (s *server) name(p *peer) error {
 	if p.pwd == "" {
 		p.pwd = word(32)
 	}
-	s.peers[p.ufrag] = p
+	p.id = p.ufrag
+	s.peers[p.ufrag], s.ids[p.id] = p, p
 	return nil
+}
+
+// restart gives the peer new names, at its wish (RFC 8445 9). The path that it has stays
+// until a check with the new names proves another.
+func (p *peer) restart(theirs string) (ufrag, pwd string, ok bool) {
+	s := p.server
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.over {
+		return "", "", false
+	}
+	ufrag, pwd = word(8), word(32)
+	for s.peers[ufrag] != nil {
+		ufrag = word(8)
+	}
+	delete(s.peers, p.ufrag)
+	s.peers[ufrag] = p
+	p.ufrag, p.pwd, p.theirs = ufrag, pwd, theirs
+	return ufrag, pwd, true
 }
 
 // word returns n random digits and small letters that nobody can guess.
@@ -156,9 +187,7 @@ func word(n int) string {
 
 // name is SRS's id of the session.
 func (p *peer) name() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.ufrag + ":" + p.theirs
+	return p.id + ":" + p.plan.offer.Ufrag
 }
 
 // etag tells one generation of ICE from another (RFC 9725 4.3.1).
@@ -193,9 +222,12 @@ func (p *peer) checked(k *socket, from netip.AddrPort, m *stun.Message) []byte {
 	}
 	if first := p.path.sock == nil; first || m.Nominated && p.path.addr != from {
 		p.path = path{k, from}
-		if first {
+		switch {
+		case first && p.bare:
+			p.open(nil, nil)
+		case first:
 			p.server.wg.Go(p.secure)
-		} else {
+		default:
 			p.log.Info("RTC client moved", "to", from.String())
 		}
 		if p.viewer != nil {
@@ -235,7 +267,7 @@ func (p *peer) media(b []byte, now time.Time) {
 	if p.over {
 		return
 	}
-	if p.in == nil {
+	if !p.ready {
 		if p.ingest != nil && len(p.early) < earlyMost {
 			p.early = append(p.early, append([]byte(nil), b...))
 		}
@@ -243,13 +275,20 @@ func (p *peer) media(b []byte, now time.Time) {
 	}
 	var err error
 	if rtp.IsRTCP(b) {
-		if b, err = p.in.DecryptRTCP(b[:0:len(b)], b, nil); err == nil {
+		if !p.clear {
+			b, err = p.in.DecryptRTCP(b[:0:len(b)], b, nil)
+		}
+		if err == nil {
 			p.proved(now)
 			p.reports(b, now)
 		}
-	} else if p.ingest != nil {
-		if b, err = p.in.DecryptRTP(b[:0:len(b)], b, &p.ingest.header); err == nil {
+	} else if p.ingest != nil && !p.loses() {
+		if !p.clear {
+			b, err = p.in.DecryptRTP(b[:0:len(b)], b, &p.ingest.header)
+		}
+		if err == nil {
 			p.proved(now)
+			p.server.hole.copy(b)
 			p.ingest.packet(b, now)
 		}
 	}
@@ -292,6 +331,7 @@ func (p *peer) finish() {
 	if s.peers[ufrag] == p {
 		delete(s.peers, ufrag)
 	}
+	delete(s.ids, p.id)
 	s.mu.Unlock()
 	if at.sock != nil {
 		p.farewell()
@@ -328,6 +368,8 @@ type about struct {
 	Checks  int64    `json:"stun_checks"`
 	Invalid int64    `json:"packets_invalid"`
 	Told    []string `json:"candidates"`
+	Silent  []string `json:"candidates_without_stun"`
+	Theirs  []string `json:"peer_candidates"`
 	Codecs  []string `json:"codecs"`
 }
 
@@ -336,7 +378,7 @@ func (p *peer) detail() any {
 	defer p.mu.Unlock()
 	a := about{State: "no address has been proved yet", Checks: p.checks.Load(), Invalid: p.invalid.Load()}
 	switch {
-	case p.in != nil:
+	case p.ready:
 		a.State = "connected"
 	case p.path.sock != nil:
 		a.State = "agreeing on keys"
@@ -354,5 +396,7 @@ func (p *peer) detail() any {
 			}
 		}
 	}
+	a.Silent = p.silentCandidates()
+	a.Theirs = append(a.Theirs, p.candidates...)
 	return a
 }

@@ -5,6 +5,9 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 
+	"weir/internal/config"
+	"weir/internal/hub"
+	"weir/internal/media"
 	"weir/internal/wire/sdp"
 )
 
@@ -30,8 +33,12 @@ func (s *server) reply(ctx context.Context, p *peer, v *want) *sdp.Answer {
 			}
 			if !p.plan.publish {
 				m.Label = l.media.Kind + "-" + word(8)
-				m.Sources = append(m.Sources, ssrc)
+				own := ssrc
 				ssrc++
+				if p.conf.KeepOriginalSSRC {
+					own = s.original(v.ask.Key, l, own)
+				}
+				m.Sources = append(m.Sources, own)
 				if l.rtx != 0 {
 					m.Sources = append(m.Sources, ssrc)
 					ssrc++
@@ -43,11 +50,45 @@ func (s *server) reply(ctx context.Context, p *peer, v *want) *sdp.Answer {
 	return a
 }
 
+// original returns the SSRC under which a publisher of WebRTC sends a medium, otherwise
+// if there is none.
+func (s *server) original(key hub.Key, l *line, otherwise uint32) uint32 {
+	if v, ok := s.env.Conf.Load().Vhost(key.Vhost); ok {
+		key.Vhost = v.Name
+	}
+	st := s.env.Hub.Stream(key)
+	if st == nil {
+		return otherwise
+	}
+	p := s.publisher(st)
+	if p == nil {
+		return otherwise
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if src := p.ingest.sources[trackOf(l.is.Kind())]; src != nil && src.known {
+		return src.ssrc
+	}
+	return otherwise
+}
+
+// trackOf is the track of a kind.
+func trackOf(k media.Kind) int {
+	if k == media.Audio {
+		return soundTrack
+	}
+	return pictureTrack
+}
+
 // reach tells the ways to this server.
 func (s *server) reach() *reach {
 	r := &reach{conf: s.conf, addresses: interfaces, resolve: lookup}
 	if len(s.socks) > 0 {
 		r.udp = s.socks[0].port()
+	}
+	if s.conf.TCP.Enabled && len(s.conf.TCP.Listen) > 0 {
+		_, port := config.SplitListen(s.conf.TCP.Listen[0])
+		r.tcp = uint16(port)
 	}
 	return r
 }

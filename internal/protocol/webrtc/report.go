@@ -36,10 +36,13 @@ func (l *loop) report(v *viewer) {
 		return
 	}
 	o := l.box(v.path.sock)
-	out, err := v.keys.EncryptRTCP(o.room(len(b) + overhead)[:0], b, nil)
-	if err != nil {
-		v.peer.end(err)
-		return
+	out := b
+	if v.keys != nil {
+		var err error
+		if out, err = v.keys.EncryptRTCP(o.room(len(b) + overhead)[:0], b, nil); err != nil {
+			v.peer.end(err)
+			return
+		}
 	}
 	o.post(copy(o.room(len(out))[:len(out)], out), v.path.addr)
 	v.sent += len(out)
@@ -47,7 +50,7 @@ func (l *loop) report(v *viewer) {
 
 // resend sends packets again that a viewer has not got.
 func (l *loop) resend(v *viewer, ssrc uint32, lost []uint16) {
-	if v.keys == nil || v.path.sock == nil {
+	if v.path.sock == nil {
 		return
 	}
 	for i := range v.tracks {
@@ -78,9 +81,8 @@ func (l *loop) seal(v *viewer, t *out, p *packet) bool {
 	wire.PutHeader(b, p.Marker, t.typ, p.seq+t.offset, v.stampOf(p), t.ssrc)
 	n := copy(b[wire.HeaderSize:], p.Head())
 	copy(b[wire.HeaderSize+n:], p.Body)
-	out, err := v.keys.EncryptRTP(b, b, &l.header)
-	if err != nil {
-		v.peer.end(err)
+	out, ok := l.encrypt(v, b)
+	if !ok {
 		return false
 	}
 	o.post(len(out), v.path.addr)
@@ -98,9 +100,8 @@ func (l *loop) repair(v *viewer, t *out, p *packet) {
 	binary.BigEndian.PutUint16(b[wire.HeaderSize:], p.seq+t.offset)
 	n := copy(b[wire.HeaderSize+2:], p.Head())
 	copy(b[wire.HeaderSize+2+n:], p.Body)
-	out, err := v.keys.EncryptRTP(b, b, &l.header)
-	if err != nil {
-		v.peer.end(err)
+	out, ok := l.encrypt(v, b)
+	if !ok {
 		return
 	}
 	o.post(len(out), v.path.addr)

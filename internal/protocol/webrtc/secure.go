@@ -145,23 +145,31 @@ func (p *peer) keys(conn *dtls.Conn) error {
 	}
 	state.PeerCertificates = nil // it was looked at
 	p.mu.Lock()
-	p.conn, p.state, p.in, p.secured = conn, &state, in, time.Now()
-	at := p.path
-	if p.ingest != nil {
-		p.ingest.keys = out
+	defer p.mu.Unlock()
+	p.conn, p.state, p.secured = conn, &state, time.Now()
+	p.log.Info("RTC client is connected", "address", p.path.addr.String(), "profile", config.Profile.String())
+	p.open(in, out)
+	return nil
+}
+
+// open has media come and go, now that the keys are there, or that there will be none.
+// p.mu is held.
+func (p *peer) open(in, out *srtp.Context) {
+	if p.clear {
+		p.log.Warn("RTC client has media without encryption", "address", p.path.addr.String())
+		in, out = nil, nil
 	}
+	p.in, p.ready = in, true
+	if p.viewer != nil {
+		p.viewer.secure(out, p.path)
+		return
+	}
+	p.ingest.keys, p.ingest.open = out, true
 	for _, b := range p.early {
-		p.media(b, p.secured)
+		p.media(b, time.Now())
 	}
 	p.early = nil
-	p.mu.Unlock()
-	p.log.Info("RTC client is connected", "address", at.addr.String(), "profile", config.Profile.String())
-	if p.viewer != nil {
-		p.viewer.secure(out, at)
-	} else {
-		p.server.beat()
-	}
-	return nil
+	p.server.beat()
 }
 
 // shelve puts the connection away when it is not needed any more.

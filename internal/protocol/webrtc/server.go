@@ -35,7 +35,7 @@ var Protocol = service.Protocol{
 	Phase: service.Doors,
 	Conf:  []config.Spec{blocks.RTCServer, blocks.RTC, blocks.HTTPAPI, blocks.HTTPServer},
 	New: func(env service.Env) (service.Service, error) {
-		s := &server{env: env, conf: blocks.RTCServer.In(env.Conf.Load()), peers: map[string]*peer{}, lanes: map[laneKey]*lane{}, bell: make(chan struct{}, 1)}
+		s := &server{env: env, conf: blocks.RTCServer.In(env.Conf.Load()), peers: map[string]*peer{}, ids: map[string]*peer{}, lanes: map[laneKey]*lane{}, bell: make(chan struct{}, 1), entrance: link.NewEntrance(), streams: map[*stream]bool{}}
 		env.API.Handle(service.OrderLive, s.handle)
 		env.Media.Handle(service.OrderLive, func(w http.ResponseWriter, r *http.Request) bool {
 			return blocks.OnePort(env.Conf.Load()) && s.handle(w, r)
@@ -56,15 +56,20 @@ type server struct {
 	identity *identity
 	socks    []*socket
 	loops    []*loop
+	hole     *hole // nil unless it is on
 
-	bell chan struct{} // wakes pulse
-	shut atomic.Bool   // nobody new is let in
+	bell     chan struct{}  // wakes pulse
+	entrance *link.Entrance // of TCP
+	shut     atomic.Bool    // nobody new is let in
 
-	mu    sync.Mutex
-	ctx   context.Context   // of Run; guarded by mu
-	peers map[string]*peer  // by our name; guarded by mu
-	lanes map[laneKey]*lane // guarded by mu
-	wg    sync.WaitGroup    // what runs for peers
+	mu      sync.Mutex
+	ctx     context.Context   // of Run; guarded by mu
+	peers   map[string]*peer  // by our name; guarded by mu
+	ids     map[string]*peer  // by the name when they came; guarded by mu
+	lanes   map[laneKey]*lane // guarded by mu
+	streams map[*stream]bool  // guarded by mu
+	wg      sync.WaitGroup    // what runs for peers
+	conns   sync.WaitGroup    // TCP connections
 }
 
 // socketBuffer is what the system is asked to hold of what comes and goes, in bytes.
@@ -77,18 +82,33 @@ func (s *server) Bind(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
+	share, lc := 1, net.ListenConfig{}
+	if n := min(s.conf.ReusePort, 64); n > 1 && reusePort != nil {
+		share, lc.Control = n, reusePort
+	}
 	for _, l := range s.conf.Listen {
 		network, address, err := link.Address(l)
 		if err != nil {
 			return fmt.Errorf("rtc_server: %w", err)
 		}
-		pc, err := new(net.ListenConfig).ListenPacket(ctx, "udp"+network[len("tcp"):], address)
-		if err != nil {
-			s.close()
-			return fmt.Errorf("listen at UDP %s: %w; configure another port for rtc_server", address, err)
+		for n := range share {
+			if n == 1 { // all of them at the port that the first one got
+				address = s.socks[len(s.socks)-1].pc.LocalAddr().String()
+			}
+			pc, err := lc.ListenPacket(ctx, "udp"+network[len("tcp"):], address)
+			if err != nil {
+				s.close()
+				return fmt.Errorf("listen at UDP %s: %w; configure another port for rtc_server", address, err)
+			}
+			s.socks = append(s.socks, newSocket(s, pc.(*net.UDPConn)))
 		}
-		s.socks = append(s.socks, newSocket(s, pc.(*net.UDPConn)))
-		s.env.Log.Info("RTC listen at udp://" + pc.LocalAddr().String())
+		s.env.Log.Info("RTC listen at udp://"+s.socks[len(s.socks)-1].pc.LocalAddr().String(), "sockets", share)
+	}
+	if s.conf.BlackHole.Enabled {
+		if s.hole, err = newHole(s.conf.BlackHole.Addr); err != nil {
+			s.close()
+			return err
+		}
 	}
 	for _, v := range s.env.Conf.Load().Vhosts() {
 		if blocks.RTC.Of(v).DTLSVersion == "dtls1.0" {
@@ -99,6 +119,14 @@ func (s *server) Bind(ctx context.Context) (err error) {
 		s.loops = append(s.loops, newLoop(s, i))
 	}
 	return nil
+}
+
+// Doors implements service.Door, for what comes by TCP.
+func (s *server) Doors(*config.Snapshot) []link.Want {
+	if !s.conf.TCP.Enabled {
+		return nil
+	}
+	return []link.Want{{Part: "rtc_server", Name: "RTC-TCP", Listen: s.conf.TCP.Listen, To: s.entrance}}
 }
 
 // Unbind implements service.Binder.
@@ -125,12 +153,20 @@ func (s *server) Run(ctx context.Context) error {
 	}
 	own.Go(func() { s.watch(stop) })
 	own.Go(func() { s.pulse(stop) })
+	own.Go(s.accept)
 	<-ctx.Done()
 	s.shut.Store(true)
 	for _, p := range s.all() {
 		p.end(session.ErrShutdown)
 	}
 	s.wg.Wait() // their last words need the sockets
+	s.entrance.Close()
+	s.mu.Lock()
+	for t := range s.streams {
+		t.close()
+	}
+	s.mu.Unlock()
+	s.conns.Wait()
 	close(stop)
 	s.close()
 	own.Wait()

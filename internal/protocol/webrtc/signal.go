@@ -93,7 +93,8 @@ type want struct {
 	near    bool   // the caller is on this machine
 	asked   string // eip or candidate
 	codec   media.Codec
-	plain   bool // without encryption
+	clear   bool // media without encryption
+	bare    bool // and without keys
 	ufrag   string
 	pwd     string
 }
@@ -108,7 +109,8 @@ func (v *want) options(q url.Values, r *http.Request) error {
 		return &session.Error{Code: codeICE, Text: fmt.Sprintf("the address %.80q is none", v.asked)}
 	}
 	v.codec = wanted(q.Get("codec"))
-	v.plain = q.Get("encrypt") == "false" || q.Get("dtls") == "false"
+	v.bare = q.Get("dtls") == "false"
+	v.clear = v.bare || q.Get("encrypt") == "false"
 	v.ufrag, v.pwd = q.Get("ice-ufrag"), q.Get("ice-pwd")
 	if n := len(v.ufrag); v.ufrag != "" && (n < 4 || n > 32 || !iceChars(v.ufrag)) {
 		return &session.Error{Code: codeICE, Text: "ice-ufrag must have 4 to 32 letters and digits"}
@@ -435,6 +437,8 @@ func (s *server) remove(w http.ResponseWriter, r *http.Request, q url.Values) {
 // named returns the peer of "ours:theirs".
 func (s *server) named(name string) (*peer, bool) {
 	ours, _, _ := strings.Cut(name, ":")
-	p := s.find([]byte(ours))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.ids[ours]
 	return p, p != nil
 }

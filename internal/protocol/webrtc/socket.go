@@ -12,12 +12,13 @@ import (
 	"weir/internal/wire/stun"
 )
 
-// A socket is one UDP port, at which all peers are: by their address once a check of
+// A socket is one UDP port, or one TCP connection, at which all peers are: by their address once a check of
 // STUN has proved it, and by the name in the check before.
 type socket struct {
 	// Immutable.
 	server *server
-	pc     *net.UDPConn
+	pc     *net.UDPConn // nil if it is a stream
+	stream *stream      // a connection that stands for a socket of its own, or nil
 
 	mu    sync.RWMutex
 	peers map[netip.AddrPort]*peer // guarded by mu
@@ -123,4 +124,11 @@ func (k *socket) forget(from netip.AddrPort) {
 	delete(k.peers, from)
 }
 
-func (k *socket) write(b []byte, to netip.AddrPort) { k.pc.WriteToUDPAddrPort(b, to) }
+// write sends one datagram.
+func (k *socket) write(b []byte, to netip.AddrPort) {
+	if k.stream != nil {
+		k.stream.send(b)
+		return
+	}
+	k.pc.WriteToUDPAddrPort(b, to)
+}

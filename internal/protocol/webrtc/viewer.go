@@ -22,7 +22,7 @@ type viewer struct {
 	index   int // in the loop's list
 	listed  bool
 	path    path
-	keys    *srtp.Context
+	keys    *srtp.Context // nil if media are clear
 	tracks  [2]out
 	pos     uint64 // of the next packet
 	joined  bool   // pos is known
@@ -126,7 +126,12 @@ func (v *viewer) secure(keys *srtp.Context, at path) {
 
 // move has the viewer be sent to elsewhere.
 func (v *viewer) move(at path) {
-	v.loop.post(func() { v.path = at })
+	v.loop.post(func() {
+		if k := v.path.sock; k != nil && k.stream != nil {
+			delete(v.loop.boxes, k)
+		}
+		v.path = at
+	})
 }
 
 // enter finds the place where the viewer begins: the newest key frame, if the group is

@@ -171,6 +171,19 @@ func Parse(text string) (*Session, error) {
 	if !strings.HasPrefix(text, "v=0") {
 		return nil, fmt.Errorf("%w: it does not begin with v=0", ErrSyntax)
 	}
+	return parse(text)
+}
+
+// ParseFragment reads a fragment, as it is sent to add candidates or to restart ICE
+// (RFC 8840 9).
+func ParseFragment(text string) (*Session, error) {
+	if len(text) > MaxSize {
+		return nil, fmt.Errorf("%w: it has %d bytes, more than %d", ErrSyntax, len(text), MaxSize)
+	}
+	return parse(text)
+}
+
+func parse(text string) (*Session, error) {
 	p := parser{direction: "sendrecv"}
 	for n := 1; text != ""; n++ {
 		var line string

@@ -162,11 +162,22 @@ a=inactive
 	}
 }
 
+func TestFragment(t *testing.T) {
+	s, err := ParseFragment("a=ice-ufrag:EsAw\r\na=ice-pwd:P2uY\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=candidate:1 1 UDP 1 192.0.2.1 5 typ host\r\na=end-of-candidates\r\n")
+	if err != nil || s.Ufrag != "EsAw" || s.Pwd != "P2uY" || len(s.Media) != 1 || len(s.Media[0].Candidates) != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if _, err := ParseFragment("hello"); !errors.Is(err, ErrSyntax) {
+		t.Error(err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(offer(f, "chromium-sendonly.sdp"))
 	f.Add(offer(f, "chromium-recvonly.sdp"))
 	f.Add("v=0\nm=video 9 UDP/TLS/RTP/SAVPF 96\na=rid:hi send\na=ssrc-group:FID 1 2\na=rtcp-fb:* nack\n")
 	f.Fuzz(func(t *testing.T, text string) {
+		ParseFragment(text)
 		s, err := Parse(text)
 		if err != nil {
 			return
