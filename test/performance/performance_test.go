@@ -35,6 +35,8 @@ type yard struct {
 	dir  string
 	weir string // the binary
 	ctx  context.Context
+
+	pions, weirs []*bench.Result // of the last runs of WebRTC
 }
 
 // server is one that runs.
@@ -50,6 +52,7 @@ func BenchmarkPerformance(b *testing.B) {
 		y.run(exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=rate=25:size="+m.size, "-f", "lavfi", "-i", "sine=sample_rate=44100", "-t", "20",
 			"-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency", "-profile:v", "baseline", "-pix_fmt", "yuv420p", "-g", "50", "-keyint_min", "50", "-sc_threshold", "0",
 			"-b:v", m.rate, "-minrate", m.rate, "-maxrate", m.rate, "-bufsize", m.rate, "-x264-params", "nal-hrd=cbr:force-cfr=1", "-c:a", "aac", "-b:a", m.sound, "-ac", "2", y.file(m.name)))
+		y.run(exec.Command("ffmpeg", "-v", "error", "-i", y.file(m.name), "-c", "copy", "-an", y.file(m.name+"v")))
 	}
 	for b.Loop() {
 		y.report()

@@ -65,6 +65,7 @@ func (y *yard) report() {
 	y.growth(&b)
 	y.hung(&b)
 	y.floors(&b)
+	y.webrtc(&b)
 	fmt.Println(b.String())
 	if *out != "" {
 		if err := os.WriteFile(*out, []byte(b.String()), 0o644); err != nil {
