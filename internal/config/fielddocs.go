@@ -382,6 +382,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.StreamCasterConfig.Enabled":             "Enabled opens the door.",
 	"weir/internal/config/blocks.StreamCasterConfig.Listen":              "Listen is the port, or address:port. A multicast address is joined. For gb28181\nit is where media come, both by TCP and UDP.",
 	"weir/internal/config/blocks.StreamCasterConfig.Output":              "Output is the RTMP address as which the stream is published. If it is one of\nthis server, the stream is published at once, without a connection. For flv,\n[app] and [stream] are those of the request's path; for gb28181 [stream] is the\ndevice's id, or what /gb/v1/publish/ was told.",
+	"weir/internal/config/blocks.StreamCasterConfig.Program":             "Program is the number of the program that mpegts_over_udp takes where there are\nseveral; 0 is the first one.",
 	"weir/internal/config/blocks.StreamCasterConfig.SIP":                 "SIP is how devices of gb28181 are spoken to.",
 	"weir/internal/config/blocks.TranscodeConfig":                        "TranscodeConfig is transcode: other streams that ffmpeg makes of a stream.",
 	"weir/internal/config/blocks.TranscodeConfig.Enabled":                "Enabled turns it on.",

@@ -57,28 +57,30 @@ const (
 	PCMA
 	PCMU
 	Speex
-	AMF0 // script data: one message, the name first
+	AMF0   // script data: one message, the name first
+	TSData // data of a transport stream, such as SCTE-35 and KLV: one section, or one packet's content
 )
 
 var codecs = [...]struct {
 	name string
 	kind Kind
 }{
-	H264:  {"H264", Video},
-	H265:  {"HEVC", Video},
-	AV1:   {"AV1", Video},
-	VP8:   {"VP8", Video},
-	VP9:   {"VP9", Video},
-	AAC:   {"AAC", Audio},
-	MP3:   {"MP3", Audio},
-	Opus:  {"Opus", Audio},
-	AC3:   {"AC-3", Audio},
-	EAC3:  {"E-AC-3", Audio},
-	FLAC:  {"FLAC", Audio},
-	PCMA:  {"PCMA", Audio},
-	PCMU:  {"PCMU", Audio},
-	Speex: {"Speex", Audio},
-	AMF0:  {"AMF0", Data},
+	H264:   {"H264", Video},
+	H265:   {"HEVC", Video},
+	AV1:    {"AV1", Video},
+	VP8:    {"VP8", Video},
+	VP9:    {"VP9", Video},
+	AAC:    {"AAC", Audio},
+	MP3:    {"MP3", Audio},
+	Opus:   {"Opus", Audio},
+	AC3:    {"AC-3", Audio},
+	EAC3:   {"E-AC-3", Audio},
+	FLAC:   {"FLAC", Audio},
+	PCMA:   {"PCMA", Audio},
+	PCMU:   {"PCMU", Audio},
+	Speex:  {"Speex", Audio},
+	AMF0:   {"AMF0", Data},
+	TSData: {"TS data", Data},
 }
 
 // String returns the codec's name as SRS's API spells it: "H264", "HEVC",
@@ -113,7 +115,8 @@ type Track struct {
 	// (H265), AV1CodecConfigurationRecord (AV1), VPCodecConfigurationRecord
 	// without its full-box header (VP8, VP9), AudioSpecificConfig (AAC),
 	// OpusHead (Opus), STREAMINFO block (FLAC), or the body of the MP4 box
-	// dac3 or dec3, made of the first frame (AC3, EAC3). Others have none.
+	// dac3 or dec3, made of the first frame (AC3, EAC3), or for TSData the stream type,
+	// the stream id (0 for sections) and the descriptors. Others have none.
 	Config []byte
 
 	// Width and Height are in pixels, 0 if unknown.

@@ -20,7 +20,7 @@ type flvBody struct {
 }
 
 func (b flvBody) size(f *media.Frame) int {
-	if !b.only.takes(f.Track.Kind) {
+	if !b.only.takes(f.Track.Kind) || f.Track.Codec == media.TSData {
 		return 0
 	}
 	return flv.TagSize(f)
@@ -83,7 +83,7 @@ func (b *tsBody) size(f *media.Frame) int {
 		b.layout, b.due = f.Layout, true
 		l := b.only.layout(f.Layout)
 		if b.mux == nil {
-			b.mux = mpegts.NewMuxer(l)
+			b.mux = mpegts.NewPassing(l)
 		} else {
 			b.mux.SetLayout(l)
 		}

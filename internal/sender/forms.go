@@ -117,7 +117,9 @@ func (e *RTMP) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
 	return append(bufs, e.absolute(f))
 }
 
-func (e *RTMP) takes(t *media.Track) bool { return e.Takes == nil || e.Takes(t) }
+func (e *RTMP) takes(t *media.Track) bool {
+	return t.Codec != media.TSData && (e.Takes == nil || e.Takes(t))
+}
 
 // stream returns the message stream.
 func (e *RTMP) stream() uint32 { return cmp.Or(e.Stream, rtmp.StreamID) }
@@ -254,7 +256,7 @@ func (e *FLV) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
 		}
 		bufs = append(bufs, flv.AppendLayout(dst, e.Only.layout(f.Layout), flv.Timestamp(e.Times.of(f))))
 	}
-	if !e.Only.takes(f.Track.Kind) {
+	if !e.Only.takes(f.Track.Kind) || f.Track.Codec == media.TSData {
 		return bufs
 	}
 	form := media.FormFLV

@@ -16,6 +16,9 @@ type rtmpForm struct {
 }
 
 func (f *rtmpForm) size(fr *media.Frame) int {
+	if fr.Track.Codec == media.TSData {
+		return 0
+	}
 	n := len(fr.Payload) + 16
 	return n + 18 + n/f.chunk*7 + 7
 }
@@ -55,12 +58,15 @@ func (f *rtmpForm) csid(t *media.Track) uint32 {
 func (f *rtmpForm) note(s *start, fr *media.Frame, fresh bool) {
 	if fresh {
 		for _, t := range fr.Layout.Tracks {
-			if f.at(t) == nil {
+			if t.Codec != media.TSData && f.at(t) == nil {
 				f.clock = append(f.clock, base{t, media.Milliseconds(fr.DTS)})
 			}
 		}
 	}
 	for _, t := range fr.Layout.Tracks {
+		if t.Codec == media.TSData {
+			continue
+		}
 		s.bases = append(s.bases, base{t, f.at(t).ms})
 	}
 }

@@ -11,12 +11,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"weir/internal/format/mpegts"
+	"weir/internal/media"
 )
 
 // openSRT starts a server that speaks SRT too, and returns where.
@@ -298,5 +302,132 @@ func TestSRTFlood(t *testing.T) {
 	h.awaitLive(t, "s")
 	if strings.Contains(h.log.String(), "refused") {
 		t.Error("strangers reach the log")
+	}
+}
+
+// Data of a transport stream, SCTE-35 and KLV, go to those who play it as one, over SRT
+// and HTTP, as ffmpeg tells them; others have picture and sound. AAC may come in LATM, and
+// of several programs one is chosen.
+func TestSRTTransportStreams(t *testing.T) {
+	t.Parallel()
+	addr := freePort(t) // of TCP; that of UDP is as free as a rule
+	h := open(t, "srt { enabled on; } play { mix_correct on; } } srt_server { enabled on; listen "+addr+";", everyMount)
+	t.Run("latm", func(t *testing.T) {
+		t.Parallel()
+		bFrames.list(t)
+		background(t, "ffmpeg", "-v", "error", "-re", "-i", bFrames.path(t), "-c", "copy", "-f", "mpegts", "-mpegts_flags", "+latm", "srt://"+addr+"?streamid=#!::m=publish,r=live/latm&pkt_size=1316")
+		h.awaitLive(t, "latm")
+		got := demux(t, h.stream("latm"), 3, "")
+		sameRun(t, "sound that came in LATM", got.audio, bFrames.packets["audio"], 2*38)
+	})
+	t.Run("programs", func(t *testing.T) {
+		t.Parallel()
+		small.list(t)
+		two := filepath.Join(t.TempDir(), "two.ts")
+		must(t, "ffmpeg", "-v", "error", "-i", bFrames.path(t), "-i", small.path(t), "-t", "30", "-map", "0", "-map", "1", "-c", "copy", "-program", "title=a:st=0:st=1", "-program", "title=b:st=2:st=3", "-f", "mpegts", two)
+		to := "srt://" + addr + "?streamid=#!::m=publish,program=2,r=live/second"
+		p := feedTS(t, two, to)
+		h.awaitLive(t, "second")
+		got := demux(t, h.stream("second"), 2, "")
+		sameRun(t, "pictures of the second program", got.pictures, small.pictures, rate)
+		p.kill()
+	})
+	t.Run("data", func(t *testing.T) {
+		t.Parallel()
+		file := filepath.Join(t.TempDir(), "data.ts")
+		withData(t, small.path(t), file)
+		feedTS(t, file, "srt://"+addr+"?streamid=#!::m=publish,r=live/data")
+		h.awaitLive(t, "data")
+		for url, want := range map[string]string{
+			"srt://" + addr + "?streamid=live/data": "aac,h264,klv,scte_35", h.page("data", ".ts"): "aac,h264,klv,scte_35", h.page("data", ".flv"): "aac,h264", h.stream("data"): "aac,h264",
+		} {
+			got := strings.Fields(must(t, "ffprobe", "-v", "fatal", "-show_entries", "stream=codec_name", "-of", "csv=p=0", url))
+			slices.Sort(got)
+			if strings.Join(slices.Compact(got), ",") != want {
+				t.Errorf("%s has %s, want %s", url, got, want)
+			}
+		}
+		out := must(t, "ffmpeg", "-v", "fatal", "-t", "2", "-i", h.page("data", ".ts"), "-map", "0:d:1", "-c", "copy", "-f", "data", "-")
+		if n := strings.Count(out, "key, length, value"); n < 2 {
+			t.Errorf("KLV %d times in %q", n, out)
+		}
+	})
+}
+
+// feedTS has srt-live-transmit publish a transport stream at its own pace.
+func feedTS(t *testing.T, file, to string) *process {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("srt-live-transmit", "-q", "-a:no", "-chunk:1316", "file://con", to)
+	cmd.Stdin = r
+	p := start(t, cmd, nil)
+	r.Close()
+	go func() {
+		defer w.Close()
+		d := mpegts.NewDemuxer()
+		var zero, at time.Duration
+		begun := time.Now()
+		for i := 0; i < len(b); i += 1316 {
+			piece := b[i:min(len(b), i+1316)]
+			for _, f := range d.Feed(nil, piece) {
+				if f.Track.Kind == media.Video {
+					if zero == 0 {
+						zero = f.Source
+					}
+					at = f.Source - zero
+				}
+			}
+			time.Sleep(time.Until(begun.Add(at)))
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+		}
+	}()
+	return p
+}
+
+// withData makes a transport stream of a file, with SCTE-35 and KLV each half second.
+func withData(t *testing.T, from, to string) {
+	t.Helper()
+	plain := to + ".plain.ts"
+	must(t, "ffmpeg", "-v", "error", "-i", from, "-t", "30", "-c", "copy", plain)
+	b, err := os.ReadFile(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cue := &media.Track{Kind: media.Data, Codec: media.TSData, Config: []byte{0x86, 0}}
+	klv := &media.Track{Kind: media.Data, ID: 1, Codec: media.TSData, Config: append([]byte{0x15, 0xfc}, 5, 4, 'K', 'L', 'V', 'A')}
+	// splice_null, with its checksum (SCTE 35 9.3.1). KLV with times stands behind five bytes.
+	section := []byte{0xfc, 0x30, 0x11, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xff, 0xf0, 0x00, 0x00, 0x00, 0x00, 0x7a, 0x4f, 0xbf, 0xff}
+	d := mpegts.NewDemuxer()
+	frames := d.Flush(d.Feed(nil, b))
+	layout := &media.Layout{}
+	for _, f := range frames {
+		if layout.Main(f.Track.Kind) == nil {
+			layout = layout.With(f.Track)
+		}
+	}
+	m := mpegts.NewPassing(layout.With(cue).With(klv))
+	out := m.AppendTables(nil)
+	for i, f := range frames {
+		if f.Key && f.Track.Kind == media.Video {
+			out = m.AppendTables(out)
+		}
+		f.DTS = f.Source
+		out, _ = m.AppendFrame(out, f, f.DTS)
+		if i%20 == 19 {
+			out, _ = m.AppendFrame(out, &media.Frame{Track: cue, Payload: section}, f.DTS)
+			out, _ = m.AppendFrame(out, &media.Frame{Track: klv, Payload: []byte("\x00\x00\xdf\x00\x13key, length, value\n")}, f.DTS)
+		}
+	}
+	if err := os.WriteFile(to, out, 0o644); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -26,6 +26,10 @@ type StreamCasterConfig struct {
 	// it is where media come, both by TCP and UDP.
 	Listen []string `conf:"listen" default:"0" reload:"restart"`
 
+	// Program is the number of the program that mpegts_over_udp takes where there are
+	// several; 0 is the first one.
+	Program int `conf:"program" default:"0" reload:"restart" since:"weir"`
+
 	// SIP is how devices of gb28181 are spoken to.
 	SIP CasterSIPConfig `conf:"sip" since:"5.0.74"`
 }

@@ -238,6 +238,7 @@ var Directives = map[string]Proof{
 	"stream_caster.caster":               {Test: "TestCasterFLV"},
 	"stream_caster.output":               {Test: "TestCasterFLV"},
 	"stream_caster.listen":               {Test: "TestCasterTS"},
+	"stream_caster.program":              {Test: "TestPrograms"},
 	"stream_caster.sip.enabled":          {Test: "TestGB28181WithoutSIP"},
 	"stream_caster.sip.listen":           {Test: "TestGB28181"},
 	"stream_caster.sip.timeout":          {Test: "TestGBTimes"},

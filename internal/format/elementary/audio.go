@@ -14,12 +14,15 @@ import (
 // none are looked through for one.
 const MaxAudio = 16 << 10
 
-// Audio makes frames of one sound stream whose frames have headers: AAC with ADTS,
-// MP3, AC-3, E-AC-3. For PCMA and PCMU each piece is a frame, mono at 8 kHz.
+// Audio makes frames of one sound stream whose frames have headers: AAC with ADTS or in
+// LATM, MP3, AC-3, E-AC-3. For PCMA and PCMU each piece is a frame, mono at 8 kHz.
 type Audio struct {
 	Codec media.Codec
 	ID    uint8
+	// LATM says that AAC comes in LATM with LOAS's headers, and not with ADTS.
+	LATM bool
 
+	mux   aac.LATM
 	track *media.Track
 	left  []byte
 	at    time.Duration // of the frame that left begins with
@@ -38,6 +41,7 @@ type header struct {
 	duration   time.Duration
 	track      func() *media.Track
 	same       func(*media.Track) bool
+	frames     [][]byte // those of LATM; otherwise the frame follows the head
 }
 
 // Append appends the frames that end in a piece of the stream. pts is the time of
@@ -79,8 +83,14 @@ func (a *Audio) Append(dst []*media.Frame, piece []byte, pts time.Duration, time
 		if a.track == nil || !h.same(a.track) {
 			a.track = h.track()
 		}
-		dst = append(dst, &media.Frame{Track: a.track, Source: a.at, Payload: bytes.Clone(b[off+h.head : off+h.size])})
-		a.at += h.duration
+		if h.frames == nil {
+			dst = append(dst, &media.Frame{Track: a.track, Source: a.at, Payload: bytes.Clone(b[off+h.head : off+h.size])})
+			a.at += h.duration
+		}
+		for _, f := range h.frames {
+			dst = append(dst, &media.Frame{Track: a.track, Source: a.at, Payload: f})
+			a.at += h.duration
+		}
 		off += h.size
 	}
 	if off >= fresh && fresh >= 0 && off < len(b) {
@@ -108,10 +118,42 @@ func (a *Audio) plain(dst []*media.Frame, piece []byte, pts time.Duration, timed
 
 // sync is the first byte of a header.
 func (a *Audio) sync() byte {
-	if a.Codec == media.AC3 || a.Codec == media.EAC3 {
+	switch {
+	case a.Codec == media.AC3, a.Codec == media.EAC3:
 		return 0x0b
+	case a.LATM:
+		return 0x56
 	}
 	return 0xff
+}
+
+// latm reads the element of LATM that b begins with.
+func (a *Audio) latm(b []byte) (h header, ok, more bool) {
+	if len(b) < aac.LOASHeaderLen {
+		return h, false, true
+	}
+	size, ok := aac.ParseLOAS(b)
+	switch {
+	case !ok:
+		return h, false, false
+	case len(b) < size:
+		return h, false, true
+	}
+	frames, c, err := a.mux.Frames(nil, b[aac.LOASHeaderLen:size])
+	if err != nil {
+		return h, false, false
+	}
+	return header{aac.LOASHeaderLen, size, c.FrameDuration(), a.ofAAC(c), sameAAC(c), frames}, true, false
+}
+
+func (a *Audio) ofAAC(c aac.Config) func() *media.Track {
+	return func() *media.Track {
+		return &media.Track{ID: a.ID, Kind: media.Audio, Codec: media.AAC, Config: c.Append(nil), Profile: c.Profile(), SampleRate: c.OutputRate(), Channels: c.OutputChannels()}
+	}
+}
+
+func sameAAC(c aac.Config) func(*media.Track) bool {
+	return func(t *media.Track) bool { return bytes.Equal(t.Config, c.Append(nil)) }
 }
 
 // parse reads the header that b begins with. more says that there are too few bytes
@@ -119,6 +161,9 @@ func (a *Audio) sync() byte {
 func (a *Audio) parse(b []byte) (h header, ok, more bool) {
 	switch a.Codec {
 	case media.AAC:
+		if a.LATM {
+			return a.latm(b)
+		}
 		if len(b) < aac.HeaderLen+2 {
 			return h, false, true
 		}
@@ -126,10 +171,7 @@ func (a *Audio) parse(b []byte) (h header, ok, more bool) {
 		if err != nil || c.SampleRate == 0 || size <= head {
 			return h, false, false
 		}
-		config := c.Append(nil)
-		return header{head, size, c.FrameDuration(), func() *media.Track {
-			return &media.Track{ID: a.ID, Kind: media.Audio, Codec: media.AAC, Config: config, Profile: c.Profile(), SampleRate: c.OutputRate(), Channels: c.OutputChannels()}
-		}, func(t *media.Track) bool { return bytes.Equal(t.Config, config) }}, true, false
+		return header{head, size, c.FrameDuration(), a.ofAAC(c), sameAAC(c), nil}, true, false
 	case media.MP3:
 		if len(b) < mp3.HeaderLen {
 			return h, false, true
@@ -140,7 +182,7 @@ func (a *Audio) parse(b []byte) (h header, ok, more bool) {
 		}
 		return header{0, m.Size, m.Duration(), func() *media.Track {
 			return &media.Track{ID: a.ID, Kind: media.Audio, Codec: media.MP3, SampleRate: m.SampleRate, Channels: m.Channels}
-		}, func(t *media.Track) bool { return t.SampleRate == m.SampleRate && t.Channels == m.Channels }}, true, false
+		}, func(t *media.Track) bool { return t.SampleRate == m.SampleRate && t.Channels == m.Channels }, nil}, true, false
 	}
 	if len(b) < 8 {
 		return h, false, true
@@ -152,5 +194,5 @@ func (a *Audio) parse(b []byte) (h header, ok, more bool) {
 	config := c.AppendConfig(nil)
 	return header{0, c.Size, c.Duration(), func() *media.Track {
 		return &media.Track{ID: a.ID, Kind: media.Audio, Codec: a.Codec, Config: config, SampleRate: c.SampleRate, Channels: c.Channels}
-	}, func(t *media.Track) bool { return bytes.Equal(t.Config, config) }}, true, false
+	}, func(t *media.Track) bool { return bytes.Equal(t.Config, config) }, nil}, true, false
 }

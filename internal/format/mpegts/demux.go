@@ -25,7 +25,7 @@ const (
 // its place again after bytes that were lost or are no packets, and follows tables
 // that change.
 //
-// Known are H.264, H.265, AAC with ADTS, MP3, AC-3, E-AC-3 and Opus. Times are
+// Known are H.264, H.265, AAC with ADTS and in LATM, MP3, AC-3, E-AC-3 and Opus. Times are
 // unwrapped over the 33 bits that the stream has for them. A Demuxer is for one
 // goroutine; frames and their payloads are the caller's.
 type Demuxer struct {
@@ -37,8 +37,10 @@ type Demuxer struct {
 	pat     section
 	pmt     section
 	mapped  []byte // the PMT in force
+	maps    int
 	streams []*stream
 	clock   media.Unwrapper
+	at      time.Duration // of the newest packet with a time, for data that have none
 	lost    uint64
 }
 
@@ -49,6 +51,7 @@ type stream struct {
 	video   *elementary.Video
 	audio   *elementary.Audio
 	opus    *media.Track
+	data    *dataIn
 	counter byte
 	counted bool // counter is known
 	pes     []byte
@@ -65,6 +68,17 @@ type section struct {
 
 // NewDemuxer returns a Demuxer of the first program.
 func NewDemuxer() *Demuxer { return &Demuxer{clock: media.Unwrapper{Bits: 33, Rate: 90000}} }
+
+// Data returns the tracks of data that the program has, whether frames of them have come
+// or not. The slice is the Demuxer's until the next Feed.
+func (d *Demuxer) Data() (all []*media.Track) {
+	for _, s := range d.streams {
+		if s.data != nil {
+			all = append(all, s.data.track)
+		}
+	}
+	return all
+}
 
 // Lost counts the packets that are known to have been lost, by their counters, and
 // the places where the stream had to be found again.
@@ -231,13 +245,21 @@ func (d *Demuxer) program(dst []*media.Frame, b []byte) []*media.Frame {
 	}
 	var now []*stream
 	var picture, sound bool
+	data := uint8(0)
 	for e := b[12+skip:]; len(e) >= 5 && len(now) < maxStreams; {
 		n := int(binary.BigEndian.Uint16(e[3:])) & 0x0fff
 		if 5+n > len(e) {
 			break
 		}
-		s := newStream(e[0], binary.BigEndian.Uint16(e[1:])&0x1fff, e[5:5+n])
+		typ, pid, descriptors := e[0], binary.BigEndian.Uint16(e[1:])&0x1fff, e[5:5+n]
+		s := newStream(typ, pid, descriptors)
 		e = e[5+n:]
+		if s == nil && data < maxData && isData(typ) {
+			s = &stream{pid: pid, typ: typ, data: newDataIn(typ, descriptors, data)}
+			data++
+			now = append(now, s)
+			continue
+		}
 		switch {
 		case s == nil, s.video != nil && picture, s.video == nil && sound:
 			continue
@@ -251,7 +273,7 @@ func (d *Demuxer) program(dst []*media.Frame, b []byte) []*media.Frame {
 	// A stream that goes on keeps what it has.
 	for i, s := range now {
 		for _, old := range d.streams {
-			if old.pid == s.pid && old.typ == s.typ && (old.opus == nil) == (s.opus == nil) {
+			if old.pid == s.pid && old.typ == s.typ && (old.opus == nil) == (s.opus == nil) && (old.data == nil) == (s.data == nil) {
 				now[i] = old
 			}
 		}
@@ -266,7 +288,17 @@ func (d *Demuxer) program(dst []*media.Frame, b []byte) []*media.Frame {
 		}
 	}
 	d.streams = now
+	d.maps++
 	return dst
+}
+
+// Maps counts the maps of the program that have come, each other than the one before.
+func (d *Demuxer) Maps() int { return d.maps }
+
+// isData reports whether a stream whose type has no codec of ours is one of data; others
+// are pictures and sound that we do not know.
+func isData(typ byte) bool {
+	return typ == typePrivate || typ == typeSections || typ == typeMetadata || typ == typeSCTE35
 }
 
 // newStream returns a stream of a type, nil if it is none that we know.
@@ -285,6 +317,9 @@ func newStream(typ byte, pid uint16, descriptors []byte) *stream {
 		return s
 	case typeAAC:
 		return audio(media.AAC)
+	case typeLATM:
+		audio(media.AAC).audio.LATM = true
+		return s
 	case typeMP3MPEG1, typeMP3MPEG2:
 		return audio(media.MP3)
 	case typeAC3:
@@ -358,6 +393,10 @@ func (d *Demuxer) add(dst []*media.Frame, s *stream, body []byte, start bool, co
 		}
 	}
 	s.counter, s.counted = counter, true
+	if s.data != nil && isSections(s.typ) {
+		s.data.add(body, start, counter, func(b []byte) { dst = append(dst, s.data.frame(s.typ, 0, b, d.at)) })
+		return dst
+	}
 	if start {
 		dst = d.finish(dst, s)
 		if len(body) < 9 || body[0] != 0 || body[1] != 0 || body[2] != 1 {
@@ -410,8 +449,16 @@ func (d *Demuxer) finish(dst []*media.Frame, s *stream) []*media.Frame {
 		if flags&0xc0 == 0xc0 && head >= 10 {
 			dts = d.clock.Unwrap(readTime(p[14:]))
 		}
+		if s.data == nil {
+			d.at = dts
+		}
 	}
 	switch {
+	case s.data != nil && len(body) > 0:
+		if !timed {
+			pts = d.at
+		}
+		return append(dst, s.data.frame(s.typ, p[3], body, pts))
 	case s.video != nil && timed:
 		return s.video.Append(dst, body, dts, pts-dts)
 	case s.audio != nil:

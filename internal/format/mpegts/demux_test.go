@@ -129,3 +129,34 @@ func BenchmarkDemuxer(b *testing.B) {
 		got = d.Flush(d.Feed(got[:0], ts))
 	}
 }
+
+// Of several programs the first is taken, or the one that is asked for.
+func TestPrograms(t *testing.T) {
+	pat := []byte{0x00, 0xb0, 17, 0, 1, 0xc1, 0, 0, 0, 1, 0xe1, 0x00, 0, 2, 0xe2, 0x00}
+	table := make([]byte, PacketSize)
+	putTable(table, PIDTables, pat)
+	stream := append([]byte(nil), table...)
+	for i, pid := range []uint16{0x100, 0x200} {
+		pmt := []byte{0x02, 0xb0, 18, 0, byte(i + 1), 0xc1, 0, 0, 0xe3, byte(i), 0xf0, 0, typeMP3MPEG1, 0xe3, byte(i), 0xf0, 0}
+		putTable(table, pid, pmt)
+		stream = append(stream, table...)
+	}
+	mp3 := append([]byte{0xff, 0xfb, 0x90, 0x64}, make([]byte, 413)...)
+	for i := range 2 {
+		mp3[10] = byte(i + 1)
+		pes := append(appendTimes([]byte{0, 0, 1, streamAudio, 0x01, 0xa9}, 0, 0), mp3...)
+		cc := byte(0)
+		stream = appendPackets(stream, 0x300+uint16(i), &cc, pes, noClock, false)
+	}
+	for program, want := range map[uint16]byte{0: 1, 1: 1, 2: 2, 3: 0} {
+		d := NewDemuxer()
+		d.Program = program
+		frames := d.Flush(d.Feed(nil, stream))
+		if want == 0 && len(frames) == 0 {
+			continue
+		}
+		if len(frames) != 1 || frames[0].Payload[10] != want {
+			t.Errorf("program %d: %d frames, want that of program %d", program, len(frames), want)
+		}
+	}
+}

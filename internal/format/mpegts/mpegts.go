@@ -43,6 +43,7 @@ const (
 	typeMP3MPEG1 = 0x03
 	typeMP3MPEG2 = 0x04
 	typeAAC      = 0x0f
+	typeLATM     = 0x11
 	typeH264     = 0x1b
 	typeH265     = 0x24
 	typeAC3      = 0x81
@@ -76,6 +77,8 @@ func Supported(t *media.Track) bool { return streamType(t) != 0 }
 // A Muxer makes one transport stream. One goroutine uses it at a time.
 type Muxer struct {
 	video, audio *media.Track
+	passing      bool // data are carried too
+	data         []dataOut
 	tables       [2 * PacketSize]byte
 	mapped       []byte // the PMT as if its version were 0
 	version      byte   // of the PMT
@@ -95,6 +98,14 @@ func NewMuxer(l *media.Layout) *Muxer {
 	return m
 }
 
+// NewPassing returns a muxer that carries the data of transport streams too, such as
+// SCTE-35 and KLV, as far as the map has room for them.
+func NewPassing(l *media.Layout) *Muxer {
+	m := &Muxer{pes: make([]byte, 0, 64<<10), passing: true}
+	m.SetLayout(l)
+	return m
+}
+
 // SetLayout goes over to another layout within the stream. Tables should
 // follow.
 func (m *Muxer) SetLayout(l *media.Layout) {
@@ -110,6 +121,7 @@ func (m *Muxer) SetLayout(l *media.Layout) {
 		}
 		m.adts = c
 	}
+	m.setData(l)
 	m.makeTables()
 }
 
@@ -146,7 +158,7 @@ func (m *Muxer) configure(t *media.Track) {
 
 // Carries reports whether f belongs to one of the muxer's tracks.
 func (m *Muxer) Carries(f *media.Frame) bool {
-	return carries(m.video, f) || carries(m.audio, f)
+	return carries(m.video, f) || carries(m.audio, f) || m.dataOf(f) != nil
 }
 
 func carries(t *media.Track, f *media.Frame) bool {
@@ -226,6 +238,11 @@ func (m *Muxer) FrameSize(f *media.Frame) int {
 // wraps [ErrFrame], nothing is appended either.
 func (m *Muxer) AppendFrame(dst []byte, f *media.Frame, dts time.Duration) ([]byte, error) {
 	switch {
+	case f.Track.Kind == media.Data:
+		if d := m.dataOf(f); d != nil {
+			dst = d.append(dst, f, dts)
+		}
+		return dst, nil
 	case carries(m.audio, f):
 		return m.appendAudio(dst, f, nil, dts)
 	case !carries(m.video, f):

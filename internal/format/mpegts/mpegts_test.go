@@ -339,3 +339,65 @@ func BenchmarkAppendFrame(b *testing.B) {
 		buf, _ = m.AppendFrame(buf[:0], v, time.Second)
 	}
 }
+
+// Data go through as they are: sections, packets with a time and without, beside picture
+// and sound; where they are not wanted they are not.
+func TestData(t *testing.T) {
+	section := []byte{0xfc, 0x30, 0x11, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xf0, 0, 0, 0, 0}
+	sum := checksum(section[:16])
+	section = append(section[:16], byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum))
+	section[2] = byte(len(section) - 3)
+	sum = checksum(section[:16])
+	copy(section[16:], []byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
+	tracks := []*media.Track{
+		{Kind: media.Audio, Codec: media.MP3, SampleRate: 44100, Channels: 2},
+		{Kind: media.Data, Codec: media.TSData, Config: []byte{typeSCTE35, 0}},
+		{Kind: media.Data, ID: 1, Codec: media.TSData, Config: append([]byte{typeMetadata, streamMetadata}, 5, 4, 'K', 'L', 'V', 'A')},
+		{Kind: media.Data, ID: 2, Codec: media.TSData, Config: append([]byte{typePrivate, streamPrivate}, 5, 4, 'K', 'L', 'V', 'A')},
+	}
+	layout := &media.Layout{Tracks: tracks}
+	mp3 := append([]byte{0xff, 0xfb, 0x90, 0x64}, make([]byte, 413)...)
+	long := bytes.Repeat([]byte("key, length, value. "), 40)
+	frames := []*media.Frame{
+		{Track: tracks[0], DTS: time.Second, Payload: mp3},
+		{Track: tracks[1], DTS: time.Second, Payload: section},
+		{Track: tracks[2], DTS: 2 * time.Second, Payload: long},
+		{Track: tracks[3], DTS: 3 * time.Second, Payload: []byte("no time")},
+		{Track: tracks[1], DTS: 3 * time.Second, Payload: section},
+	}
+	m := NewPassing(layout)
+	b := m.AppendTables(nil)
+	for _, f := range frames {
+		n := len(b)
+		if b, _ = m.AppendFrame(b, f, f.DTS); len(b)-n > m.FrameSize(f) || (len(b)-n)%PacketSize != 0 || len(b) == n {
+			t.Errorf("%d bytes, at most %d were told", len(b)-n, m.FrameSize(f))
+		}
+	}
+	d := NewDemuxer()
+	got := d.Flush(d.Feed(nil, b))
+	if data := d.Data(); len(data) != 3 || data[0].Label != "SCTE-35" || data[1].Label != "KLV" || d.Maps() != 1 {
+		t.Fatalf("data %+v", data)
+	}
+	byTrack := map[uint8][]*media.Frame{}
+	for _, f := range got {
+		if f.Track.Kind == media.Data {
+			byTrack[f.Track.ID] = append(byTrack[f.Track.ID], f)
+			if !bytes.Equal(f.Track.Config, tracks[1+f.Track.ID].Config) {
+				t.Errorf("data %d is %x", f.Track.ID, f.Track.Config)
+			}
+		}
+	}
+	if f := byTrack[0]; len(f) != 2 || !bytes.Equal(f[1].Payload, section) {
+		t.Errorf("%d sections", len(f))
+	}
+	if f := byTrack[1]; len(f) != 1 || !bytes.Equal(f[0].Payload, long) || f[0].Source != 2*time.Second {
+		t.Errorf("%d packets with a time", len(f))
+	}
+	if f := byTrack[2]; len(f) != 1 || string(f[0].Payload) != "no time" {
+		t.Errorf("%d packets without", len(f))
+	}
+	plain := NewMuxer(layout)
+	if plain.Carries(frames[1]) || plain.FrameSize(frames[1]) != 0 {
+		t.Error("a segment would have data")
+	}
+}

@@ -9,9 +9,10 @@ import (
 
 // Stream ids (ISO/IEC 13818-1 table 2-22).
 const (
-	streamPrivate = 0xbd
-	streamAudio   = 0xc0
-	streamVideo   = 0xe0
+	streamPrivate  = 0xbd
+	streamAudio    = 0xc0
+	streamVideo    = 0xe0
+	streamMetadata = 0xfc
 )
 
 // noClock stands for a packet without program clock reference.
@@ -98,11 +99,18 @@ func (m *Muxer) makeTables() {
 		clock = PIDAudio & 0xff
 	}
 	pmt := []byte{0x02, 0xb0, 0, 0, 1, 0xc1, 0, 0, 0xe0 | PIDVideo>>8, clock, 0xf0, 0}
+	if m.cues() {
+		pmt[11] = byte(len(cueDescriptor))
+		pmt = append(pmt, cueDescriptor...)
+	}
 	if m.video != nil {
 		pmt = appendStream(pmt, m.video, PIDVideo)
 	}
 	if m.audio != nil {
 		pmt = appendStream(pmt, m.audio, PIDAudio)
+	}
+	for i := range m.data {
+		pmt = m.data[i].appendEntry(pmt)
 	}
 	pmt[2] = byte(len(pmt) - 3 + 4)
 	// Who has read a map reads it again only if its version is another.

@@ -57,22 +57,9 @@ type Config struct {
 // SBR and PS told in either of the two explicit ways.
 func ParseConfig(b []byte) (Config, error) {
 	r := bits.New(b)
-	var c Config
-	c.Type = objectType(&r)
-	c.SampleRate = rate(&r)
-	c.ChannelConfig = int(r.Bits(4))
-	if c.Type == TypeSBR || c.Type == TypePS {
-		c.SBR, c.PS = true, c.Type == TypePS
-		c.ExtensionRate = rate(&r)
-		c.Type = objectType(&r)
-	}
-	if !r.OK() || c.SampleRate == 0 || c.Type == 0 {
+	c, ok := specific(&r)
+	if !ok {
 		return Config{}, fmt.Errorf("%w: audio specific config %x", ErrSyntax, b[:min(len(b), 16)])
-	}
-	c.Channels = channels(c.ChannelConfig)
-	switch c.Type {
-	case TypeMain, TypeLC, TypeSSR, TypeLTP, 6, 7:
-		c.general(&r)
 	}
 	// The backward compatible way comes last, if there is room for it.
 	if !c.SBR && r.OK() && r.Left() >= 16 && r.Bits(11) == 0x2b7 && objectType(&r) == TypeSBR && r.Flag() {
@@ -82,6 +69,27 @@ func ParseConfig(b []byte) (Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// specific parses an AudioSpecificConfig as far as it tells its own length.
+func specific(r *bits.Reader) (c Config, ok bool) {
+	c.Type = objectType(r)
+	c.SampleRate = rate(r)
+	c.ChannelConfig = int(r.Bits(4))
+	if c.Type == TypeSBR || c.Type == TypePS {
+		c.SBR, c.PS = true, c.Type == TypePS
+		c.ExtensionRate = rate(r)
+		c.Type = objectType(r)
+	}
+	if !r.OK() || c.SampleRate == 0 || c.Type == 0 {
+		return Config{}, false
+	}
+	c.Channels = channels(c.ChannelConfig)
+	switch c.Type {
+	case TypeMain, TypeLC, TypeSSR, TypeLTP, 6, 7:
+		c.general(r)
+	}
+	return c, true
 }
 
 // general parses GASpecificConfig (ISO/IEC 14496-3 4.4.1).

@@ -97,6 +97,9 @@ func dial(ctx context.Context, url string) (output, error) {
 }
 
 func (p *pushed) write(f *media.Frame) error {
+	if f.Track.Codec == media.TSData {
+		return nil
+	}
 	typ, at := rtmp.MessageType(flv.Type(f.Track.Kind)), flv.Timestamp(f.Source)
 	if p.tracks[f.Track.Kind] != f.Track {
 		p.tracks[f.Track.Kind] = f.Track

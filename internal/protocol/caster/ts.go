@@ -113,6 +113,7 @@ func (t *tsCaster) run(ctx context.Context, pc *net.UDPConn) {
 // stream takes one stream, of which the first n bytes have come.
 func (t *tsCaster) stream(ctx context.Context, pc *net.UDPConn, from netip.AddrPort, buf []byte, n int) (err error) {
 	d := mpegts.NewDemuxer()
+	d.Program = uint16(t.conf.Program)
 	var out output
 	defer func() {
 		if out != nil {

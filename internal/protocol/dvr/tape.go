@@ -131,6 +131,9 @@ func (t *flvTape) takes(l *media.Layout) bool {
 }
 
 func (t *flvTape) add(f *media.Frame, at time.Duration) error {
+	if f.Track.Codec == media.TSData {
+		return nil
+	}
 	if len(t.buf) > 0 && (at-t.since >= pieceTime || len(t.buf) >= pieceBytes) {
 		if err := t.flush(); err != nil {
 			return err

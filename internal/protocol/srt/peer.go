@@ -126,7 +126,7 @@ func (k *socket) admit(ctx context.Context, p *peer, req *wire.Request) (begin f
 	defer cancel()
 	if w.publish {
 		pub, err := sess.Publish(ctx, ask)
-		return func(ctx context.Context) error { return s.publish(ctx, p, pub) }, keys, err
+		return func(ctx context.Context) error { return s.publish(ctx, p, pub, w.program()) }, keys, err
 	}
 	sub, err := sess.Play(ctx, ask, hub.Options{})
 	return func(ctx context.Context) error { return k.perform(ctx, p, sub) }, keys, err

@@ -13,10 +13,11 @@ import (
 )
 
 // publish makes frames of what the peer sends until it ends that.
-func (s *server) publish(ctx context.Context, p *peer, pub *hub.Publication) error {
+func (s *server) publish(ctx context.Context, p *peer, pub *hub.Publication, program uint16) error {
 	vhost, _ := s.env.Conf.Load().Vhost(pub.Stream().Key.Vhost)
 	conf := blocks.Publish.Of(vhost)
 	in := &ingest{pub: pub, demuxer: mpegts.NewDemuxer()}
+	in.demuxer.Program = program
 	defer in.flush()
 	timeout := time.NewTimer(conf.FirstPktTimeout)
 	defer timeout.Stop()
@@ -52,10 +53,20 @@ func (s *server) publish(ctx context.Context, p *peer, pub *hub.Publication) err
 type ingest struct {
 	pub     *hub.Publication
 	demuxer *mpegts.Demuxer
+	maps    int // of the demuxer's, that have been looked at
 	frames  []*media.Frame
 }
 
-func (in *ingest) feed(b []byte) { in.write(in.demuxer.Feed(in.frames[:0], b)) }
+func (in *ingest) feed(b []byte) {
+	frames := in.demuxer.Feed(in.frames[:0], b)
+	if n := in.demuxer.Maps(); n != in.maps {
+		in.maps = n
+		for _, t := range in.demuxer.Data() {
+			in.pub.Announce(t)
+		}
+	}
+	in.write(frames)
+}
 
 func (in *ingest) flush() { in.write(in.demuxer.Flush(in.frames[:0])) }
 

@@ -3,6 +3,7 @@ package srt
 import (
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"weir/internal/config/blocks"
@@ -123,4 +124,16 @@ func (w *wish) tcURL(local string) string {
 		local = w.host
 	}
 	return "srt://" + local + "/" + w.app
+}
+
+// program is the number of the program to take of a transport stream, from the parameter
+// of that name; 0 is the first one.
+func (w *wish) program() uint16 {
+	for pair := range strings.SplitSeq(w.param, "&") {
+		if v, ok := strings.CutPrefix(pair, "program="); ok {
+			n, _ := strconv.ParseUint(v, 10, 16)
+			return uint16(n)
+		}
+	}
+	return 0
 }
