@@ -114,16 +114,19 @@ type Raw struct {
 
 // An API is the handler of the paths below /api/. Make one with New.
 type API struct {
-	env service.Env
-	set Settings
+	env    service.Env
+	set    Settings
+	events *events
 
 	mu     sync.Mutex
 	vhosts map[string]string // id by name; guarded by mu
 }
 
-// New returns the API.
+// New returns the API, which listens at the desk from then on.
 func New(env service.Env, set Settings) *API {
-	return &API{env: env, set: set, vhosts: map[string]string{}}
+	a := &API{env: env, set: set, events: newEvents(), vhosts: map[string]string{}}
+	env.Desk.Observe(a.events)
+	return a
 }
 
 // reply is the start of every answer.
@@ -269,6 +272,8 @@ func (a *API) v1(w http.ResponseWriter, r *http.Request, path string) {
 		a.raw(w, r)
 	case "clusters":
 		a.clusters(w, r)
+	case "events":
+		a.listen(w, r)
 	case "history":
 		a.history(w, r, rest)
 	case "openapi.json":
