@@ -24,6 +24,14 @@ func (s *Stream) Attach(t Tap) { s.attach(tap{t, false}) }
 // AttachInside is Attach for an insider, who is told of private publications too.
 func (s *Stream) AttachInside(t Tap) { s.attach(tap{t, true}) }
 
+// Hurried reports whether an insider sees the stream, and so whether it is in a
+// hurry: those are viewers who talk to each other.
+func (s *Stream) Hurried() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.taps, func(t tap) bool { return t.inside })
+}
+
 // tap is one who is told of the stream.
 type tap struct {
 	Tap

@@ -7,6 +7,7 @@ import (
 	"weir/internal/config"
 	"weir/internal/config/blocks"
 	"weir/internal/hub"
+	"weir/internal/media"
 	"weir/internal/service"
 	"weir/internal/session"
 )
@@ -18,16 +19,19 @@ func TestPace(t *testing.T) {
 		name, vhost         string
 		viewers, publishers int
 		want                time.Duration
+		hurried             bool
 	}{
-		{"watched", "", 1, 1, 0},
-		{"nobody watches", "", 0, 1, idleBeat},
-		{"some publish", "", 1, crowd, beat},
-		{"many publish", "", 1, throng, slowBeat},
-		{"merged reading", "publish { mr on; mr_latency 300; }", 1, 1, 300 * time.Millisecond},
-		{"merged reading by default", "publish { mr on; }", 1, throng, 350 * time.Millisecond},
-		{"mr_latency alone", "publish { mr off; mr_latency 300; }", 1, 1, 0},
-		{"min_latency", "min_latency on;", 0, throng, 0},
-		{"min_latency goes before mr", "min_latency on; publish { mr on; mr_latency 300; }", 1, 1, 0},
+		{"watched", "", 1, 1, 0, false},
+		{"nobody watches", "", 0, 1, idleBeat, false},
+		{"some publish", "", 1, crowd, beat, false},
+		{"many publish", "", 1, throng, slowBeat, false},
+		{"many publish to a browser", "", 1, throng, beat, true},
+		{"a few publish to a browser", "", 1, 1, 0, true},
+		{"merged reading", "publish { mr on; mr_latency 300; }", 1, 1, 300 * time.Millisecond, false},
+		{"merged reading by default", "publish { mr on; }", 1, throng, 350 * time.Millisecond, false},
+		{"mr_latency alone", "publish { mr off; mr_latency 300; }", 1, 1, 0, false},
+		{"min_latency", "min_latency on;", 0, throng, 0, false},
+		{"min_latency goes before mr", "min_latency on; publish { mr on; mr_latency 300; }", 1, 1, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			snap, err := config.Parse(config.Source{File: "test", Text: []byte("listen 1935; vhost __defaultVhost__ { " + c.vhost + " }"), Getenv: func(string) string { return "" }}, blocks.All())
@@ -51,6 +55,9 @@ func TestPace(t *testing.T) {
 			for range c.viewers {
 				defer h.Subscribe(st.Key, hub.Options{}).Close()
 			}
+			if c.hurried {
+				st.AttachInside(nobody{})
+			}
 			x := &conn{env: service.Env{Conf: config.NewStore(snap), Desk: desk, Hub: h}}
 			if got := x.pace(st)(); got != c.want {
 				t.Errorf("read each %v, want %v", got, c.want)
@@ -58,3 +65,9 @@ func TestPace(t *testing.T) {
 		})
 	}
 }
+
+// nobody is a tap that heeds nothing.
+type nobody struct{}
+
+func (nobody) Frame(*media.Frame, bool) {}
+func (nobody) End(error)                {}

@@ -65,7 +65,8 @@ const (
 
 // pace returns at which pace a publisher is read: at once where there are few
 // and nothing gathers, or where min_latency asks for it; at mr_latency where mr is
-// on, as in SRS. A stream that nobody watches live can wait.
+// on, as in SRS. A stream that nobody watches live can wait; one that browsers watch
+// by WebRTC waits for nobody who gathers.
 func (c *conn) pace(st *hub.Stream) func() time.Duration {
 	key := st.Key
 	return func() time.Duration {
@@ -81,6 +82,10 @@ func (c *conn) pace(st *hub.Stream) func() time.Duration {
 		switch {
 		case !st.Watched():
 			return idleBeat
+		case st.Hurried() && n < crowd:
+			return 0
+		case st.Hurried():
+			return beat
 		case g >= slowBeat && g <= idleBeat && g%slowBeat == 0:
 			return g // what is read sooner would only wait for the loops' turn
 		case n >= throng || g >= slowBeat && g%slowBeat == 0:
