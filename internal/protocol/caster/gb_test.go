@@ -1,17 +1,26 @@
 package caster
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 
 	"weir/internal/config/blocks"
+	"weir/internal/service"
+	"weir/internal/wire/rtp"
 )
 
 func testGB(password string) *gbCaster {
@@ -186,4 +195,120 @@ func FuzzSIP(f *testing.F) {
 			}
 		}
 	})
+}
+
+// However many devices register, from wherever, so many are kept; and who sends more than
+// a device would is cut off.
+func TestDevicesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := testGB("")
+		ctx, stop := context.WithCancel(t.Context())
+		g.ctx = ctx
+		m := newMouth()
+		var refused atomic.Int32
+		m.send = func(b []byte) error {
+			if strings.HasPrefix(string(b), "SIP/2.0 503") {
+				refused.Add(1)
+			}
+			return nil
+		}
+		for i := range maxDevices + 100 {
+			say(g, m, strings.ReplaceAll(request("REGISTER", ""), "34020000001320000001", fmt.Sprintf("3402000000132%07d", i)))
+		}
+		g.mu.Lock()
+		devices := len(g.devices)
+		g.mu.Unlock()
+		if devices != maxDevices || refused.Load() != 100 {
+			t.Errorf("%d devices, %d were refused", devices, refused.Load())
+		}
+		time.Sleep(time.Second)
+		g.mu.Lock()
+		if len(g.slots) > maxDevices || len(g.calls) > maxDevices {
+			t.Errorf("%d slots, %d calls", len(g.slots), len(g.calls))
+		}
+		g.mu.Unlock()
+		stop()
+		g.wg.Wait()
+	})
+}
+
+// Garbage at any of the doors, and half of what makes sense, ends the connection that it
+// came by, or nothing.
+func TestGarbage(t *testing.T) {
+	g := testGB("")
+	g.conf.SIP.Timeout = time.Second
+	g.ctx = t.Context()
+	r := rand.New(rand.NewPCG(1, 2))
+	noise := make([]byte, 64<<10)
+	for i := range noise {
+		noise[i] = byte(r.Uint32())
+	}
+	whole := strings.ReplaceAll(request("OPTIONS", ""), "\n", "\r\n")
+	for name, b := range map[string][]byte{
+		"noise":              noise,
+		"zeros":              make([]byte, 64<<10),
+		"a line without end": bytes.Repeat([]byte("a"), 64<<10),
+		"headers for ever":   append([]byte("OPTIONS sip:a@b SIP/2.0\r\n"), bytes.Repeat([]byte("X: y\r\n"), 20000)...),
+		"a body too long":    []byte("OPTIONS sip:a@b SIP/2.0\r\nContent-Length: 999999999\r\n\r\n"),
+		"a flood":            bytes.Repeat([]byte(whole), 1000),
+	} {
+		for what, serve := range map[string]func(nc net.Conn) error{
+			"SIP":   func(nc net.Conn) error { return g.sipConn(t.Context(), nc) },
+			"media": func(nc net.Conn) error { return g.mediaConn(t.Context(), nc, func() {}) },
+		} {
+			near, far := net.Pipe()
+			done := make(chan error, 1)
+			go func() {
+				done <- g.guarded(func() error { return serve(far) })
+				far.Close()
+			}()
+			go func() {
+				for buf := make([]byte, 4096); ; {
+					if _, err := near.Read(buf); err != nil {
+						return
+					}
+				}
+			}()
+			near.Write(b)
+			near.Close()
+			if err := <-done; err == nil || errors.Is(err, service.ErrFault) {
+				t.Errorf("%s at %s: %v", name, what, err)
+			}
+		}
+	}
+	if len(g.devices)+len(g.calls)+len(g.slots) > 0 {
+		t.Error("something is left")
+	}
+}
+
+// Media that are none, or another's, do not come on the air; RTP whose program stream is
+// garbage neither.
+func TestStrangeMedia(t *testing.T) {
+	g := testGB("")
+	g.conf.SIP.Timeout = 300 * time.Millisecond
+	g.ctx = t.Context()
+	s, err := g.announce(7, "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(ssrc uint32) error {
+		near, far := net.Pipe()
+		defer near.Close()
+		done := make(chan error, 1)
+		go func() { done <- g.mediaConn(t.Context(), far, func() {}); far.Close() }()
+		for i := range 50 {
+			packet := append(rtp.Header{PayloadType: 96, Sequence: uint16(i), SSRC: ssrc}.Append(nil), bytes.Repeat([]byte{0, 0, 1, byte(i)}, 300)...)
+			if _, err := near.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...)); err != nil {
+				break
+			}
+		}
+		return <-done
+	}
+	if err := send(8); !errors.Is(err, errStranger) {
+		t.Errorf("a stranger: %v", err)
+	}
+	go send(7)
+	if err := s.wait(t.Context(), 200*time.Millisecond); !errors.Is(err, errNoMedia) {
+		t.Errorf("garbage: %v", err)
+	}
 }

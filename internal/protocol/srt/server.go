@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"runtime"
 	"slices"
 	"sync"
@@ -36,17 +37,18 @@ var Protocol = service.Protocol{
 		if !conf.Enabled {
 			return nil, nil
 		}
-		return &server{env: env, conf: conf, feeds: feeds{all: map[feedKey]*feed{}}}, nil
+		return &server{env: env, conf: conf, feeds: feeds{all: map[feedKey]*feed{}}, callers: callers{all: map[netip.Addr]int{}}}, nil
 	},
 }
 
 type server struct {
-	env   service.Env
-	conf  *blocks.SRTServerConfig // that of the start: nothing of it can change
-	socks []*socket
-	wg    sync.WaitGroup // peers
-	shut  atomic.Bool    // nobody new is let in
-	feeds feeds
+	env     service.Env
+	conf    *blocks.SRTServerConfig // that of the start: nothing of it can change
+	socks   []*socket
+	wg      sync.WaitGroup // peers
+	shut    atomic.Bool    // nobody new is let in
+	feeds   feeds
+	callers callers
 
 	running atomic.Bool // the sockets are the loops'
 }

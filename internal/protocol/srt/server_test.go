@@ -2,10 +2,13 @@ package srt
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,6 +49,12 @@ func (hang) Authorize(ctx context.Context, r *session.Request) error {
 // begin runs a door and returns its hub and where it is.
 func begin(t *testing.T, text string) (*hub.Hub, net.Addr) {
 	t.Helper()
+	s, addr := beginServer(t, text)
+	return s.env.Hub, addr
+}
+
+func beginServer(t *testing.T, text string) (*server, net.Addr) {
+	t.Helper()
 	snap, err := config.Parse(config.Source{File: "test.conf", Text: []byte("listen 1935; srt_server { enabled on; listen 127.0.0.1:0; " + text + " } vhost __defaultVhost__ { srt { enabled on; } }")}, blocks.All())
 	if err != nil {
 		t.Fatal(err)
@@ -71,18 +80,26 @@ func begin(t *testing.T, text string) (*hub.Hub, net.Addr) {
 		cancel()
 		<-done
 	})
-	return h, net.UDPAddrFromAddrPort(s.socks[0].sock.LocalAddr())
+	return s, net.UDPAddrFromAddrPort(s.socks[0].sock.LocalAddr())
 }
 
 // dial connects as a caller, whose payloads go to deliver, until it is refused or the
 // connection ends; without deliver until there is one.
 func dial(to net.Addr, streamID string, deliver func([]byte)) error {
+	return call(to, streamID, deliver, 10*time.Second)
+}
+
+func dialFor(to net.Addr, streamID string, wait time.Duration) error {
+	return call(to, streamID, nil, wait)
+}
+
+func call(to net.Addr, streamID string, deliver func([]byte), wait time.Duration) error {
 	nc, err := net.Dial("udp", to.String())
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	c, err := wire.NewCaller(time.Now(), wire.Params{Send: func(b []byte) { nc.Write(b) }, Deliver: deliver}, newID(), newID(), streamID, "", 10*time.Second)
+	c, err := wire.NewCaller(time.Now(), wire.Params{Send: func(b []byte) { nc.Write(b) }, Deliver: deliver}, newID(), newID(), streamID, "", wait)
 	if err != nil {
 		return err
 	}
@@ -148,4 +165,94 @@ func TestPayloadSize(t *testing.T) {
 		}
 	})
 	<-enough
+}
+
+// Fifty thousand strangers that begin and do not go on, and as many that guess
+// cookies or send garbage, leave nothing behind, and those who are connected, or want to
+// be, notice nothing. One address cannot take the places of all who wait.
+func TestStrangers(t *testing.T) {
+	s, addr := beginServer(t, "")
+	there := make(chan error, 1)
+	seen := make(chan struct{})
+	first := sync.OnceFunc(func() { close(seen) })
+	pub, err := s.env.Hub.Publish(hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}, hub.PublishOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	track := &media.Track{Kind: media.Audio, Codec: media.MP3, SampleRate: 44100, Channels: 2}
+	write := func() { pub.Write(&media.Frame{Track: track, Payload: make([]byte, 417)}) }
+	write()
+	go func() { there <- dial(addr, "live/s", func([]byte) { first() }) }()
+	<-seen
+
+	c, err := net.Dial("udp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	b := make([]byte, 64)
+	b[0], b[19] = 0x80, 4
+	copy(b[16+12:], []byte{0, 0, 5, 220, 0, 0, 32, 0, 0, 0, 0, 1, 0, 0, 0, 77})
+	for i := range 150_000 {
+		binary.BigEndian.PutUint32(b[16+8:], uint32(i)) // the sequence number
+		switch i % 3 {
+		case 0:
+			b[19] = 4
+			binary.BigEndian.PutUint32(b[16+20:], 1)
+		case 1: // a conclusion with a cookie that is none of ours
+			b[19] = 5
+			binary.BigEndian.PutUint32(b[16+20:], 0xffffffff)
+			binary.BigEndian.PutUint32(b[16+28:], uint32(i))
+		default:
+			b[19] = byte(i)
+			binary.BigEndian.PutUint32(b[16+20:], uint32(i)*2654435761)
+		}
+		c.Write(b[:16+i%49])
+		if i%10_000 == 0 {
+			write()
+		}
+	}
+	if err := dial(addr, "live/s", nil); err != nil {
+		t.Errorf("who comes meanwhile: %v", err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 4<<20 {
+		t.Errorf("%d bytes more are held", grown)
+	}
+	for _, k := range s.socks {
+		k.do(func() {
+			s.callers.mu.Lock()
+			defer s.callers.mu.Unlock()
+			if len(k.asked) > 2 || k.open != 0 || len(s.callers.all) != 0 {
+				t.Errorf("%d requests, %d that wait from %d addresses are kept", len(k.asked), k.open, len(s.callers.all))
+			}
+		})
+	}
+	select {
+	case err := <-there:
+		t.Errorf("who was there has gone: %v", err)
+	default:
+	}
+}
+
+func TestOneAddressWaits(t *testing.T) {
+	_, addr := beginServer(t, "connect_timeout 60000;")
+	var backlog atomic.Int32
+	var wg sync.WaitGroup
+	for range maxFrom + 10 {
+		wg.Go(func() {
+			var code wire.Reject
+			if errors.As(dialFor(addr, "live/hang", 2*time.Second), &code) && code == wire.RejectBacklog {
+				backlog.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if n := backlog.Load(); n < 1 || n > 10 {
+		t.Errorf("%d of %d were told that there is no place", n, maxFrom+10)
+	}
 }

@@ -56,8 +56,9 @@ type request struct {
 }
 
 const (
-	// maxAsking is how many callers may wait to be admitted at one time.
-	maxAsking = 512
+	// maxAsking is how many callers may wait to be admitted at one time, and maxFrom how
+	// many of them from one address.
+	maxAsking, maxFrom = 512, 64
 	// maxRefused is how many refusals are remembered.
 	maxRefused = 4096
 	// rejectAfter is how long a refusal is held back: callers repeat what they want,
@@ -240,6 +241,9 @@ func (k *socket) stranger(ctx context.Context, from netip.AddrPort, b []byte) {
 	case k.open >= maxAsking || len(k.asked)-len(k.peers) >= maxRefused+maxAsking:
 		code = wire.RejectBacklog
 	}
+	if code == 0 && !k.server.callers.enter(from.Addr()) {
+		code = wire.RejectBacklog
+	}
 	if code != 0 {
 		k.sock.Queue(from, req.Reject(code), nil)
 		return
@@ -248,6 +252,31 @@ func (k *socket) stranger(ctx context.Context, from netip.AddrPort, b []byte) {
 	k.asked[key] = r
 	k.open++
 	k.server.wg.Go(func() { k.serve(ctx, key, r, req) })
+}
+
+// callers are those who wait for the desk, by address.
+type callers struct {
+	mu  sync.Mutex
+	all map[netip.Addr]int // guarded by mu
+}
+
+// enter counts one more, unless there are too many.
+func (c *callers) enter(from netip.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all[from] >= maxFrom {
+		return false
+	}
+	c.all[from]++
+	return true
+}
+
+func (c *callers) leave(from netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all[from]--; c.all[from] <= 0 {
+		delete(c.all, from)
+	}
 }
 
 // forget drops refusals that are old.
@@ -272,6 +301,7 @@ func (k *socket) refuse(ctx context.Context, r *request, req *wire.Request, code
 	}
 	k.do(func() {
 		k.open--
+		k.server.callers.leave(req.From.Addr())
 		r.reject, r.until = req.Reject(code), k.now.Add(rejectKept)
 		k.sock.Queue(req.From, r.reject, nil)
 	})
@@ -296,6 +326,7 @@ func (k *socket) accept(r *request, req *wire.Request, keys *wire.Keys, p *peer)
 	k.peers[id] = p
 	r.peer = p
 	k.open--
+	k.server.callers.leave(req.From.Addr())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.conn = req.Accept(k.now, id, params, keys)
