@@ -1,20 +1,25 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"weir/internal/config"
 	"weir/internal/host"
+	"weir/internal/protocol/webrtc"
 	"weir/internal/server"
 )
 
 // runCheck tells every error and warning of a configuration.
 func runCheck(args []string, stdout, stderr io.Writer) int {
-	o, err := parseFlags(args)
+	words := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "--rtc" })
+	rtc := len(words) < len(args)
+	o, err := parseFlags(words)
 	if err == nil && o.builtIn {
 		err = usageError("check needs -c FILE, or -e")
 	}
@@ -33,6 +38,25 @@ func runCheck(args []string, stdout, stderr io.Writer) int {
 	fmt.Fprintf(stdout, "%s: %d errors, %d warnings\n", src.File, len(errs), len(warns))
 	if len(errs) > 0 {
 		return 1
+	}
+	if rtc {
+		return checkRTC(src, stdout, stderr)
+	}
+	return 0
+}
+
+// checkRTC tells how WebRTC's peers will reach a server with a configuration.
+func checkRTC(src config.Source, stdout, stderr io.Writer) int {
+	snap, err := config.Parse(src, server.Specs(protocols))
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	for _, f := range webrtc.Check(context.Background(), snap) {
+		if f.Warning {
+			fmt.Fprint(stdout, "warning: ")
+		}
+		fmt.Fprintln(stdout, f.Text)
 	}
 	return 0
 }

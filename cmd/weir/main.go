@@ -81,7 +81,7 @@ const usage = `weir, a live media server that takes SRS's configuration
 Usage: NAME [-c FILE | -e] [-t] [--ignore-unimplemented]
        NAME demo
        NAME bench -publish URL -play URL [-viewers N] [-pid N]
-       NAME check -c FILE
+       NAME check [--rtc] -c FILE
        NAME bandwidth URL
        NAME plan -c NEW
        NAME sign -stream PATTERN
@@ -104,7 +104,8 @@ HTTP with FLV and HLS at 8080, the API at 1985.
    demo                Show a live picture in the browser, with no other tool.
    bench               Put a load on any server and measure what it costs; see
                        bench -h.
-   check               Tell every error and warning of a configuration at once.
+   check               Tell every error and warning of a configuration at once,
+                       with --rtc also how WebRTC reaches the server.
    bandwidth           Measure the bandwidth to a server and back, by RTMP.
    plan                Tell what another configuration would change in the server
                        that runs, and when; see plan -h.

@@ -2,6 +2,7 @@ package webrtc
 
 import (
 	"encoding/json"
+	"net"
 	"runtime"
 	"strconv"
 	"strings"
@@ -342,4 +343,62 @@ func TestViewerAsksForAKeyFrame(t *testing.T) {
 		w.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: uint32(ssrc)}, &rtcp.TransportLayerNack{MediaSSRC: uint32(ssrc), Nacks: []rtcp.NackPair{{PacketID: 1, LostPackets: 0xffff}}}})
 		return again()
 	})
+}
+
+// Both parts in DTLS, also where the first flights are lost.
+func TestDTLS(t *testing.T) {
+	for _, role := range []string{"passive", "active"} {
+		for _, lossy := range []bool{false, true} {
+			t.Run(role+map[bool]string{true: ", flights are lost", false: ""}[lossy], func(t *testing.T) {
+				t.Parallel()
+				h := build(t, "", "rtmp_to_rtc on; dtls_role "+role+";", "")
+				h.feed("rtmp")
+				pc := client(t, nil)
+				if _, err := pc.AddTransceiverFromKind(pion.RTPCodecTypeVideo, pion.RTPTransceiverInit{Direction: pion.RTPTransceiverDirectionRecvonly}); err != nil {
+					t.Fatal(err)
+				}
+				came := make(chan struct{})
+				pc.OnTrack(func(track *pion.TrackRemote, _ *pion.RTPReceiver) {
+					track.ReadRTP()
+					close(came)
+				})
+				a := h.do("POST", "/rtc/v1/whep/?app=live&stream=s", "application/sdp", offer(t, pc))
+				if !strings.Contains(a.body, "a=setup:"+role+"\r\n") {
+					t.Errorf("the answer is\n%s", a.body)
+				}
+				// Every other datagram of the handshake is lost, until many are.
+				n := 0
+				r := newRelay(t, h.s.socks[0].pc.LocalAddr().(*net.UDPAddr), func(b []byte) bool {
+					n++
+					return lossy && n%2 == 1 && n < 10
+				})
+				r.handshakes = true
+				if err := pc.SetRemoteDescription(pion.SessionDescription{Type: pion.SDPTypeAnswer, SDP: r.through(a.body)}); err != nil {
+					t.Fatal(err)
+				}
+				<-came
+			})
+		}
+	}
+}
+
+// A peer whose certificate is not the one of its offer is not let in.
+func TestWrongCertificate(t *testing.T) {
+	h := build(t, "", "", "")
+	pc := client(t, nil)
+	if _, err := pc.AddTransceiverFromKind(pion.RTPCodecTypeVideo, pion.RTPTransceiverInit{Direction: pion.RTPTransceiverDirectionRecvonly}); err != nil {
+		t.Fatal(err)
+	}
+	text := offer(t, pc)
+	_, rest, _ := strings.Cut(text, "a=fingerprint:sha-256 ")
+	print, _, _ := strings.Cut(rest, "\r\n")
+	wrong := strings.ReplaceAll(text, print, strings.ReplaceAll(print, print[:2], "00"))
+	if print[:2] == "00" {
+		wrong = strings.ReplaceAll(text, print, strings.ReplaceAll(print, "00", "01"))
+	}
+	a := h.do("POST", "/rtc/v1/whep/?app=live&stream=s", "application/sdp", wrong)
+	if err := pc.SetRemoteDescription(pion.SessionDescription{Type: pion.SDPTypeAnswer, SDP: a.body}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the session ends", func() bool { n, _ := h.desk.Len(); return n == 0 })
 }

@@ -297,6 +297,8 @@ type relay struct {
 	mu   sync.Mutex
 	back map[string]*net.UDPConn
 	drop func(b []byte) bool
+	// handshakes has DTLS be lost, not media.
+	handshakes bool
 }
 
 func newRelay(t *testing.T, to *net.UDPAddr, drop func(b []byte) bool) *relay {
@@ -356,6 +358,9 @@ func (r *relay) run() {
 func (r *relay) loses(b []byte) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.handshakes {
+		return b[0] >= 20 && b[0] < 64 && r.drop(b)
+	}
 	return b[0] >= 128 && r.drop(b)
 }
 
