@@ -55,7 +55,7 @@ func TestQueue(t *testing.T) {
 			if i%10 >= 7 {
 				to, want = b, &wantB
 			}
-			from.Queue(to.LocalAddr(), head, payload)
+			from.Queue(netip.Addr{}, to.LocalAddr(), head, payload)
 			clear(head) // it was copied
 			*want = append(*want, fmt.Sprintf("%04d%s", i, payload))
 			if i%90 == 89 { // receivers' buffers are bounded
@@ -130,9 +130,46 @@ func BenchmarkQueue(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		for range 8 {
-			all[0].Queue(sink[0].LocalAddr(), head, payload)
+			all[0].Queue(netip.Addr{}, sink[0].LocalAddr(), head, payload)
 		}
 		all[0].Flush()
 		sink[0].Read(func(netip.AddrPort, []byte) {})
+	}
+}
+
+// Who is answered from the address that he spoke to hears it, whatever others the machine
+// has.
+func TestAnswersFromWhereItCame(t *testing.T) {
+	for network, c := range map[string]struct{ listen, own string }{"udp4": {"0.0.0.0:0", "127.0.0.9"}, "udp6": {"[::]:0", "::1"}} {
+		for _, n := range []int{1, 2} {
+			all := listen(t, network, c.listen, n)
+			nc, err := net.Dial(network, netip.AddrPortFrom(netip.MustParseAddr(c.own), all[0].LocalAddr().Port()).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			nc.Write([]byte("hello"))
+			answered := false
+			for late := time.Now().Add(5 * time.Second); !answered && time.Now().Before(late); {
+				for _, s := range all {
+					s.Wait(time.Now().Add(10 * time.Millisecond))
+					s.Read(func(from netip.AddrPort, b []byte) {
+						if answered = true; s.At().String() != c.own {
+							t.Errorf("%s: it came to %v", network, s.At())
+						}
+						s.Queue(s.At(), from, b, nil)
+						s.Queue(s.At(), from, b, nil) // both as one piece
+					})
+					s.Flush()
+				}
+			}
+			nc.SetReadDeadline(time.Now().Add(5 * time.Second))
+			for range 2 {
+				b := make([]byte, 16)
+				if k, err := nc.Read(b); err != nil || string(b[:k]) != "hello" {
+					t.Errorf("%s, %d sockets: %q, %v", network, n, b[:k], err)
+				}
+			}
+		}
 	}
 }

@@ -20,9 +20,12 @@ const shares = true
 
 // What package syscall has not.
 const (
-	soReusePort = 15
-	solUDP      = 17
-	udpSegment  = 103
+	soReusePort     = 15
+	solUDP          = 17
+	udpSegment      = 103
+	ipPktinfo       = 8
+	ipv6RecvPktinfo = 49
+	ipv6Pktinfo     = 50
 )
 
 // The numbers of the system calls.
@@ -40,7 +43,7 @@ const (
 	// maxReads bounds how many calls read before others have their turn.
 	maxReads = 16
 	addrSize = syscall.SizeofSockaddrInet6
-	cmsgSize = 32
+	cmsgSize = 96
 )
 
 // mmsghdr is struct mmsghdr; Go pads it as C does.
@@ -56,6 +59,8 @@ type Socket struct {
 	fd, event int
 	six       bool
 	local     netip.AddrPort
+	wild      bool       // bound to no address of its own
+	at        netip.Addr // where the datagram came to that is being handled
 	poller    int
 	epoll     *os.File // of poller
 	raw       syscall.RawConn
@@ -74,6 +79,7 @@ type inbound struct {
 	iovs  [inBatch]syscall.Iovec
 	addrs [inBatch][addrSize]byte
 	bufs  [inBatch][MaxSize]byte
+	info  [inBatch][cmsgSize]byte
 }
 
 // outbound is the memory of one sendmmsg, which is filled by Queue.
@@ -83,6 +89,7 @@ type outbound struct {
 	addrs    [outBatch][addrSize]byte
 	control  [outBatch][cmsgSize]byte
 	whom     [outBatch]netip.AddrPort
+	from     [outBatch]netip.Addr
 	size     [outBatch]int  // of a segment
 	count    [outBatch]int  // of segments
 	total    [outBatch]int  // of bytes
@@ -147,6 +154,7 @@ func open(six bool, at netip.AddrPort) (*Socket, error) {
 }
 
 func newSocket(fd int, six bool, local netip.AddrPort) (*Socket, error) {
+	local = netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
 	ev, _, errno := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
 	if errno != 0 {
 		syscall.Close(fd)
@@ -184,6 +192,14 @@ func newSocket(fd int, six bool, local netip.AddrPort) (*Socket, error) {
 		h.Iov = &s.in.iovs[i]
 		setIovlen(h, 1)
 		h.Name = &s.in.addrs[i][0]
+	}
+	if s.wild = local.Addr().IsUnspecified(); s.wild {
+		if six {
+			err = syscall.SetsockoptInt(fd, syscall.IPPROTO_IPV6, ipv6RecvPktinfo, 1)
+		} else {
+			err = syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, ipPktinfo, 1)
+		}
+		s.wild = err == nil
 	}
 	_, err = syscall.GetsockoptInt(fd, solUDP, udpSegment)
 	s.out.segments = err == nil
@@ -242,6 +258,7 @@ func (s *Socket) Read(each func(from netip.AddrPort, b []byte)) (total int) {
 		n := s.receive()
 		for i := range n {
 			if from, ok := parseAddr(s.in.addrs[i][:], s.six); ok {
+				s.at = s.reached(i)
 				each(from, s.in.bufs[i][:min(int(s.in.msgs[i].n), MaxSize)])
 			}
 		}
@@ -254,13 +271,41 @@ func (s *Socket) Read(each func(from netip.AddrPort, b []byte)) (total int) {
 
 func (s *Socket) receive() int {
 	for i := range s.in.msgs {
-		s.in.msgs[i].hdr.Namelen = addrSize
+		h := &s.in.msgs[i].hdr
+		h.Namelen = addrSize
+		if s.wild {
+			h.Control = &s.in.info[i][0]
+			h.SetControllen(cmsgSize)
+		}
 	}
 	n, _, errno := syscall.RawSyscall6(sysRecvmmsg, uintptr(s.fd), uintptr(unsafe.Pointer(&s.in.msgs[0])), inBatch, syscall.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0 // nothing there, or what ICMP said of a datagram of ours
 	}
 	return int(n)
+}
+
+// At returns the address of ours that the datagram came to that is being handled: whoever
+// answers has to do it from there.
+func (s *Socket) At() netip.Addr { return s.at }
+
+// reached reads it.
+func (s *Socket) reached(i int) netip.Addr {
+	if !s.wild {
+		return s.local.Addr()
+	}
+	b := s.in.info[i][:min(cmsgSize, int(s.in.msgs[i].hdr.Controllen))]
+	if len(b) < syscall.CmsgLen(12) {
+		return netip.Addr{}
+	}
+	c, data := (*syscall.Cmsghdr)(unsafe.Pointer(&b[0])), b[syscall.CmsgLen(0):]
+	switch {
+	case !s.six && c.Level == syscall.IPPROTO_IP && c.Type == ipPktinfo:
+		return netip.AddrFrom4([4]byte(data[4:8]))
+	case s.six && c.Level == syscall.IPPROTO_IPV6 && c.Type == ipv6Pktinfo && len(data) >= 16:
+		return netip.AddrFrom16([16]byte(data[:16]))
+	}
+	return netip.Addr{}
 }
 
 // Addresses stand in memory as the system has them: family, port, address.
@@ -296,15 +341,16 @@ func putAddr(b []byte, to netip.AddrPort, six bool) (size int) {
 	return syscall.SizeofSockaddrInet6
 }
 
-// Queue adds a datagram of two parts, either of which may be empty. The head is copied;
-// the payload must not change before Flush.
-func (s *Socket) Queue(to netip.AddrPort, head, payload []byte) {
+// Queue adds a datagram of two parts, either of which may be empty, which is sent from an
+// address of ours; the zero address is for the system to choose. The head is copied; the
+// payload must not change before Flush.
+func (s *Socket) Queue(from netip.Addr, to netip.AddrPort, head, payload []byte) {
 	size := len(head) + len(payload)
 	if size == 0 {
 		return
 	}
 	o := &s.out
-	if i := o.n - 1; i >= 0 && o.segments && !o.closed[i] && o.whom[i] == to && size <= o.size[i] && o.count[i] < maxSegments && o.total[i]+size <= maxMessage {
+	if i := o.n - 1; i >= 0 && o.segments && !o.closed[i] && o.whom[i] == to && o.from[i] == from && size <= o.size[i] && o.count[i] < maxSegments && o.total[i]+size <= maxMessage {
 		o.count[i]++
 		o.total[i] += size
 		o.closed[i] = size < o.size[i]
@@ -316,7 +362,7 @@ func (s *Socket) Queue(to netip.AddrPort, head, payload []byte) {
 	}
 	i := o.n
 	o.n++
-	o.whom[i], o.size[i], o.count[i], o.total[i], o.closed[i], o.first[i] = to, size, 1, size, false, len(o.iovs)
+	o.whom[i], o.from[i], o.size[i], o.count[i], o.total[i], o.closed[i], o.first[i] = to, from, size, 1, size, false, len(o.iovs)
 	o.part(head, payload)
 }
 
@@ -353,14 +399,7 @@ func (s *Socket) Flush() {
 		*h = syscall.Msghdr{Name: &o.addrs[i][0], Iov: &o.iovs[o.first[i]]}
 		h.Namelen = uint32(putAddr(o.addrs[i][:], o.whom[i], s.six))
 		setIovlen(h, end-o.first[i])
-		if o.count[i] > 1 {
-			c := (*syscall.Cmsghdr)(unsafe.Pointer(&o.control[i][0]))
-			c.Level, c.Type = solUDP, udpSegment
-			c.SetLen(syscall.CmsgLen(2))
-			*(*uint16)(unsafe.Pointer(&o.control[i][syscall.CmsgLen(0)])) = uint16(o.size[i])
-			h.Control = &o.control[i][0]
-			h.SetControllen(syscall.CmsgSpace(2))
-		}
+		o.describe(i, s.wild, s.six)
 	}
 	for at := 0; at < o.n; {
 		n, errno := s.send(at)
@@ -378,6 +417,37 @@ func (s *Socket) Flush() {
 	}
 	clear(o.iovs)
 	o.n, o.iovs, o.heads, o.arena = 0, o.iovs[:0], o.heads[:0], o.arena[:0]
+}
+
+// describe tells the system of a message what its bytes do not say.
+func (o *outbound) describe(i int, wild, six bool) {
+	n := 0
+	add := func(level, typ int32, size int) []byte {
+		c := (*syscall.Cmsghdr)(unsafe.Pointer(&o.control[i][n]))
+		c.Level, c.Type = level, typ
+		c.SetLen(syscall.CmsgLen(size))
+		data := o.control[i][n+syscall.CmsgLen(0):][:size]
+		clear(data)
+		n += syscall.CmsgSpace(size)
+		return data
+	}
+	if o.count[i] > 1 {
+		binary.NativeEndian.PutUint16(add(solUDP, udpSegment, 2), uint16(o.size[i]))
+	}
+	switch from := o.from[i].Unmap(); {
+	case !wild || !from.IsValid():
+	case six && from.Is6():
+		a := from.As16()
+		copy(add(syscall.IPPROTO_IPV6, ipv6Pktinfo, 20), a[:])
+	case !six && from.Is4():
+		a := from.As4()
+		copy(add(syscall.IPPROTO_IP, ipPktinfo, 12)[4:], a[:])
+	}
+	if n > 0 {
+		h := &o.msgs[i].hdr
+		h.Control = &o.control[i][0]
+		h.SetControllen(n)
+	}
 }
 
 // send sends messages from one on, and returns how many went.

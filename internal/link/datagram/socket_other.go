@@ -27,7 +27,7 @@ type Socket struct {
 func adopt(pc *net.UDPConn, _ bool) (*Socket, error) {
 	pc.SetReadBuffer(buffer)
 	pc.SetWriteBuffer(buffer)
-	return &Socket{pc: pc, local: pc.LocalAddr().(*net.UDPAddr).AddrPort(), first: make([]byte, MaxSize)}, nil
+	return &Socket{pc: pc, local: unmapped(pc.LocalAddr().(*net.UDPAddr).AddrPort()), first: make([]byte, MaxSize)}, nil
 }
 
 func open(bool, netip.AddrPort) (*Socket, error) { return nil, errors.ErrUnsupported }
@@ -76,8 +76,17 @@ func (s *Socket) Read(each func(from netip.AddrPort, b []byte)) int {
 	return 1
 }
 
-// Queue writes a datagram of two parts, either of which may be empty.
-func (s *Socket) Queue(to netip.AddrPort, head, payload []byte) {
+// At returns the address of ours that the datagram came to, as far as it is known.
+func (s *Socket) At() netip.Addr {
+	if a := s.local.Addr(); !a.IsUnspecified() {
+		return a
+	}
+	return netip.Addr{}
+}
+
+// Queue writes a datagram of two parts, either of which may be empty. From where is for
+// the system to choose.
+func (s *Socket) Queue(_ netip.Addr, to netip.AddrPort, head, payload []byte) {
 	s.out = append(append(s.out[:0], head...), payload...)
 	s.pc.WriteToUDPAddrPort(s.out, to)
 }
@@ -87,3 +96,5 @@ func (s *Socket) Flush() {}
 
 // Close closes it.
 func (s *Socket) Close() error { return s.pc.Close() }
+
+func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }

@@ -22,6 +22,7 @@ import (
 type peer struct {
 	// Immutable once it is accepted.
 	from    netip.AddrPort
+	at      netip.Addr // of ours, that the peer speaks to
 	session *session.Session
 	log     *slog.Logger
 	came    chan struct{} // one wake-up for who receives
@@ -50,14 +51,14 @@ const (
 )
 
 // serve sees one caller through.
-func (k *socket) serve(ctx context.Context, key caller, r *request, req *wire.Request) {
+func (k *socket) serve(ctx context.Context, at netip.Addr, key caller, r *request, req *wire.Request) {
 	s := k.server
 	log := s.env.Log
-	p := &peer{from: req.From, log: log, came: make(chan struct{}, 1), over: make(chan struct{})}
+	p := &peer{from: req.From, at: at, log: log, came: make(chan struct{}, 1), over: make(chan struct{})}
 	begin, keys, err := k.admit(ctx, p, req)
 	if err != nil {
 		log.Info("SRT client refused", "ip", req.From.String(), "streamid", session.Mask(req.StreamID), "code", uint32(code(err)), "err", err)
-		k.refuse(ctx, r, req, code(err))
+		k.refuse(ctx, at, r, req, code(err))
 		if p.session != nil {
 			p.session.Close(err)
 		}
@@ -102,7 +103,7 @@ func (k *socket) admit(ctx context.Context, p *peer, req *wire.Request) (begin f
 	if k.mode == "publish" && !w.publish || k.mode == "play" && w.publish {
 		return nil, nil, fmt.Errorf("at this port peers can only %s: %w", k.mode, wire.RejectBadMode)
 	}
-	local := k.local(req.From)
+	local := k.local(p.at, req.From)
 	ask := w.ask(local.Addr().String())
 	conf, err := s.serves(ask.Key.Vhost)
 	if err != nil {
@@ -148,7 +149,10 @@ func (s *server) serves(vhost string) (*blocks.SRTConfig, error) {
 }
 
 // local is the address that a caller reached, as far as the system's routes tell.
-func (k *socket) local(from netip.AddrPort) netip.AddrPort {
+func (k *socket) local(own netip.Addr, from netip.AddrPort) netip.AddrPort {
+	if own.IsValid() && !own.IsUnspecified() {
+		return netip.AddrPortFrom(own.Unmap(), k.sock.LocalAddr().Port())
+	}
 	at := k.sock.LocalAddr()
 	if !at.Addr().IsUnspecified() {
 		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())

@@ -219,7 +219,7 @@ func (k *socket) stranger(ctx context.Context, from netip.AddrPort, b []byte) {
 	}
 	reply, req := k.listener.Handle(k.now, from, b)
 	if reply != nil {
-		k.sock.Queue(from, reply, nil)
+		k.sock.Queue(k.sock.At(), from, reply, nil)
 	}
 	if req == nil {
 		return
@@ -229,7 +229,7 @@ func (k *socket) stranger(ctx context.Context, from netip.AddrPort, b []byte) {
 		if r.peer != nil {
 			r.peer.answer(k.now)
 		} else if r.reject != nil {
-			k.sock.Queue(from, r.reject, nil)
+			k.sock.Queue(k.sock.At(), from, r.reject, nil)
 		}
 		return
 	}
@@ -245,13 +245,14 @@ func (k *socket) stranger(ctx context.Context, from netip.AddrPort, b []byte) {
 		code = wire.RejectBacklog
 	}
 	if code != 0 {
-		k.sock.Queue(from, req.Reject(code), nil)
+		k.sock.Queue(k.sock.At(), from, req.Reject(code), nil)
 		return
 	}
 	r := &request{}
 	k.asked[key] = r
 	k.open++
-	k.server.wg.Go(func() { k.serve(ctx, key, r, req) })
+	at := k.sock.At()
+	k.server.wg.Go(func() { k.serve(ctx, at, key, r, req) })
 }
 
 // callers are those who wait for the desk, by address.
@@ -292,7 +293,7 @@ func (k *socket) forget() {
 }
 
 // refuse tells a caller why not, after a while, and remembers it.
-func (k *socket) refuse(ctx context.Context, r *request, req *wire.Request, code wire.Reject) {
+func (k *socket) refuse(ctx context.Context, at netip.Addr, r *request, req *wire.Request, code wire.Reject) {
 	wait := time.NewTimer(rejectAfter)
 	defer wait.Stop()
 	select {
@@ -303,7 +304,7 @@ func (k *socket) refuse(ctx context.Context, r *request, req *wire.Request, code
 		k.open--
 		k.server.callers.leave(req.From.Addr())
 		r.reject, r.until = req.Reject(code), k.now.Add(rejectKept)
-		k.sock.Queue(req.From, r.reject, nil)
+		k.sock.Queue(at, req.From, r.reject, nil)
 	})
 }
 
@@ -312,11 +313,11 @@ func (k *socket) accept(r *request, req *wire.Request, keys *wire.Keys, p *peer)
 	params := k.server.params()
 	params.Send = func(b []byte) {
 		p.session.Count(0, len(b))
-		k.sock.Queue(p.from, b, nil)
+		k.sock.Queue(p.at, p.from, b, nil)
 	}
 	params.SendData = func(header, payload []byte) {
 		p.session.Count(0, len(header)+len(payload))
-		k.sock.Queue(p.from, header, payload)
+		k.sock.Queue(p.at, p.from, header, payload)
 	}
 	params.Deliver = p.take
 	id := newID()
