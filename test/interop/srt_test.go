@@ -306,8 +306,8 @@ func TestSRTFlood(t *testing.T) {
 }
 
 // Data of a transport stream, SCTE-35 and KLV, go to those who play it as one, over SRT
-// and HTTP, as ffmpeg tells them; others have picture and sound. AAC may come in LATM, and
-// of several programs one is chosen.
+// and HTTP, as ffmpeg tells them; others have picture and sound. AAC may come in LATM,
+// GStreamer's muxer is as good as ffmpeg's, and of several programs one is chosen.
 func TestSRTTransportStreams(t *testing.T) {
 	t.Parallel()
 	addr := freePort(t) // of TCP; that of UDP is as free as a rule
@@ -319,6 +319,16 @@ func TestSRTTransportStreams(t *testing.T) {
 		h.awaitLive(t, "latm")
 		got := demux(t, h.stream("latm"), 3, "")
 		sameRun(t, "sound that came in LATM", got.audio, bFrames.packets["audio"], 2*38)
+	})
+	t.Run("gstreamer", func(t *testing.T) {
+		t.Parallel()
+		baseline.list(t)
+		background(t, "gst-launch-1.0", strings.Fields("-q filesrc location="+baseline.path(t)+" ! flvdemux name=d d.video ! queue ! h264parse ! mpegtsmux name=m alignment=7 !"+
+			" srtsink sync=true uri=srt://"+addr+" streamid=#!::r=live/gst,m=publish d.audio ! queue ! aacparse ! m.")...)
+		h.awaitLive(t, "gst")
+		got := demux(t, h.stream("gst"), 3, "")
+		sameRun(t, "GStreamer's pictures", got.pictures, baseline.pictures, 2*rate)
+		sameRun(t, "GStreamer's sound", got.audio, baseline.packets["audio"], 2*38)
 	})
 	t.Run("programs", func(t *testing.T) {
 		t.Parallel()
