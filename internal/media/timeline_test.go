@@ -131,7 +131,7 @@ func TestTimelineCarriesOnOverPublications(t *testing.T) {
 // back, and over each hour it stays with the true time.
 func TestTimelineTwelveHours(t *testing.T) {
 	hours := 12
-	if testing.Short() { // slow machines have a shorter day
+	if testing.Short() || raced { // slow machines have a shorter day
 		hours = 2
 	}
 	for _, bits := range []uint{24, 31, 32} {

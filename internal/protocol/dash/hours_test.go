@@ -10,7 +10,7 @@ import (
 // Over hours of everything that publishers do, every manifest is one by the rules.
 func TestHours(t *testing.T) {
 	hours := 3
-	if testing.Short() { // slow machines have a shorter day
+	if testing.Short() || protocoltest.Raced { // slow machines have a shorter day
 		hours = 1
 	}
 	conf := "dash { enabled on; dash_path DIR; dash_files off; dash_fragment 4; dash_update_period 2; }"
