@@ -119,6 +119,7 @@ var Directives = map[string]Proof{
 	"vhost.rtc.pli_for_rtmp":                {Test: "TestPublisherIsTold"},
 	"vhost.rtc.rtc_to_rtmp":                 {Test: "TestRTCToRTMP"},
 	"vhost.rtc.rtmp_to_rtc":                 {Test: "TestRTMPToRTC"},
+	"vhost.rtc.rtc_to_rtmp_audio":           {Test: "TestOthersGetAAC"},
 	"vhost.rtc.aac_bitrate":                 {Test: "TestOthersGetAAC"},
 	"vhost.rtc.opus_bitrate":                {Test: "TestSoundForBrowsers"},
 	"vhost.rtc.keep_bframe":                 {Test: "TestPackBFrames"},

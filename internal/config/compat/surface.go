@@ -87,7 +87,7 @@ var rtmp = Section{
 		{Name: "several listens, IPv6", Test: "ports.txtar"},
 		{Name: "Enhanced RTMP: HEVC", Test: "TestEnhancedRTMP"},
 		{Name: "HEVC as codec id 12", Test: "TestLegacyHEVC"},
-		{Name: "RTMPS"},
+		{Name: "RTMPS", Test: "TestRTMPS"},
 		{Name: "edge: play and publish", Test: "TestEdgeOfWeir"},
 		{Name: "origin cluster: 302", Test: "TestOriginCluster"},
 		{Name: "forward", Test: "TestForwardToNGINX"},
