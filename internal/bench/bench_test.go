@@ -182,8 +182,8 @@ func house(t *testing.T) (live, web, api string) {
 	t.Helper()
 	live, web, api = protocoltest.FreeAddr(t), protocoltest.FreeAddr(t), protocoltest.FreeAddr(t)
 	protocols := []service.Protocol{httplive.Protocol, hls.Protocol, rtmp.Protocol, webrtc.Protocol}
-	text := fmt.Sprintf(`listen %s; http_server { enabled on; listen %s; dir %s; } http_api { enabled on; listen %s; } rtc_server { enabled on; listen 127.0.0.1:0; candidate 127.0.0.1; }
-vhost __defaultVhost__ { rtc { enabled on; rtmp_to_rtc on; } http_remux { enabled on; mount [vhost]/[app]/[stream].flv [vhost]/[app]/[stream].ts; } hls { enabled on; hls_fragment 1; hls_window 6; hls_files off; } }`, live, web, t.TempDir(), api)
+	text := fmt.Sprintf(`listen %s; http_server { enabled on; listen %s; dir %s; } http_api { enabled on; listen %s; } rtc_server { enabled on; listen 127.0.0.1:0; candidate 127.0.0.1; certificate %s/rtc.pem; }
+vhost __defaultVhost__ { rtc { enabled on; rtmp_to_rtc on; } http_remux { enabled on; mount [vhost]/[app]/[stream].flv [vhost]/[app]/[stream].ts; } hls { enabled on; hls_fragment 1; hls_window 6; hls_files off; } }`, live, web, t.TempDir(), api, t.TempDir())
 	conf, err := config.Parse(config.Source{File: "test.conf", Text: []byte(text), Getenv: func(string) string { return "" }}, server.Specs(protocols))
 	if err != nil {
 		t.Fatal(err)
