@@ -98,10 +98,20 @@ func (s *server) admit(ctx context.Context, v *want, agreed *plan, conf *blocks.
 	p.log.Info("RTC client", "ip", sess.IP, "type", v.ask.Type, "vhost", v.ask.Key.Vhost, "app", v.ask.Key.App, "stream", v.ask.Key.Stream, "param", session.Mask(v.ask.Said.Param))
 	err = service.Guard(p.log, func() error { return p.begin(ctx, v) })
 	if err != nil {
+		s.unname(p)
 		sess.Close(err)
 		return nil, err
 	}
 	return p, nil
+}
+
+// unname gives the name back of a peer that was not let in after all.
+func (s *server) unname(p *peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.id != "" && s.peers[p.id] == nil {
+		delete(s.peers, p.id)
+	}
 }
 
 // begin asks the desk and takes what it grants.
@@ -123,7 +133,10 @@ func (p *peer) begin(ctx context.Context, v *want) error {
 	if err := s.name(p); err != nil {
 		return err
 	}
-	p.answer = s.reply(ctx, p, v)
+	answer := s.reply(ctx, p, v)
+	p.mu.Lock() // the API may ask already
+	p.answer = answer
+	p.mu.Unlock()
 	if pub != nil {
 		p.ingest = newIngest(p, pub)
 	} else {
@@ -131,26 +144,44 @@ func (p *peer) begin(ctx context.Context, v *want) error {
 		p.viewer = s.seat(p, sub.Stream())
 	}
 	p.seen.Store(time.Now().UnixNano())
+	s.list(p)
 	context.AfterFunc(p.session.Context(), func() { p.end(context.Cause(p.session.Context())) })
 	return nil
 }
 
-// name gives the peer a name of its own and lists it.
+// name gives the peer a name of its own, which nobody is found by yet.
 func (s *server) name(p *peer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p.ufrag != "" && s.peers[p.ufrag] != nil {
+	if _, taken := s.peers[p.ufrag]; taken {
 		return &session.Error{Code: codeICE, Text: "another session has that ice-ufrag"}
 	}
-	for p.ufrag == "" || s.peers[p.ufrag] != nil && s.peers[p.ufrag] != p {
-		p.ufrag = word(8)
+	if p.ufrag == "" {
+		p.ufrag = s.freeName()
 	}
 	if p.pwd == "" {
 		p.pwd = word(32)
 	}
 	p.id = p.ufrag
-	s.peers[p.ufrag], s.ids[p.id] = p, p
+	s.peers[p.ufrag] = nil
 	return nil
+}
+
+// freeName returns a name that nobody has. s.mu is held.
+func (s *server) freeName() string {
+	for {
+		name := word(8)
+		if _, taken := s.peers[name]; !taken {
+			return name
+		}
+	}
+}
+
+// list lets the peer be found by its name.
+func (s *server) list(p *peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.peers[p.ufrag], s.ids[p.id] = p, p
 }
 
 // restart gives the peer new names, at its wish (RFC 8445 9). The path that it has stays
@@ -164,10 +195,7 @@ func (p *peer) restart(theirs string) (ufrag, pwd string, ok bool) {
 	if p.over {
 		return "", "", false
 	}
-	ufrag, pwd = word(8), word(32)
-	for s.peers[ufrag] != nil {
-		ufrag = word(8)
-	}
+	ufrag, pwd = s.freeName(), word(32)
 	delete(s.peers, p.ufrag)
 	s.peers[ufrag] = p
 	p.ufrag, p.pwd, p.theirs = ufrag, pwd, theirs

@@ -372,7 +372,9 @@ func TestDTLS(t *testing.T) {
 					n++
 					return lossy && n%2 == 1 && n < 10
 				})
+				r.mu.Lock()
 				r.handshakes = true
+				r.mu.Unlock()
 				if err := pc.SetRemoteDescription(pion.SessionDescription{Type: pion.SDPTypeAnswer, SDP: r.through(a.body)}); err != nil {
 					t.Fatal(err)
 				}
@@ -401,4 +403,27 @@ func TestWrongCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "the session ends", func() bool { n, _ := h.desk.Len(); return n == 0 })
+}
+
+// Who asks for sound alone, or picture alone, gets that.
+func TestOneKindOnly(t *testing.T) {
+	h := build(t, "", "rtmp_to_rtc on;", "")
+	h.feed("rtmp")
+	for _, kind := range []pion.RTPCodecType{pion.RTPCodecTypeAudio, pion.RTPCodecTypeVideo} {
+		pc := client(t, nil)
+		if _, err := pc.AddTransceiverFromKind(kind, pion.RTPTransceiverInit{Direction: pion.RTPTransceiverDirectionRecvonly}); err != nil {
+			t.Fatal(err)
+		}
+		came := make(chan pion.RTPCodecType, 10)
+		pc.OnTrack(func(track *pion.TrackRemote, _ *pion.RTPReceiver) {
+			for range 10 {
+				track.ReadRTP()
+			}
+			came <- track.Kind()
+		})
+		h.connect(pc, "/rtc/v1/whep/?app=live&stream=s")
+		if got := <-came; got != kind {
+			t.Errorf("%v came, want %v", got, kind)
+		}
+	}
 }

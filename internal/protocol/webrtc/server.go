@@ -179,7 +179,9 @@ func (s *server) all() []*peer {
 	defer s.mu.Unlock()
 	all := make([]*peer, 0, len(s.peers))
 	for _, p := range s.peers {
-		all = append(all, p)
+		if p != nil { // else it has a name only
+			all = append(all, p)
+		}
 	}
 	return all
 }
