@@ -183,7 +183,7 @@ func TestRTCPagesCodecs(t *testing.T) {
 		played := regexp.MustCompile(`^connected, [0-9]+×[0-9]+, ` + codec + `, ([0-9]+) frames, `)
 		wait(t, codec+" is played", func() bool {
 			time.Sleep(200 * time.Millisecond)
-			text, err := chromedp.Run(ctx, chromedp.Evaluate[string]("[...frames].map(f => f.document.querySelector('output').textContent).join(' / ')"))
+			text, err := chromedp.Run(ctx, chromedp.Evaluate[string]("[frames[0], frames[1]].map(f => f.document.querySelector('output').textContent).join(' / ')"))
 			if err != nil {
 				t.Fatal(err)
 			}
