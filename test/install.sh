@@ -15,7 +15,7 @@ for pair in $want; do
 	command -v "${pair%%:*}" >/dev/null 2>&1 || packages="$packages ${pair##*:}"
 done
 # Libraries and plug-ins have no program to look for.
-for package in libc6-dev gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav vlc-plugin-base python3-gi gir1.2-gst-rtsp-server-1.0 libnginx-mod-rtmp fonts-dejavu-core; do
+for package in libc6-dev gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav vlc-plugin-base python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-nice gir1.2-gst-plugins-bad-1.0 libnginx-mod-rtmp fonts-dejavu-core; do
 	dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || packages="$packages $package"
 done
 if [ -n "$packages" ]; then
