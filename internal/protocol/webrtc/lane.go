@@ -281,7 +281,7 @@ func (l *lane) wish(now time.Time) bool {
 	if p == nil {
 		return true // it goes just now
 	}
-	l.server.wg.Go(func() { // who wishes holds a lock of its own
+	l.server.begin(func() { // who wishes holds a lock of its own
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.ingest.askKey(now)

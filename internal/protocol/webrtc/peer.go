@@ -254,7 +254,7 @@ func (p *peer) checked(k *socket, from netip.AddrPort, m *stun.Message) []byte {
 		case first && p.bare:
 			p.open(nil, nil)
 		case first:
-			p.server.wg.Go(p.secure)
+			p.server.begin(p.secure)
 		default:
 			p.log.Info("RTC client moved", "to", from.String())
 		}
@@ -344,7 +344,9 @@ func (p *peer) look(now time.Time) {
 func (p *peer) end(cause error) {
 	p.once.Do(func() {
 		p.cause = cause
-		p.server.wg.Go(p.finish)
+		if !p.server.begin(p.finish) {
+			go p.finish() // its session must hear of it, late as it is
+		}
 	})
 }
 

@@ -220,7 +220,7 @@ func (p *peer) takeOut(b []byte) {
 	p.pipe = pipe
 	addr := net.UDPAddrFromAddrPort(p.path.addr)
 	p.mu.Unlock()
-	p.server.wg.Go(func() {
+	p.server.begin(func() {
 		err := service.Guard(p.log, func() error {
 			conn, err := p.dtls(pipe, addr, p.state)
 			if err != nil {

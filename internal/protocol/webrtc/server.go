@@ -69,7 +69,9 @@ type server struct {
 	lanes   map[laneKey]*lane // guarded by mu
 	streams map[*stream]bool  // guarded by mu
 	wg      sync.WaitGroup    // what runs for peers
-	conns   sync.WaitGroup    // TCP connections
+	ending  sync.Mutex
+	ended   bool           // nothing more is begun for peers; guarded by ending
+	conns   sync.WaitGroup // TCP connections
 }
 
 // socketBuffer is what the system is asked to hold of what comes and goes, in bytes.
@@ -138,6 +140,18 @@ func (s *server) close() {
 	}
 }
 
+// begin runs f for a peer, in a goroutine that Run waits for. Once Run waits it returns
+// false and does nothing.
+func (s *server) begin(f func()) bool {
+	s.ending.Lock()
+	defer s.ending.Unlock()
+	if s.ended {
+		return false
+	}
+	s.wg.Go(f)
+	return true
+}
+
 // Run implements service.Service.
 func (s *server) Run(ctx context.Context) error {
 	var own sync.WaitGroup
@@ -159,6 +173,9 @@ func (s *server) Run(ctx context.Context) error {
 	for _, p := range s.all() {
 		p.end(session.ErrShutdown)
 	}
+	s.ending.Lock()
+	s.ended = true
+	s.ending.Unlock()
 	s.wg.Wait() // their last words need the sockets
 	s.entrance.Close()
 	s.mu.Lock()
