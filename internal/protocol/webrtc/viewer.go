@@ -199,6 +199,7 @@ func (v *viewer) begin(p *packet, pos uint64) bool {
 		return false
 	}
 	t.live = true
+	v.reports = time.Time{} // its player learns at once how it belongs beside the other
 	if t.packets == 0 {
 		// A start in the lower half keeps the first loss apart from a roll-over
 		// (RFC 3711 3.3.1).
