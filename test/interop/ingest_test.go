@@ -45,7 +45,6 @@ func TestIngestNative(t *testing.T) {
 	t.Run("streams", func(t *testing.T) {
 		for _, name := range []string{"byrtmp", "byhttp", "nginx"} {
 			t.Run(name, func(t *testing.T) {
-				t.Parallel()
 				h.awaitLive(t, name)
 				// NGINX keeps no group of pictures: they come up to a second later than the sound.
 				bFrames.check(t, name, demux(t, h.stream(name), 4, ""), 2, true)
@@ -83,7 +82,7 @@ func TestIngestNative(t *testing.T) {
 	}
 	t.Run("files", func(t *testing.T) {
 		for ext, file := range files {
-			t.Run(ext, func(t *testing.T) { t.Parallel(); over(t, ext, file) })
+			t.Run(ext, func(t *testing.T) { over(t, ext, file) })
 		}
 	})
 	wait(t, "the files are not read when nobody plays them", func() bool { return len(h.programs(t)) == 3 })
@@ -107,7 +106,6 @@ func TestIngestFFmpeg(t *testing.T) {
 		ingest("device", "type device; url testsrc2=size=320x180:rate=25,realtime;", "enabled on; iformat lavfi; vcodec libx264; vprofile baseline; vpreset ultrafast; acodec an; vparams { g 25; }"))
 	for _, name := range []string{"http", "hls", "device"} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			h.awaitLive(t, name)
 			got := demux(t, h.stream(name), 4, "")
 			least := 2 * rate

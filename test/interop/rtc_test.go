@@ -100,7 +100,6 @@ func TestWHIPFromFFmpeg(t *testing.T) {
 	h.awaitLive(t, "s")
 	for form, url := range map[string]string{"rtmp": h.stream("s"), "flv": h.page("s", ".flv")} {
 		t.Run(form, func(t *testing.T) {
-			t.Parallel()
 			got := avList(t, "watch", url, "--seconds", "5")
 			for kind, codec := range map[string]string{"video": "h264", "audio": "opus"} {
 				name, packets := got.stream(kind)
@@ -114,7 +113,6 @@ func TestWHIPFromFFmpeg(t *testing.T) {
 		})
 	}
 	t.Run("hls", func(t *testing.T) {
-		t.Parallel()
 		h.awaitHLS(t, "s")
 		opusSound.check(t, "hls", demux(t, h.page("s", ".m3u8"), 5, ""), 3, false)
 	})

@@ -313,7 +313,6 @@ func TestSRTTransportStreams(t *testing.T) {
 	addr := freePort(t) // of TCP; that of UDP is as free as a rule
 	h := open(t, "srt { enabled on; } play { mix_correct on; } } srt_server { enabled on; listen "+addr+";", everyMount)
 	t.Run("latm", func(t *testing.T) {
-		t.Parallel()
 		bFrames.list(t)
 		background(t, "ffmpeg", "-v", "error", "-re", "-i", bFrames.path(t), "-c", "copy", "-f", "mpegts", "-mpegts_flags", "+latm", "srt://"+addr+"?streamid=#!::m=publish,r=live/latm&pkt_size=1316")
 		h.awaitLive(t, "latm")
@@ -321,7 +320,6 @@ func TestSRTTransportStreams(t *testing.T) {
 		sameRun(t, "sound that came in LATM", got.audio, bFrames.packets["audio"], 2*38)
 	})
 	t.Run("gstreamer", func(t *testing.T) {
-		t.Parallel()
 		baseline.list(t)
 		background(t, "gst-launch-1.0", strings.Fields("-q filesrc location="+baseline.path(t)+" ! flvdemux name=d d.video ! queue ! h264parse ! mpegtsmux name=m alignment=7 !"+
 			" srtsink sync=true uri=srt://"+addr+" streamid=#!::r=live/gst,m=publish d.audio ! queue ! aacparse ! m.")...)
@@ -331,7 +329,6 @@ func TestSRTTransportStreams(t *testing.T) {
 		sameRun(t, "GStreamer's sound", got.audio, baseline.packets["audio"], 2*38)
 	})
 	t.Run("programs", func(t *testing.T) {
-		t.Parallel()
 		small.list(t)
 		two := filepath.Join(t.TempDir(), "two.ts")
 		must(t, "ffmpeg", "-v", "error", "-i", bFrames.path(t), "-i", small.path(t), "-t", "30", "-map", "0", "-map", "1", "-c", "copy", "-program", "title=a:st=0:st=1", "-program", "title=b:st=2:st=3", "-f", "mpegts", two)
@@ -343,7 +340,6 @@ func TestSRTTransportStreams(t *testing.T) {
 		p.kill()
 	})
 	t.Run("data", func(t *testing.T) {
-		t.Parallel()
 		file := filepath.Join(t.TempDir(), "data.ts")
 		withData(t, small.path(t), file)
 		feedTS(t, file, "srt://"+addr+"?streamid=#!::m=publish,r=live/data")
