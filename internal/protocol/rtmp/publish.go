@@ -86,9 +86,12 @@ func (c *conn) pace(st *hub.Stream) func() time.Duration {
 			return 0
 		case st.Hurried():
 			return beat
-		case g >= slowBeat && g <= idleBeat && g%slowBeat == 0:
-			return g // what is read sooner would only wait for the loops' turn
-		case n >= throng || g >= slowBeat && g%slowBeat == 0:
+		case g >= slowBeat && g%slowBeat == 0:
+			if g <= idleBeat {
+				return g // what is read sooner would only wait for the loops' turn
+			}
+			return slowBeat
+		case n >= throng:
 			return slowBeat
 		case n >= crowd || g >= beat:
 			return beat
