@@ -92,7 +92,7 @@ func (s *server) lane(key laneKey, p *peer) *lane {
 	if fresh {
 		// Whoever publishes from now on is told of to published.
 		l.open.Store(s.mayPlay(key.stream.Publication()))
-		key.stream.AttachInside(l)
+		key.stream.AttachInside(l, hub.Insider{Protocol: protocol, Hurry: true})
 	}
 	return l
 }
