@@ -330,7 +330,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.SRTConfig":                              "SRTConfig is srt of a vhost.",
 	"weir/internal/config/blocks.SRTConfig.Enabled":                      "Enabled lets SRT publish to the vhost and play from it.",
 	"weir/internal/config/blocks.SRTConfig.Passphrases":                  "Passphrases are secrets of streams, one directive each: passphrase WORD for all of\nthe vhost, or passphrase app/stream WORD, where * stands for any part of a name. The\nfirst that fits holds instead of the server's; WORD may be none. It is a directive\nof weir.",
-	"weir/internal/config/blocks.SRTConfig.ToRTMP":                       "ToRTMP let other protocols play what SRT publishes. Here they always can.",
+	"weir/internal/config/blocks.SRTConfig.ToRTMP":                       "ToRTMP lets other protocols play, forward, cut and record what SRT publishes. With off\nplayers of SRT alone see it.",
 	"weir/internal/config/blocks.SRTListenerConfig":                      "SRTListenerConfig is listener of srt_server: another port, which differs from the\nserver's own in what it says, and is like it otherwise.",
 	"weir/internal/config/blocks.SRTListenerConfig.DefaultMode":          "DefaultMode is what a stream id without m= wants: request or publish.",
 	"weir/internal/config/blocks.SRTListenerConfig.DefaultStreamID":      "DefaultStreamID is the stream id of a peer that sends none.",
