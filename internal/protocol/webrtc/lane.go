@@ -72,6 +72,7 @@ type packet struct {
 	codec media.Codec
 	key   bool // the first of a key frame
 	first bool // the first of a frame
+	heard bool // and its stream has sound
 }
 
 const (
@@ -149,7 +150,7 @@ func (l *lane) add(f *media.Frame) {
 	}
 	for i := range l.made {
 		l.push(packet{Payload: l.made[i], at: f.Arrived.UnixNano(), time: stamp, frame: l.frame, seq: l.seq[track], track: uint8(track), codec: f.Track.Codec,
-			key: f.Key && i == 0 && track == pictureTrack, first: i == 0})
+			key: f.Key && i == 0 && track == pictureTrack, first: i == 0, heard: f.Layout.Main(media.Audio) != nil})
 		l.seq[track]++
 	}
 	clear(l.made)

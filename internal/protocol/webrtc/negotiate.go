@@ -38,6 +38,7 @@ type line struct {
 	rtx   uint8 // payload type of repair, 0 if there is none
 	twcc  uint8 // number of the extension, 0 if there is none
 	rid   uint8
+	delay uint8 // likewise, of how long pictures are kept
 }
 
 // plan is what was agreed on.
@@ -173,6 +174,9 @@ func (p *plan) take(l *line, want media.Codec, live *media.Layout, conf *blocks.
 		l.twcc = m.Ext(sdp.ExtTWCC)
 	}
 	l.rid = m.Ext(sdp.ExtRID)
+	if !p.publish && kind == media.Video && conf.PlayoutDelay > 0 {
+		l.delay = m.Ext(sdp.ExtDelay)
+	}
 	return nil
 }
 

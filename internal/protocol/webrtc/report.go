@@ -76,11 +76,19 @@ func (l *loop) resend(v *viewer, ssrc uint32, lost []uint16) {
 // seal encrypts one packet for a viewer and puts it into the outbox.
 func (l *loop) seal(v *viewer, t *out, p *packet) bool {
 	o := l.box(v.path.sock)
-	size := wire.HeaderSize + p.Size()
+	head := wire.HeaderSize
+	slow := t.delay != 0 && p.key && p.heard
+	if slow {
+		head += wire.DelaySize
+	}
+	size := head + p.Size()
 	b := o.room(size + overhead)[:size]
 	wire.PutHeader(b, p.Marker, t.typ, p.seq+t.offset, v.stampOf(p), t.ssrc)
-	n := copy(b[wire.HeaderSize:], p.Head())
-	copy(b[wire.HeaderSize+n:], p.Body)
+	if slow {
+		wire.PutDelay(b, t.delay, v.peer.conf.PlayoutDelay)
+	}
+	n := copy(b[head:], p.Head())
+	copy(b[head+n:], p.Body)
 	out, ok := l.encrypt(v, b)
 	if !ok {
 		return false
