@@ -132,7 +132,9 @@ func TestLipSync(t *testing.T) {
 	}
 	var all []float64
 	var seen struct{ Flashes, Beeps, Thinks []float64 }
-	t.Cleanup(func() { t.Logf("in the browser the beeps are behind their flashes by %.3f s; it thinks %.3f s", all, seen.Thinks) })
+	t.Cleanup(func() {
+		t.Logf("in the browser the beeps are behind their flashes by %.3f s; it thinks %.3f s", all, seen.Thinks)
+	})
 	look := func() {
 		time.Sleep(500 * time.Millisecond)
 		text, err := chromedp.Run(tab, chromedp.Evaluate[string]("JSON.stringify(lips)"))
