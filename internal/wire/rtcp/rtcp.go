@@ -256,6 +256,84 @@ type Arrival struct {
 	Lost bool
 }
 
+// A Fate is what feedback of transport-wide congestion control says of one packet: that
+// it came, at a tick of 250 us of the receiver's clock that counts around in 32 bits, or
+// that it has not.
+type Fate struct {
+	Counter uint16
+	Tick    uint32
+	Came    bool
+}
+
+// Fates appends what feedback says of packets to dst, in their order and at most as many
+// as fit its capacity; a packet that says less than it tells of is read as far as it
+// goes.
+func (p *Packet) Fates(dst []Fate) []Fate {
+	if p.Type != TypeRTPFB || p.Format != FormatTWCC || len(p.Body) < 12 {
+		return dst
+	}
+	first, count := binary.BigEndian.Uint16(p.Body[4:]), int(binary.BigEndian.Uint16(p.Body[6:]))
+	tick := binary.BigEndian.Uint32(p.Body[8:]) >> 8 << 8 // reference of 64 ms
+	chunks := p.Body[12:]
+	deltas := chunks
+	for n := 0; n < count; deltas = deltas[2:] {
+		if len(deltas) < 2 {
+			return dst
+		}
+		n += chunkLength(binary.BigEndian.Uint16(deltas))
+	}
+	for n := 0; n < count; chunks = chunks[2:] {
+		c := binary.BigEndian.Uint16(chunks)
+		for i := range min(chunkLength(c), count-n) {
+			if len(dst) == cap(dst) {
+				return dst
+			}
+			fate := Fate{Counter: first + uint16(n+i)}
+			switch chunkSymbol(c, i) {
+			case 1:
+				if len(deltas) < 1 {
+					return dst
+				}
+				tick += uint32(deltas[0])
+				deltas = deltas[1:]
+				fate.Tick, fate.Came = tick, true
+			case 2:
+				if len(deltas) < 2 {
+					return dst
+				}
+				tick += uint32(int32(int16(binary.BigEndian.Uint16(deltas))))
+				deltas = deltas[2:]
+				fate.Tick, fate.Came = tick, true
+			}
+			dst = append(dst, fate)
+		}
+		n += chunkLength(c)
+	}
+	return dst
+}
+
+// chunkLength is of how many packets a chunk tells: a run of one symbol, or a vector of
+// 14 of one bit or 7 of two.
+func chunkLength(c uint16) int {
+	switch c >> 14 {
+	case 2:
+		return 14
+	case 3:
+		return 7
+	}
+	return int(c & 0x1fff)
+}
+
+func chunkSymbol(c uint16, i int) uint16 {
+	switch c >> 14 {
+	case 2:
+		return c >> (13 - i) & 1
+	case 3:
+		return c >> (12 - 2*i) & 3
+	}
+	return c >> 13 & 3
+}
+
 // AppendTWCC appends how the packets from a counter on have arrived, in order, at most
 // as many as one packet takes; it returns how many those were, 0 if all are lost. count
 // tells feedbacks apart.

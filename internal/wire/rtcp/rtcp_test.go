@@ -119,6 +119,51 @@ func TestTWCC(t *testing.T) {
 	}
 }
 
+// What feedback says is read as another writes it, with runs and vectors of both kinds,
+// and as we do.
+func TestFates(t *testing.T) {
+	want := []Fate{{Counter: 65534}, {Counter: 65535}, {0, 3<<8 + 40, true}, {1, 3<<8 + 30, true}, {Counter: 2}, {Counter: 3}}
+	b, err := (&pion.TransportLayerCC{
+		Header: pion.Header{Count: pion.FormatTCC, Type: pion.TypeTransportSpecificFeedback, Length: 6, Padding: true}, BaseSequenceNumber: 65534, PacketStatusCount: 6, ReferenceTime: 3,
+		PacketChunks: []pion.PacketStatusChunk{
+			&pion.RunLengthChunk{Type: pion.TypeTCCRunLengthChunk, PacketStatusSymbol: 0, RunLength: 2},
+			&pion.StatusVectorChunk{Type: pion.TypeTCCStatusVectorChunk, SymbolSize: pion.TypeTCCSymbolSizeTwoBit, SymbolList: []uint16{1, 2, 0, 0, 0, 0, 0}},
+		},
+		RecvDeltas: []*pion.RecvDelta{{Type: 1, Delta: 40 * 250}, {Type: 2, Delta: -10 * 250}},
+	}).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _, err := Next(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Fates(make([]Fate, 0, 100)); !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+	if got := p.Fates(make([]Fate, 0, 3)); !slices.Equal(got, want[:3]) {
+		t.Errorf("bounded: %+v", got)
+	}
+	// One bit a packet, and a packet that ends early.
+	raw := []byte{0x8f, 205, 0, 5, 0, 0, 0, 1, 0, 0, 0, 2, 0, 9, 0, 3, 0, 0, 1, 0, 0xb0, 0x00, 7, 9}
+	one, _, err := Next(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := one.Fates(make([]Fate, 0, 100)); !slices.Equal(got, []Fate{{9, 1<<8 + 7, true}, {10, 1<<8 + 16, true}, {Counter: 11}}) {
+		t.Errorf("%+v", got)
+	}
+	one.Body = one.Body[:len(one.Body)-1]
+	if got := one.Fates(make([]Fate, 0, 100)); len(got) != 1 {
+		t.Errorf("of one that ends early: %+v", got)
+	}
+	mine, n := AppendTWCC(nil, 1, 2, 65535, 4, []Arrival{{Time: 1<<32 + 1000}, {Lost: true}, {Time: 1<<32 + 900}})
+	own, _, err := Next(mine)
+	if got := own.Fates(make([]Fate, 0, 100)); n != 3 || err != nil || !slices.Equal(got, []Fate{{65535, 1000, true}, {Counter: 0}, {1, 900, true}}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestNTP(t *testing.T) {
 	at := time.Unix(1e9, 250_000_000)
 	if n := NTP(at); n>>32 != 1e9+2208988800 || n&math.MaxUint32 != 1<<30 {
@@ -136,6 +181,8 @@ func FuzzNext(f *testing.F) {
 	f.Add(AppendNACK(nil, 1, 2, []uint16{1, 2, 30}))
 	f.Add(AppendFIR(AppendSR(nil, 1, Sender{}), 1, 2, 3))
 	f.Add(AppendRR(nil, 1, Report{}))
+	twcc, _ := AppendTWCC(nil, 1, 2, 3, 4, []Arrival{{Time: 1000}, {Lost: true}, {Time: 1900}})
+	f.Add(twcc)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for len(b) > 0 {
 			p, rest, err := Next(b)
@@ -147,6 +194,9 @@ func FuzzNext(f *testing.F) {
 			p.Sender()
 			p.Media()
 			p.Asks(2)
+			if n := len(p.Fates(make([]Fate, 0, 64))); n > 64 {
+				t.Fatalf("%d fates", n)
+			}
 			if n := len(p.Lost(make([]uint16, 0, 64))); n > 64 {
 				t.Fatalf("%d asked for", n)
 			}

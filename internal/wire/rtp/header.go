@@ -1,9 +1,6 @@
 package rtp
 
-import (
-	"encoding/binary"
-	"time"
-)
+import "encoding/binary"
 
 // Is reports whether a datagram is RTP or RTCP rather than STUN or DTLS (RFC 7983).
 func Is(b []byte) bool { return len(b) >= 4 && b[0]>>6 == 2 }
@@ -58,19 +55,6 @@ func PutHeader(b []byte, marker bool, typ uint8, seq uint16, timestamp, ssrc uin
 	binary.BigEndian.PutUint16(b[2:], seq)
 	binary.BigEndian.PutUint32(b[4:], timestamp)
 	binary.BigEndian.PutUint32(b[8:], ssrc)
-}
-
-// DelaySize is how many bytes [PutDelay] adds to a header.
-const DelaySize = 8
-
-// PutDelay makes the header at the beginning of b, which has no extension yet and room
-// for DelaySize more, tell how long a player is to keep pictures at least, in steps of
-// 10 ms (the extension playout-delay of WebRTC: twelve bits each for least and most).
-func PutDelay(b []byte, id uint8, least time.Duration) {
-	b[0] |= 0x10
-	binary.BigEndian.PutUint32(b[HeaderSize:], 0xbede<<16|1)
-	n := uint32(min(least/(10*time.Millisecond), 0xfff))
-	binary.BigEndian.PutUint32(b[HeaderSize+4:], uint32(id)<<28|2<<24|n<<12|0xfff)
 }
 
 // PutCounter writes a header with one extension of two bytes, such as the counter of

@@ -19,6 +19,32 @@ func (p *Packer) vp8(dst []Payload, f *media.Frame) []Payload {
 	return dst
 }
 
+// numberAt is where the number of a picture is in what a Packer writes, 0 if a codec has
+// none.
+func numberAt(c media.Codec) int {
+	switch c {
+	case media.VP8:
+		return 2
+	case media.VP9:
+		return 1
+	}
+	return 0
+}
+
+// Number returns the number of the picture in the descriptor of VP8 or VP9, of 15 bits;
+// ok is false for codecs that have none.
+func (p *Payload) Number(c media.Codec) (n uint16, ok bool) {
+	at := numberAt(c)
+	return uint16(p.head[at]&0x7f)<<8 | uint16(p.head[at+1]), at != 0
+}
+
+// PutNumber gives a copy of a payload another number; b begins with the payload.
+func PutNumber(b []byte, c media.Codec, n uint16) {
+	if at := numberAt(c); at != 0 && len(b) > at+1 {
+		b[at], b[at+1] = 0x80|byte(n>>8), byte(n)
+	}
+}
+
 // vp9 cuts a frame (RFC 9628 4.2), without layers and in the mode that is not
 // flexible.
 func (p *Packer) vp9(dst []Payload, f *media.Frame) []Payload {
