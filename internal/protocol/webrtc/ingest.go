@@ -25,18 +25,20 @@ type ingest struct {
 	pub  *hub.Publication
 	ssrc uint32 // ours, in what we report
 
-	header  rtp.Header    // pion's, of the packet that is decrypted
-	open    bool          // it may be answered
-	keys    *srtp.Context // of what we send; nil if that is clear
-	sources [2]*source    // of sound and picture, nil if it was not agreed on
-	zero    time.Time     // when the first packet came: the publication's time begins
+	header rtp.Header    // pion's, of the packet that is decrypted
+	open   bool          // it may be answered
+	keys   *srtp.Context // of what we send; nil if that is clear
+	// sources are those of sound and picture, nil if it was not agreed on; layers of
+	// simulcast follow their first one.
+	sources []*source
+	simulcast
+	zero    time.Time // when the first packet came: the publication's time begins
 	zeroed  bool
 	arrived arrivals
 	frames  []*media.Frame
 	scratch []byte
 	out     []byte
 
-	asked    time.Time // when a key frame was asked for
 	reported time.Time
 	fed      time.Time // when it was told how packets arrive
 	wishes   uint8
@@ -55,6 +57,8 @@ type source struct {
 	wait     time.Duration // how long a missing packet is waited for
 	ssrc     uint32
 	known    bool          // ssrc is
+	layer    *layer        // nil if there is one only
+	asked    time.Time     // when a key frame was asked for
 	first    time.Duration // of the source's own clock, at its first packet
 	base     time.Duration // of the publication's time there
 	began    bool
@@ -86,22 +90,34 @@ const (
 )
 
 func newIngest(p *peer, pub *hub.Publication) *ingest {
-	in := &ingest{peer: p, pub: pub, ssrc: number()>>1 | 1}
+	in := &ingest{peer: p, pub: pub, ssrc: number()>>1 | 1, sources: make([]*source, 2)}
 	for i, l := range []*line{soundTrack: p.plan.audio, pictureTrack: p.plan.video} {
 		if l == nil || l.codec == nil {
 			continue
 		}
-		s := &source{in: in, line: l, wait: pictureWait, needKey: i == pictureTrack}
-		if i == soundTrack {
-			s.wait, s.jitter.Slots = soundWait, soundSlots
-		} else if !p.conf.NACK {
-			s.wait = soundWait
+		in.sources[i] = in.source(l)
+		for n := range l.layers {
+			if n > 0 {
+				in.sources = append(in.sources, in.source(l))
+			}
+			s := in.sources[len(in.sources)-1]
+			s.layer = &layer{rid: l.layers[n], id: uint8(hub.LayerID + n)}
 		}
-		s.unpack.Codec, s.video.Codec = l.is, l.is
-		s.clock = media.Unwrapper{Bits: 32, Rate: rateOf(l.is)}
-		in.sources[i] = s
 	}
 	return in
+}
+
+// source makes the source of a medium, or of a layer of it.
+func (in *ingest) source(l *line) *source {
+	s := &source{in: in, line: l, wait: pictureWait, needKey: l.is.Kind() == media.Video}
+	if !s.needKey {
+		s.wait, s.jitter.Slots = soundWait, soundSlots
+	} else if !in.peer.conf.NACK {
+		s.wait = soundWait
+	}
+	s.unpack.Codec, s.video.Codec = l.is, l.is
+	s.clock = media.Unwrapper{Bits: 32, Rate: rateOf(l.is)}
+	return s
 }
 
 // packet takes a packet of RTP that was decrypted.
@@ -113,12 +129,17 @@ func (in *ingest) packet(b []byte, now time.Time) {
 	if !in.zeroed {
 		in.zero, in.zeroed = now, true
 	}
-	for _, s := range in.sources {
+	for _, s := range in.sources[:2] {
 		if s == nil {
 			continue
 		}
 		if x := h.Find(s.line.twcc); len(x) == 2 {
 			in.arrived.add(uint16(x[0])<<8|uint16(x[1]), now)
+		}
+		if s.layer != nil && (h.PayloadType == s.line.codec.Type || h.PayloadType == s.line.rtx) {
+			if s = in.layerOf(&h); s == nil {
+				return // nobody has said yet whose it is
+			}
 		}
 		switch h.PayloadType {
 		case s.line.codec.Type:
@@ -204,7 +225,7 @@ func (s *source) drain(now time.Time) {
 // fault notes that pictures cannot be decoded from here on.
 func (s *source) fault(now time.Time) {
 	s.needKey = true
-	s.in.askKey(now)
+	s.askKey(now)
 }
 
 // sound publishes a packet of sound.
@@ -264,7 +285,7 @@ func (s *source) finish(now time.Time) {
 		s.fault(now)
 		return
 	case s.needKey && !key:
-		s.in.askKey(now)
+		s.askKey(now)
 		return
 	}
 	at := s.time(s.stamp, now)
@@ -277,7 +298,7 @@ func (s *source) finish(now time.Time) {
 		}
 		clear(s.in.frames)
 		if s.video.Track() == nil {
-			s.in.askKey(now) // its parameter sets are not there yet
+			s.askKey(now) // its parameter sets are not there yet
 		}
 	case media.AV1:
 		b, sequence := wire.AppendTemporalUnit(nil, units)
@@ -327,7 +348,13 @@ func describeVP(codec media.Codec, frame []byte) *media.Track {
 	return &media.Track{Kind: media.Video, Codec: codec, Config: c.Append(nil), Profile: "0", Width: w, Height: h}
 }
 
-func (s *source) publish(f *media.Frame) { s.in.pub.Write(f) }
+func (s *source) publish(f *media.Frame) {
+	if s.layer != nil {
+		s.in.publishLayer(s, f)
+		return
+	}
+	s.in.pub.Write(f)
+}
 
 // time is that of a time stamp on the publication's line. Until the publisher has told
 // how its tracks belong together, each begins when its first packet came.
@@ -340,16 +367,24 @@ func (s *source) time(stamp uint32, now time.Time) time.Duration {
 	return at - s.first + s.base
 }
 
-// align moves sound to where it belongs beside picture, by their sender reports.
+// align moves sound, and other layers, to where they belong beside the first picture, by
+// their sender reports.
 func (in *ingest) align() {
-	a, v := in.sources[soundTrack], in.sources[pictureTrack]
-	if a == nil || v == nil || !a.began || !v.began || a.sender.NTP == 0 || v.sender.NTP == 0 {
+	lead := in.lead
+	if lead == nil {
+		lead = in.sources[pictureTrack]
+	}
+	if lead == nil || !lead.began || lead.sender.NTP == 0 {
 		return
 	}
-	// What either's clock shows at the moment of the other's report.
-	picture := v.moment() - v.first + v.base
-	sound := a.moment() - a.first
-	a.base = picture - rtcp.Duration(a.sender.NTP, v.sender.NTP) - sound
+	for _, s := range in.sources {
+		if s == nil || s == lead || !s.began || s.sender.NTP == 0 {
+			continue
+		}
+		// What either's clock shows at the moment of the other's report.
+		picture := lead.moment() - lead.first + lead.base
+		s.base = picture - rtcp.Duration(s.sender.NTP, lead.sender.NTP) - (s.moment() - s.first)
+	}
 }
 
 // moment is the source's clock at its last report.
@@ -385,7 +420,10 @@ func (in *ingest) tick(now time.Time) {
 			s.drain(now)
 		}
 	}
-	if s := in.sources[pictureTrack]; s != nil && p.conf.NACK && s.known {
+	for _, s := range in.sources[pictureTrack:] {
+		if s == nil || !p.conf.NACK || !s.known {
+			continue
+		}
 		var room [missingMost]uint16
 		if lost := s.jitter.Missing(now, room[:0]); len(lost) > 0 {
 			in.say(rtcp.AppendNACK(in.scratch[:0], in.ssrc, s.ssrc, lost))
@@ -399,8 +437,8 @@ func (in *ingest) tick(now time.Time) {
 		in.reported = now
 		in.report(now)
 	}
-	if !in.pub.Private && now.Sub(in.asked) >= in.keyInterval() {
-		in.askKey(now)
+	if s := in.shown(now); s != nil && !in.pub.Private && now.Sub(s.asked) >= in.keyInterval() {
+		s.askKey(now)
 	}
 }
 
@@ -414,12 +452,12 @@ func (in *ingest) keyInterval() time.Duration {
 }
 
 // askKey asks the publisher for a key frame, unless it was just asked.
-func (in *ingest) askKey(now time.Time) {
-	s := in.sources[pictureTrack]
-	if s == nil || !s.known || !in.open || now.Sub(in.asked) < keyEvery {
+func (s *source) askKey(now time.Time) {
+	in := s.in
+	if s.line.is.Kind() != media.Video || !s.known || !in.open || now.Sub(s.asked) < keyEvery {
 		return
 	}
-	in.asked = now
+	s.asked = now
 	if s.line.codec.Has("nack pli") {
 		in.say(rtcp.AppendPLI(in.scratch[:0], in.ssrc, s.ssrc))
 	} else {

@@ -20,33 +20,42 @@ type lane struct {
 	server *server
 	key    laneKey
 	began  time.Time
-	clock  [2]uint32 // where the time stamps of a track begin
+	clock  [2]uint32 // where the time stamps of sound and picture begin
+	make   func() *rtp.Packer
 
-	voice   voice          // makes Opus where the stream's sound is none that browsers know
-	open    atomic.Bool    // viewers may have what is published now
-	told    []atomic.Bool  // of each loop: it knows that something is new
-	watched []atomic.Int32 // viewers of each loop
-	wished  atomic.Int64   // when a key frame was asked for, in Unix ns
+	voice   voice                    // makes Opus where the stream's sound is none that browsers know
+	open    atomic.Bool              // viewers may have what is published now
+	told    []atomic.Bool            // of each loop: it knows that something is new
+	watched []atomic.Int32           // viewers of each loop
+	wished  [trackCount]atomic.Int64 // when a key frame was asked for, in Unix ns
+	layered atomic.Bool              // the picture comes in layers
 
 	mu sync.Mutex
 	// All below is guarded by mu.
-	viewers    int
-	packers    [2]*rtp.Packer
-	tracks     [2]*media.Track
-	made       []rtp.Payload // scratch
-	ring       []packet
-	index      [2][]uint64 // where a sequence number is
-	head       uint64      // position of the next packet
-	tail       uint64      // of the oldest that is kept
-	group      uint64      // of the newest key frame, if it is kept
+	viewers  int
+	made     []rtp.Payload // scratch
+	ring     []packet
+	head     uint64 // position of the next packet
+	tail     uint64 // of the oldest that is kept
+	tracks   [trackCount]laneTrack
+	anchor   time.Time // when the stream's time was 0
+	anchored bool
+}
+
+// laneTrack is sound, or the picture, or a layer of it.
+type laneTrack struct {
+	packer     *rtp.Packer // nil before there was a frame
+	track      *media.Track
+	index      []uint64 // where a sequence number is
+	seq        uint16
+	group      uint64 // position of the newest key frame, if it is kept
 	grouped    bool
-	frame      uint32 // of video, counted
+	frame      uint32 // counted, of picture
 	groupFrame uint32 // that of group
 	shown      uint32 // time stamp of the newest
-	seq        [2]uint16
-	anchor     time.Time // when the stream's time was 0
-	anchored   bool
-	needKey    bool
+	begun      bool   // there was a key frame
+	last       int64  // when a frame came, in Unix ns
+	meter
 }
 
 // laneKey tells lanes of one stream apart.
@@ -57,8 +66,9 @@ type laneKey struct {
 
 // The tracks of a lane.
 const (
-	soundTrack = iota
-	pictureTrack
+	soundTrack   = iota
+	pictureTrack // or its first layer, which others follow
+	trackCount   = pictureTrack + hub.LayersMost
 )
 
 // packet is one packet of a lane, but for what viewers have of their own.
@@ -66,13 +76,12 @@ type packet struct {
 	rtp.Payload
 	at    int64 // when its frame came, in Unix ns
 	time  uint32
-	frame uint32 // number of the frame of video
+	frame uint32 // number of the frame of its track
 	seq   uint16
 	track uint8
 	codec media.Codec
 	key   bool // the first of a key frame
 	first bool // the first of a frame
-	heard bool // and its stream has sound
 }
 
 const (
@@ -93,11 +102,13 @@ func rateOf(c media.Codec) int64 {
 }
 
 func newLane(s *server, key laneKey, conf *blocks.RTCConfig) *lane {
-	l := &lane{server: s, key: key, began: time.Now(), clock: [2]uint32{rand.Uint32(), rand.Uint32()}, needKey: true,
+	l := &lane{server: s, key: key, began: time.Now(), clock: [2]uint32{rand.Uint32(), rand.Uint32()},
 		told: make([]atomic.Bool, len(s.loops)), watched: make([]atomic.Int32, len(s.loops))}
-	for i := range l.packers {
-		l.packers[i] = &rtp.Packer{Single: key.single, Merge: s.conf.MergeNALUs, KeepB: conf.KeepBFrame, DropSEI: !conf.KeepSEI}
-		l.seq[i] = uint16(rand.Uint32())
+	l.make = func() *rtp.Packer {
+		return &rtp.Packer{Single: key.single, Merge: s.conf.MergeNALUs, KeepB: conf.KeepBFrame, DropSEI: !conf.KeepSEI}
+	}
+	for i := range l.tracks {
+		l.tracks[i].seq = uint16(rand.Uint32())
 	}
 	l.resize(ringLeast)
 	return l
@@ -116,11 +127,8 @@ func (l *lane) Frame(f *media.Frame, _ bool) {
 
 // add makes the packets of a frame and wakes those who send them.
 func (l *lane) add(f *media.Frame) {
-	track := pictureTrack
-	if f.Track.Kind == media.Audio {
-		track = soundTrack
-	}
-	if f.Track.Kind == media.Data || !rtp.Knows(f.Track.Codec) || f.Track.ID != 0 && f.Track.ID != hub.InsideID && f.Layout.Main(f.Track.Kind) != f.Track {
+	track, ok := l.trackOf(f)
+	if !ok {
 		return
 	}
 	if f.Track.ID == hub.InsideID {
@@ -128,30 +136,39 @@ func (l *lane) add(f *media.Frame) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if track == pictureTrack && l.needKey && !f.Key {
+	t := &l.tracks[track]
+	if track != soundTrack {
+		t.last = f.Arrived.UnixNano()
+	}
+	if track != soundTrack && !t.begun && !f.Key {
 		return
+	}
+	if t.packer == nil {
+		t.packer, t.index = l.make(), make([]uint64, len(l.ring))
 	}
 	if !l.anchored {
 		l.anchor, l.anchored = f.Arrived.Add(-f.DTS), true
 	}
-	l.tracks[track] = f.Track
-	l.made = l.packers[track].Append(l.made[:0], f)
+	t.track = f.Track
+	l.made = t.packer.Append(l.made[:0], f)
 	if len(l.made) == 0 {
 		return
 	}
-	stamp := l.clock[track] + uint32(media.Ticks(f.PTS(), rateOf(f.Track.Codec)))
-	if track == pictureTrack {
-		l.frame++
-		l.shown = stamp
+	stamp := l.clock[kindOf(track)] + uint32(media.Ticks(f.PTS(), rateOf(f.Track.Codec)))
+	at := f.Arrived.UnixNano()
+	if track != soundTrack {
+		t.frame++
+		t.shown = stamp
 		if f.Key {
-			l.needKey = false
-			l.group, l.grouped, l.groupFrame = l.head, true, l.frame
+			t.begun = true
+			t.group, t.grouped, t.groupFrame = l.head, true, t.frame
 		}
 	}
 	for i := range l.made {
-		l.push(packet{Payload: l.made[i], at: f.Arrived.UnixNano(), time: stamp, frame: l.frame, seq: l.seq[track], track: uint8(track), codec: f.Track.Codec,
-			key: f.Key && i == 0 && track == pictureTrack, first: i == 0, heard: f.Layout.Main(media.Audio) != nil})
-		l.seq[track]++
+		t.meter.add(at, l.made[i].Size()+onWire)
+		l.push(packet{Payload: l.made[i], at: at, time: stamp, frame: t.frame, seq: t.seq, track: uint8(track), codec: f.Track.Codec,
+			key: f.Key && i == 0 && track != soundTrack, first: i == 0})
+		t.seq++
 	}
 	clear(l.made)
 	for i, lp := range l.server.loops {
@@ -161,24 +178,54 @@ func (l *lane) add(f *media.Frame) {
 	}
 }
 
+// trackOf returns the track of the lane that a frame belongs to, if it does.
+func (l *lane) trackOf(f *media.Frame) (track int, ok bool) {
+	id := f.Track.ID
+	switch {
+	case !rtp.Knows(f.Track.Codec):
+		return 0, false
+	case f.Track.Kind == media.Audio:
+		return soundTrack, id == 0 || id == hub.InsideID || f.Layout.Main(media.Audio) == f.Track
+	case f.Track.Kind != media.Video:
+		return 0, false
+	case id >= hub.LayerID && id < hub.LayerID+hub.LayersMost:
+		return pictureTrack + int(id-hub.LayerID), l.layered.Load()
+	}
+	return pictureTrack, !l.layered.Load() && (id == 0 || f.Layout.Main(media.Video) == f.Track)
+}
+
+// kindOf is the track of which another is a layer, or itself.
+func kindOf(track int) int { return min(track, pictureTrack) }
+
 // push puts a packet into the ring, which grows while what is kept is too little.
 func (l *lane) push(p packet) {
 	if n := uint64(len(l.ring)); l.head-l.tail == n {
 		old := l.at(l.tail)
-		if n < ringMost && (p.at-old.at < int64(keepFor) || l.grouped && l.group <= l.tail) {
+		if n < ringMost && (p.at-old.at < int64(keepFor) || l.needed(l.tail, p.at)) {
 			l.resize(int(2 * n))
 		} else {
-			if l.grouped && l.group == l.tail {
-				l.grouped = false
+			if t := &l.tracks[old.track]; t.grouped && t.group == l.tail {
+				t.grouped = false
 			}
 			*old = packet{}
 			l.tail++
 		}
 	}
 	*l.at(l.head) = p
-	x := l.index[p.track]
+	x := l.tracks[p.track].index
 	x[int(p.seq)&(len(x)-1)] = l.head
 	l.head++
+}
+
+// needed reports whether a newcomer needs what is at a position, for a picture that
+// comes.
+func (l *lane) needed(pos uint64, now int64) bool {
+	for i := pictureTrack; i < trackCount; i++ {
+		if t := &l.tracks[i]; t.grouped && t.group <= pos && now-t.last < int64(keepFor) {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *lane) at(pos uint64) *packet { return &l.ring[pos&uint64(len(l.ring)-1)] }
@@ -186,13 +233,15 @@ func (l *lane) at(pos uint64) *packet { return &l.ring[pos&uint64(len(l.ring)-1)
 func (l *lane) resize(n int) {
 	old := l.ring
 	l.ring = make([]packet, n)
-	for i := range l.index {
-		l.index[i] = make([]uint64, n)
+	for i := range l.tracks {
+		if t := &l.tracks[i]; t.packer != nil {
+			t.index = make([]uint64, n)
+		}
 	}
 	for pos := l.tail; pos < l.head; pos++ {
 		p := old[pos&uint64(len(old)-1)]
 		*l.at(pos) = p
-		l.index[p.track][int(p.seq)&(n-1)] = pos
+		l.tracks[p.track].index[int(p.seq)&(n-1)] = pos
 	}
 }
 
@@ -202,7 +251,9 @@ func (l *lane) End(error) {
 	l.voice.has.Store(false)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.needKey, l.grouped = true, false
+	for i := range l.tracks {
+		l.tracks[i].begun, l.tracks[i].grouped = false, false
+	}
 }
 
 // copy appends the packets from a position up to another to dst, and returns where it
@@ -221,7 +272,10 @@ func (l *lane) copy(dst []packet, from, to uint64) ([]packet, uint64) {
 func (l *lane) lost(track int, seq uint16) (p packet, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	x := l.index[track]
+	x := l.tracks[track].index
+	if len(x) == 0 {
+		return p, false
+	}
 	pos := x[int(seq)&(len(x)-1)]
 	if pos < l.tail || pos >= l.head {
 		return p, false
@@ -240,7 +294,7 @@ func (l *lane) packet(pos uint64) (p packet, ok bool) {
 	return *l.at(pos), true
 }
 
-// place is where the lane is.
+// place is where a track of the lane is.
 type place struct {
 	head, group uint64
 	grouped     bool
@@ -249,10 +303,18 @@ type place struct {
 	groupFrame  uint32 // that of the newest key frame
 }
 
-func (l *lane) place() place {
+func (l *lane) place(track int) place {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return place{l.head, l.group, l.grouped, l.frame, l.shown, l.groupFrame}
+	t := &l.tracks[track]
+	return place{l.head, t.group, t.grouped, t.frame, t.shown, t.groupFrame}
+}
+
+// newest returns the position of the packet to come.
+func (l *lane) newest() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.head
 }
 
 // stamp returns the time stamp of a track for a moment, for sender reports: both tracks
@@ -267,15 +329,16 @@ func (l *lane) stamp(track int, rate int64, now time.Time) (uint32, bool) {
 // however many viewers want one.
 const wishEvery = 500 * time.Millisecond
 
-// wish asks the publisher for a key frame. It reports false if there is none that can be
-// asked.
-func (l *lane) wish(now time.Time) bool {
+// wish asks the publisher for a key frame of a track. It reports false if there is none
+// that can be asked.
+func (l *lane) wish(now time.Time, track int) bool {
 	pub := l.key.stream.Publication()
 	if pub == nil || pub.By != protocol {
 		return false
 	}
-	last := l.wished.Load()
-	if now.UnixNano()-last < int64(wishEvery) || !l.wished.CompareAndSwap(last, now.UnixNano()) {
+	wished := &l.wished[track]
+	last := wished.Load()
+	if now.UnixNano()-last < int64(wishEvery) || !wished.CompareAndSwap(last, now.UnixNano()) {
 		return true
 	}
 	p := l.server.publisher(l.key.stream)
@@ -285,7 +348,7 @@ func (l *lane) wish(now time.Time) bool {
 	l.server.begin(func() { // who wishes holds a lock of its own
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.ingest.askKey(now)
+		p.ingest.askLayer(track-pictureTrack, now)
 	})
 	return true
 }

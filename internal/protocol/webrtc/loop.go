@@ -150,7 +150,7 @@ func (l *loop) list(v *viewer) {
 	}
 	a := l.lanes[v.lane]
 	if a == nil {
-		a = &audience{lane: v.lane, seen: v.lane.place().head}
+		a = &audience{lane: v.lane, seen: v.lane.newest()}
 		l.lanes[v.lane] = a
 	}
 	v.listed, v.index = true, len(a.viewers)
@@ -194,8 +194,11 @@ func (l *loop) serve(a *audience) (behind bool) {
 	next := from + uint64(len(l.window))
 	at := a.seen
 	a.seen = next
-	head := a.lane.place().head
+	head, layered := a.lane.newest(), a.lane.layered.Load()
 	for _, v := range a.viewers {
+		if layered || v.choice != nil {
+			l.choose(v)
+		}
 		if !v.joined {
 			v.enter()
 		}
@@ -260,13 +263,20 @@ func (l *loop) send(v *viewer, packets []packet, pos uint64) {
 		if v.peer.lose.Load() > 0 && v.peer.loses() {
 			continue
 		}
-		t := &v.tracks[p.track]
-		if !l.seal(v, t, p) {
+		t := &v.tracks[kindOf(int(p.track))]
+		seq, stamp, number := p.seq+t.offset, v.stampOf(p)+t.shift, v.numberOf(t, p)
+		if c := v.choice; c != nil && p.track != soundTrack {
+			c.note(l.now, entry{pos: pos + uint64(i), seq: seq, stamp: stamp, number: number, size: uint16(p.Size() + onWire)})
+		}
+		if !l.seal(v, t, p, seq, stamp, number) {
 			return
 		}
-		t.next = p.seq + t.offset + 1
+		t.next, t.stamp, t.number = seq+1, stamp, number
 		t.packets++
 		t.octets += uint32(p.Size())
+		if v.choice != nil && p.Marker && p.track != soundTrack {
+			l.pad(v)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"weir/internal/config/blocks"
+	"weir/internal/hub"
 	"weir/internal/media"
 	"weir/internal/session"
 	"weir/internal/wire/sdp"
@@ -37,8 +38,10 @@ type line struct {
 	is    media.Codec
 	rtx   uint8 // payload type of repair, 0 if there is none
 	twcc  uint8 // number of the extension, 0 if there is none
-	rid   uint8
-	delay uint8 // likewise, of how long pictures are kept
+	// layers are the rids of simulcast that are taken, of a publisher; rid and
+	// repair are the numbers of the extensions that tell them apart.
+	layers      []string
+	rid, repair uint8
 }
 
 // plan is what was agreed on.
@@ -173,9 +176,9 @@ func (p *plan) take(l *line, want media.Codec, live *media.Layout, conf *blocks.
 	if conf.TWCC && l.codec.Has("transport-cc") {
 		l.twcc = m.Ext(sdp.ExtTWCC)
 	}
-	l.rid = m.Ext(sdp.ExtRID)
-	if !p.publish && kind == media.Video && conf.PlayoutDelay > 0 {
-		l.delay = m.Ext(sdp.ExtDelay)
+	if l.rid = m.Ext(sdp.ExtRID); p.publish && kind == media.Video && l.rid != 0 && len(m.Layers) > 1 {
+		l.repair = m.Ext(sdp.ExtRepair)
+		l.layers = m.Layers[:min(len(m.Layers), hub.LayersMost)]
 	}
 	return nil
 }

@@ -42,11 +42,13 @@ type peer struct {
 	viewer  *viewer // of who plays
 	ingest  *ingest // of who publishes
 
-	seen    atomic.Int64 // when something proved came last, in Unix ns
-	heard   atomic.Bool  // media or reports have come, so the peer has its keys
-	checks  atomic.Int64 // of STUN that were right
-	invalid atomic.Int64 // datagrams that could not be decrypted
-	lose    atomic.Int64 // packets that are to be lost, for tests
+	seen     atomic.Int64 // when something proved came last, in Unix ns
+	heard    atomic.Bool  // media or reports have come, so the peer has its keys
+	checks   atomic.Int64 // of STUN that were right
+	invalid  atomic.Int64 // datagrams that could not be decrypted
+	layer    atomic.Int32 // of a viewer's picture, from 0
+	estimate atomic.Int64 // of what its way carries, in bits a second; 0 if nobody asks
+	lose     atomic.Int64 // packets that are to be lost, for tests
 
 	once  sync.Once
 	cause error // set once
@@ -124,7 +126,7 @@ func (p *peer) begin(ctx context.Context, v *want) error {
 		v.ask.Private = !p.conf.RTCToRTMP
 		pub, err = p.session.Publish(ctx, v.ask)
 	} else {
-		sub, err = p.session.Play(ctx, v.ask, hub.Options{Inside: protocol})
+		sub, err = p.session.Play(ctx, v.ask, hub.Options{Inside: true})
 	}
 	if err != nil {
 		return err
@@ -145,6 +147,9 @@ func (p *peer) begin(ctx context.Context, v *want) error {
 	}
 	p.seen.Store(time.Now().UnixNano())
 	s.list(p)
+	if p.ingest != nil && len(p.ingest.sources) > pictureTrack+1 {
+		s.inLayers(pub.Stream())
+	}
 	context.AfterFunc(p.session.Context(), func() { p.end(context.Cause(p.session.Context())) })
 	return nil
 }
@@ -401,6 +406,9 @@ type about struct {
 	Silent  []string `json:"candidates_without_stun"`
 	Theirs  []string `json:"peer_candidates"`
 	Codecs  []string `json:"codecs"`
+	Layers  []string `json:"layers,omitempty"`       // of a publisher: rid and size, those that come
+	Layer   *int     `json:"layer,omitempty"`        // that a player gets, from 0
+	Carries int64    `json:"bits_carried,omitempty"` // what its way is taken to carry, in a second
 }
 
 func (p *peer) detail() any {
@@ -427,6 +435,7 @@ func (p *peer) detail() any {
 		}
 	}
 	a.Silent = p.silentCandidates()
+	p.tellLayers(&a)
 	a.Theirs = append(a.Theirs, p.candidates...)
 	return a
 }

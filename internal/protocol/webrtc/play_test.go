@@ -178,7 +178,7 @@ func TestRTMPToRTC(t *testing.T) {
 	}
 	h.s.mu.Lock()
 	for _, l := range h.s.lanes {
-		if p := l.place(); p.head != 0 {
+		if p := l.place(pictureTrack); p.head != 0 {
 			t.Errorf("who came before has %d packets", p.head)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,7 +154,7 @@ func (h *house) gallery(inside bool) *gallery {
 	st, release := h.hub.Hold(key)
 	h.t.Cleanup(release)
 	if inside {
-		st.AttachInside(g, hub.Insider{Protocol: protocol})
+		st.AttachInside(g)
 	} else {
 		st.Attach(g)
 	}
@@ -299,6 +300,8 @@ type relay struct {
 	drop func(b []byte) bool
 	// handshakes has DTLS be lost, not media.
 	handshakes bool
+	// narrow is how many bits a second come from the server, 0 if all do.
+	narrow atomic.Int64
 }
 
 func newRelay(t *testing.T, to *net.UDPAddr, drop func(b []byte) bool) *relay {
@@ -337,10 +340,18 @@ func (r *relay) run() {
 			r.back[from.String()] = c
 			go func() {
 				b := make([]byte, 2048)
+				free := time.Now()
 				for {
 					n, err := c.Read(b)
 					if err != nil {
 						return
+					}
+					if rate := r.narrow.Load(); rate > 0 {
+						free = free.Add(time.Duration(n) * 8 * time.Second / time.Duration(rate))
+						time.Sleep(time.Until(free))
+					}
+					if now := time.Now(); free.Before(now) {
+						free = now
 					}
 					if !r.loses(b[:n]) {
 						r.pc.WriteToUDP(b[:n], from)
@@ -362,6 +373,16 @@ func (r *relay) loses(b []byte) bool {
 		return b[0] >= 20 && b[0] < 64 && r.drop(b)
 	}
 	return b[0] >= 128 && r.drop(b)
+}
+
+// narrows has fewer bits a second come from the server; what waits for long is lost.
+func (r *relay) narrows(rate int64) {
+	r.narrow.Store(rate)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.back {
+		c.SetReadBuffer(32 << 10)
+	}
 }
 
 // through rewrites an answer so that its peer comes through the relay.

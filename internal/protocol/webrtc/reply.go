@@ -31,8 +31,12 @@ func (s *server) reply(ctx context.Context, p *peer, v *want) *sdp.Answer {
 			if l.twcc != 0 {
 				m.Extmap = append(m.Extmap, sdp.Extension{ID: l.twcc, URI: sdp.ExtTWCC})
 			}
-			if l.delay != 0 {
-				m.Extmap = append(m.Extmap, sdp.Extension{ID: l.delay, URI: sdp.ExtDelay})
+			if m.Layers = l.layers; len(l.layers) > 0 {
+				for _, uri := range []string{sdp.ExtMID, sdp.ExtRID, sdp.ExtRepair} {
+					if id := l.media.Ext(uri); id != 0 {
+						m.Extmap = append(m.Extmap, sdp.Extension{ID: id, URI: uri})
+					}
+				}
 			}
 			if !p.plan.publish {
 				m.Label = l.media.Kind + "-" + word(8)

@@ -15,6 +15,8 @@ const (
 	// how many one request of it may name.
 	againMost = 1000
 	askedMost = 256
+	// fatesMost is how many packets one feedback may tell of.
+	fatesMost = 512
 )
 
 // report sends the sender reports of a viewer's tracks, by which it plays sound and
@@ -28,7 +30,7 @@ func (l *loop) report(v *viewer) {
 		if !t.live || !ok {
 			continue
 		}
-		b = rtcp.AppendSR(b, t.ssrc, rtcp.Sender{NTP: rtcp.NTP(l.now), Timestamp: stamp, Packets: t.packets, Octets: t.octets})
+		b = rtcp.AppendSR(b, t.ssrc, rtcp.Sender{NTP: rtcp.NTP(l.now), Timestamp: stamp + t.shift, Packets: t.packets, Octets: t.octets})
 		b = rtcp.AppendSDES(b, t.ssrc, v.cname)
 	}
 	l.scratch = b
@@ -58,15 +60,19 @@ func (l *loop) resend(v *viewer, ssrc uint32, lost []uint16) {
 		if !t.on || !t.live || t.ssrc != ssrc {
 			continue
 		}
+		if v.choice != nil && i == pictureTrack {
+			l.resendNoted(v, t, lost)
+			continue
+		}
 		for _, seq := range lost {
 			p, ok := v.lane.lost(i, seq-t.offset)
 			if !ok || int16(seq-t.floor) < 0 || !v.again.take(l.now, againMost) {
 				continue
 			}
 			if t.rtx != 0 {
-				l.repair(v, t, &p)
+				l.repair(v, t, &p, seq, v.stampOf(&p), v.numberOf(t, &p))
 			} else {
-				l.seal(v, t, &p)
+				l.seal(v, t, &p, seq, v.stampOf(&p), v.numberOf(t, &p))
 			}
 		}
 	}
@@ -74,20 +80,23 @@ func (l *loop) resend(v *viewer, ssrc uint32, lost []uint16) {
 }
 
 // seal encrypts one packet for a viewer and puts it into the outbox.
-func (l *loop) seal(v *viewer, t *out, p *packet) bool {
+func (l *loop) seal(v *viewer, t *out, p *packet, seq uint16, stamp uint32, number uint16) bool {
 	o := l.box(v.path.sock)
 	head := wire.HeaderSize
-	slow := t.delay != 0 && p.key && p.heard
-	if slow {
-		head += wire.DelaySize
+	if c := v.choice; c != nil && c.twcc != 0 && p.track != soundTrack {
+		head = counterSize
 	}
 	size := head + p.Size()
 	b := o.room(size + overhead)[:size]
-	wire.PutHeader(b, p.Marker, t.typ, p.seq+t.offset, v.stampOf(p), t.ssrc)
-	if slow {
-		wire.PutDelay(b, t.delay, v.peer.conf.PlayoutDelay)
+	if head == counterSize {
+		wire.PutCounter(b, p.Marker, t.typ, seq, stamp, t.ssrc, v.choice.twcc, seq)
+	} else {
+		wire.PutHeader(b, p.Marker, t.typ, seq, stamp, t.ssrc)
 	}
 	n := copy(b[head:], p.Head())
+	if t.numbers != 0 || v.choice != nil {
+		wire.PutNumber(b[head:], p.codec, number)
+	}
 	copy(b[head+n:], p.Body)
 	out, ok := l.encrypt(v, b)
 	if !ok {
@@ -99,14 +108,17 @@ func (l *loop) seal(v *viewer, t *out, p *packet) bool {
 }
 
 // repair sends a packet again in the stream that is for that (RFC 4588 4).
-func (l *loop) repair(v *viewer, t *out, p *packet) {
+func (l *loop) repair(v *viewer, t *out, p *packet, seq uint16, stamp uint32, number uint16) {
 	o := l.box(v.path.sock)
 	size := wire.HeaderSize + 2 + p.Size()
 	b := o.room(size + overhead)[:size]
-	wire.PutHeader(b, p.Marker, t.rtx, t.rtxSeq, v.stampOf(p), t.rtxSSRC)
+	wire.PutHeader(b, p.Marker, t.rtx, t.rtxSeq, stamp, t.rtxSSRC)
 	t.rtxSeq++
-	binary.BigEndian.PutUint16(b[wire.HeaderSize:], p.seq+t.offset)
+	binary.BigEndian.PutUint16(b[wire.HeaderSize:], seq)
 	n := copy(b[wire.HeaderSize+2:], p.Head())
+	if t.numbers != 0 || v.choice != nil {
+		wire.PutNumber(b[wire.HeaderSize+2:], p.codec, number)
+	}
 	copy(b[wire.HeaderSize+2+n:], p.Body)
 	out, ok := l.encrypt(v, b)
 	if !ok {
@@ -136,6 +148,10 @@ func (p *peer) reports(b []byte, now time.Time) {
 func (v *viewer) reported(r *rtcp.Packet, now time.Time) {
 	switch r.Type {
 	case rtcp.TypeRTPFB:
+		if r.Format == rtcp.FormatTWCC && v.lane.layered.Load() {
+			fates := r.Fates(make([]rtcp.Fate, 0, fatesMost))
+			v.loop.offer(func() { v.loop.hear(v, fates) })
+		}
 		if r.Format != rtcp.FormatNACK || !v.peer.conf.NACK {
 			return
 		}
@@ -143,7 +159,7 @@ func (v *viewer) reported(r *rtcp.Packet, now time.Time) {
 		v.loop.offer(func() { v.loop.resend(v, ssrc, lost) })
 	case rtcp.TypePayload:
 		if t := &v.tracks[pictureTrack]; t.on && r.Asks(t.ssrc) {
-			if !v.lane.wish(now) {
+			if !v.lane.wish(now, pictureTrack+int(max(0, v.peer.layer.Load()))) {
 				v.loop.offer(func() { v.rejoin(now) })
 				v.loop.tell(v.lane)
 			}

@@ -250,6 +250,7 @@ func (s *server) published(p *hub.Publication) {
 	for key, l := range s.lanes {
 		if key.stream == p.Stream() {
 			l.open.Store(s.mayPlay(p))
+			l.layered.Store(false) // unless its publisher says so
 		}
 	}
 }
@@ -260,7 +261,7 @@ func (s *server) mayPlay(p *hub.Publication) bool {
 		return true
 	}
 	v, ok := s.env.Conf.Load().Vhost(p.Stream().Key.Vhost)
-	return ok && !p.Private && blocks.RTC.Of(v).RTMPToRTC
+	return ok && blocks.RTC.Of(v).RTMPToRTC
 }
 
 // protocol is our name at the desk.

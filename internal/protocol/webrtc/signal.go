@@ -162,18 +162,27 @@ func (s *server) open(ctx context.Context, v *want) (p *peer, err error) {
 	if st := s.env.Hub.Stream(key); st != nil && !v.publish {
 		live = st.Layout()
 		if pub := st.Publication(); pub != nil && !s.mayPlay(pub) {
-			need := "rtc { rtmp_to_rtc on; } is not set"
-			if pub.Private {
-				need = "others are not to play that"
-			}
-			return nil, &session.Error{Code: codeOff, Text: "the stream is published by " + pub.By + ", and " + need + " in the vhost"}
+			return nil, &session.Error{Code: codeOff, Text: "the stream is published by " + pub.By + ", and rtc { rtmp_to_rtc on; } is not set in the vhost"}
 		}
 	}
-	agreed, err := agree(offer, v.publish, v.codec, live, conf)
+	want := v.codec
+	if st := s.env.Hub.Stream(key); st != nil && !v.publish && want == 0 && live.Main(media.Video) == nil {
+		want = s.agreedPicture(st)
+	}
+	agreed, err := agree(offer, v.publish, want, live, conf)
 	if err != nil {
 		return nil, err
 	}
 	return s.admit(ctx, v, agreed, conf)
+}
+
+// agreedPicture returns the codec of the picture that a publisher of WebRTC is about to
+// send, 0 if there is none.
+func (s *server) agreedPicture(st *hub.Stream) media.Codec {
+	if p := s.publisher(st); p != nil && p.plan.video != nil {
+		return p.plan.video.is
+	}
+	return 0
 }
 
 // playRequest is the body of SRS's own requests.

@@ -24,13 +24,15 @@ type viewer struct {
 	path    path
 	keys    *srtp.Context // nil if media are clear
 	tracks  [2]out
-	pos     uint64 // of the next packet
-	joined  bool   // pos is known
-	join    uint64 // where the stream was when it came: sound begins there
-	upto    uint32 // frames before this one are shown as fast as it goes:
-	from    uint32 // the first of them,
-	base    uint32 // its time stamp,
-	step    uint32 // and how far they are apart
+	layer   int     // of the picture, from 0; noLayer while there is none
+	choice  *choice // nil before the picture has come in layers
+	pos     uint64  // of the next packet
+	joined  bool    // pos is known
+	join    uint64  // where the stream was when it came: sound begins there
+	upto    uint32  // frames before this one are shown as fast as it goes:
+	from    uint32  // the first of them,
+	base    uint32  // its time stamp,
+	step    uint32  // and how far they are apart
 	rejoins time.Time
 	sent    int // bytes in this turn
 	reports time.Time
@@ -51,10 +53,16 @@ type out struct {
 	rtx     uint8  // payload type of what is sent again, 0 if that is as the rest
 	rtxSSRC uint32
 	rtxSeq  uint16
-	delay   uint8 // number of the extension that tells how long pictures are kept, or 0
 	packets uint32
 	octets  uint32
+	shift   uint32 // of time stamps, and numbers that of pictures, against the lane's
+	numbers uint16
+	stamp   uint32 // of the newest packet,
+	number  uint16 // and of its picture
 }
+
+// noLayer is the layer of a viewer that waits for a key frame of another.
+const noLayer = -1
 
 // seat makes the viewer of a peer that was let in.
 func (s *server) seat(p *peer, st *hub.Stream) *viewer {
@@ -68,9 +76,6 @@ func (s *server) seat(p *peer, st *hub.Stream) *viewer {
 			continue
 		}
 		v.tracks[i] = out{on: true, typ: l.codec.Type, ssrc: p.answer.Media[l.index].Sources[0], rate: rateOf(l.is), is: l.is}
-		if a := p.plan.audio; a != nil && a.codec != nil {
-			v.tracks[i].delay = l.delay // of a viewer that has both
-		}
 		if l.rtx != 0 {
 			v.tracks[i].rtx, v.tracks[i].rtxSSRC, v.tracks[i].rtxSeq = l.rtx, p.answer.Media[l.index].Sources[1], uint16(number()>>17)
 		}
@@ -96,7 +101,10 @@ func (s *server) lane(key laneKey, p *peer) *lane {
 	if fresh {
 		// Whoever publishes from now on is told of to published.
 		l.open.Store(s.mayPlay(key.stream.Publication()))
-		key.stream.AttachInside(l, hub.Insider{Protocol: protocol, Hurry: true})
+		if p := s.publisher(key.stream); p != nil && len(p.ingest.sources) > pictureTrack+1 {
+			l.layered.Store(true)
+		}
+		key.stream.AttachInside(l)
 	}
 	return l
 }
@@ -143,7 +151,7 @@ func (v *viewer) move(at path) {
 // is not behind the others ever after: those frames are a millisecond apart, up to the
 // newest.
 func (v *viewer) enter() {
-	p := v.lane.place()
+	p := v.lane.place(pictureTrack + max(v.layer, 0))
 	v.joined, v.pos, v.join = true, p.head, p.head
 	if v.near(&p) {
 		v.pos, v.upto, v.from, v.step = p.group, p.frame, p.groupFrame, 90
@@ -169,37 +177,52 @@ const rejoinEvery = time.Second
 // packets, whose frames follow the newest within a tick each.
 func (v *viewer) rejoin(now time.Time) {
 	t := &v.tracks[pictureTrack]
-	p := v.lane.place()
+	p := v.lane.place(pictureTrack)
 	first, ok := v.lane.packet(p.group)
-	if !v.joined || !t.live || !v.near(&p) || !ok || now.Sub(v.rejoins) < rejoinEvery || v.pos <= p.group {
+	if !v.joined || !t.live || v.choice != nil || !v.near(&p) || !ok || now.Sub(v.rejoins) < rejoinEvery || v.pos <= p.group {
 		return
 	}
 	v.rejoins = now
 	t.offset += t.next - (first.seq + t.offset)
 	t.floor = t.next
+	if n, ok := first.Number(first.codec); ok {
+		t.numbers = t.number + 1 - n
+	}
 	v.join = max(v.join, v.pos)
 	v.pos, v.upto, v.from, v.step = p.group, p.frame+1, p.groupFrame, 1
 	v.base = p.shown + 1
 }
 
-// stampOf is the time stamp of a packet for this viewer.
+// stampOf is the time stamp of a packet for this viewer, but for the track's shift.
 func (v *viewer) stampOf(p *packet) uint32 {
-	if p.track == pictureTrack && p.frame-v.from < v.upto-v.from {
+	if p.track != soundTrack && p.frame-v.from < v.upto-v.from {
 		return v.base + (p.frame-v.from)*v.step
 	}
 	return p.time
 }
 
+// numberOf is the number of a packet's picture for this viewer, 0 if the codec has none.
+func (v *viewer) numberOf(t *out, p *packet) uint16 {
+	n, ok := p.Number(p.codec)
+	if !ok {
+		return 0
+	}
+	return (n + t.numbers) & 0x7fff
+}
+
 // begin decides whether a packet is the viewer's, and gives its track a start.
 func (v *viewer) begin(p *packet, pos uint64) bool {
-	t := &v.tracks[p.track]
+	t := &v.tracks[kindOf(int(p.track))]
 	if !t.on || p.codec != t.is || p.track == soundTrack && pos < v.join {
+		return false
+	}
+	if p.track != soundTrack && int(p.track) != pictureTrack+v.layer && !v.goesOver(p) {
 		return false
 	}
 	if t.live {
 		return true
 	}
-	if p.track == pictureTrack && !p.key {
+	if p.track != soundTrack && !p.key {
 		return false
 	}
 	t.live = true
