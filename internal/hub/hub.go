@@ -127,8 +127,8 @@ type PublishOptions struct {
 	Taken func()
 	// By is the protocol that publishes.
 	By string
-	// Private shows the publication to insiders only: to those of its protocol. Others
-	// may read the stream, and wait as if nobody published.
+	// Private shows the publication to insiders of that protocol only. Others may read
+	// the stream, and wait as if nobody published.
 	Private bool
 }
 

@@ -453,9 +453,13 @@ func TestPrivatePublicationIsSeenByInsidersOnly(t *testing.T) {
 	h.OnPublish(func(*Publication) { told++ })
 	h.OnAnyPublish(func(*Publication) { all++ })
 	early := h.Subscribe(key, Options{})
-	outside, inside := &record{}, &record{}
+	outside, inside, other := &record{}, &record{}, &record{}
 	early.Stream().Attach(outside)
-	early.Stream().AttachInside(inside)
+	early.Stream().AttachInside(inside, Insider{Protocol: "webrtc"})
+	early.Stream().AttachInside(other, Insider{Protocol: "srt"})
+	if early.Stream().Hurried() {
+		t.Error("insiders alone hurry a stream")
+	}
 	track := &media.Track{Kind: media.Video, Codec: media.H264}
 	write := func(p *Publication, n int) {
 		for i := range n {
@@ -467,12 +471,16 @@ func TestPrivatePublicationIsSeenByInsidersOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(p, 20)
-	late, insider := h.Subscribe(key, Options{}), h.Subscribe(key, Options{Inside: true})
+	late, insider := h.Subscribe(key, Options{}), h.Subscribe(key, Options{Inside: "webrtc"})
+	stranger := h.Subscribe(key, Options{Inside: "srt"})
+	if p.Stream().Shown() != nil || p.Stream().Publication() != p {
+		t.Error("everybody may see a private publication")
+	}
 	frames := make([]*media.Frame, 64)
 	if n, err := insider.Read(t.Context(), frames); n != 5 || err != nil {
 		t.Errorf("an insider reads %d frames, %v", n, err)
 	}
-	for _, sub := range []*Subscription{early, late} {
+	for _, sub := range []*Subscription{early, late, stranger} {
 		if n, err := sub.take(frames); n != 0 || err != nil {
 			t.Errorf("an outsider reads %d frames, %v", n, err)
 		}
@@ -482,7 +490,7 @@ func TestPrivatePublicationIsSeenByInsidersOnly(t *testing.T) {
 	p.Close(nil)
 	p, _ = h.Publish(key, PublishOptions{By: "rtmp"})
 	write(p, 3)
-	for _, sub := range []*Subscription{early, late} {
+	for _, sub := range []*Subscription{early, late, stranger} {
 		n, err := sub.Read(t.Context(), frames)
 		if _, ended := errors.AsType[*EndError](err); ended {
 			n, err = sub.Read(t.Context(), frames)
@@ -491,23 +499,31 @@ func TestPrivatePublicationIsSeenByInsidersOnly(t *testing.T) {
 			t.Errorf("then it reads %d frames, %v", n, err)
 		}
 	}
-	if told != 1 || all != 2 || outside.frames != 3 || inside.frames != 30 {
-		t.Errorf("told %d and %d, taps %d and %d", told, all, outside.frames, inside.frames)
+	if told != 1 || all != 2 || outside.frames != 3 || other.frames != 3 || inside.frames != 30 || p.Stream().Shown() != p {
+		t.Errorf("told %d and %d, taps %d, %d and %d", told, all, outside.frames, other.frames, inside.frames)
 	}
 }
 
 // Frames for insiders reach their taps alone, with a time on the stream's line.
 func TestWriteInside(t *testing.T) {
 	h := newHub(Settings{Queue: time.Minute})
-	p := publish(t, h)
-	var inner, outer listener
-	p.Stream().AttachInside(&inner)
+	p, err := h.Publish(key, PublishOptions{By: "webrtc"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Announce(picture)
+	var inner, other, outer listener
+	p.Stream().AttachInside(&inner, Insider{Protocol: "webrtc", Hurry: true})
+	p.Stream().AttachInside(&other, Insider{Protocol: "srt"})
+	if !p.Stream().Hurried() {
+		t.Error("nobody hurries the stream")
+	}
 	p.Stream().Attach(&outer)
 	video(p, 0, 10)
 	opus := &media.Track{ID: InsideID, Kind: media.Audio, Codec: media.Opus}
 	p.WriteInside(&media.Frame{Track: opus, Source: 40 * time.Millisecond})
 	video(p, 1, 10)
-	if len(inner.frames) != 3 || len(outer.frames) != 2 {
+	if len(inner.frames) != 3 || len(outer.frames) != 2 || len(other.frames) != 2 {
 		t.Fatalf("insiders were told of %d frames, others of %d", len(inner.frames), len(outer.frames))
 	}
 	f := inner.frames[1]

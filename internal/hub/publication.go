@@ -13,7 +13,7 @@ type Publication struct {
 	// Immutable.
 	stream *Stream
 	taken  func()
-	// By is the protocol that publishes, and Private says that insiders alone see it;
+	// By is the protocol that publishes, and Private says that its insiders alone see it;
 	// see [PublishOptions].
 	By      string
 	Private bool
@@ -56,10 +56,10 @@ const (
 	LayersMost = 4
 )
 
-// WriteInside tells insiders of a frame that others have in another form, such as
-// Opus beside the AAC that was made of it: their taps alone are told. The frame is
-// stamped like any other and kept nowhere. Its track's ID is InsideID, or that of a
-// layer.
+// WriteInside tells insiders of the publisher's protocol of a frame that others have in
+// another form, such as Opus beside the AAC that was made of it: their taps alone are
+// told. The frame is stamped like any other and kept nowhere. Its track's ID is InsideID,
+// or that of a layer.
 func (p *Publication) WriteInside(f *media.Frame) {
 	now := time.Now()
 	s := p.stream
@@ -72,7 +72,7 @@ func (p *Publication) WriteInside(f *media.Frame) {
 	f.DTS = s.line.Next(f.Track.Kind, f.Track.ID, f.Source, now)
 	f.Prev = f.DTS
 	for _, t := range s.taps {
-		if t.inside {
+		if t.inside.Protocol == p.By {
 			t.Frame(f, false)
 		}
 	}

@@ -73,13 +73,26 @@ func (s *Stream) Live() bool {
 	return s.publication != nil
 }
 
-// private reports whether insiders alone see what is published now. s.mu is held.
-func (s *Stream) private() bool { return s.publication != nil && s.publication.Private }
+// hidden reports whether what is published now is not for those of a protocol, which is
+// "" for who is no insider. s.mu is held.
+func (s *Stream) hidden(inside string) bool {
+	return s.publication != nil && s.publication.Private && s.publication.By != inside
+}
 
 // Publication returns the present publication, or nil.
 func (s *Stream) Publication() *Publication {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.publication
+}
+
+// Shown returns the present publication if everybody may see it, or nil.
+func (s *Stream) Shown() *Publication {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hidden("") {
+		return nil
+	}
 	return s.publication
 }
 
@@ -129,9 +142,8 @@ func (s *Stream) write(f *media.Frame, now time.Time) {
 	s.count(f, now)
 	access := s.accessPoint(f)
 	s.append(slot{frame: f, access: access}, int64(cap(f.Payload))+frameCost)
-	hidden := s.private()
 	for _, t := range s.taps {
-		if t.inside || !hidden {
+		if !s.hidden(t.inside.Protocol) {
 			t.Frame(f, access)
 		}
 	}
@@ -273,11 +285,9 @@ func (s *Stream) end(cause error) {
 	for _, f := range s.mix.Flush(nil) {
 		s.write(f, now)
 	}
-	if s.private() {
-		for _, sub := range s.subs {
-			if !sub.options.Inside {
-				sub.pos, sub.seek = s.next, true // what was not for it never will be
-			}
+	for _, sub := range s.subs {
+		if s.hidden(sub.options.Inside) {
+			sub.pos, sub.seek = s.next, true // what was not for it never will be
 		}
 	}
 	s.publication = nil
@@ -313,10 +323,9 @@ func (s *Stream) close() {
 // to it that the others are woken when they have. s.mu is held.
 func (s *Stream) notify(now time.Time) {
 	var next time.Time
-	hidden := s.private()
 	for _, sub := range s.subs {
 		switch {
-		case !sub.waiting || hidden && !sub.options.Inside:
+		case !sub.waiting || s.hidden(sub.options.Inside):
 		case !now.Before(sub.due):
 			sub.wakeUp()
 		case next.IsZero() || sub.due.Before(next):

@@ -21,8 +21,8 @@ type Options struct {
 	Gather time.Duration
 	// Passive marks a reader that is not a viewer: it holds no stream.
 	Passive bool
-	// Inside marks an insider, who reads private publications too.
-	Inside bool
+	// Inside is the protocol of an insider, who reads its private publications too.
+	Inside string
 	// Relay marks one that passes the stream on to viewers elsewhere; see
 	// [Stream.Watched].
 	Relay bool
@@ -77,7 +77,7 @@ func (s *Stream) subscribe(o Options) *Subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sub := &Subscription{stream: s, options: o, wake: make(chan struct{}, 1), pos: s.next, seek: true}
-	if s.group != 0 && s.settings.Cache && !o.LiveEdge && (o.Inside || !s.private()) {
+	if s.group != 0 && s.settings.Cache && !o.LiveEdge && !s.hidden(o.Inside) {
 		sub.pos, sub.seek = s.group, false
 	}
 	s.subs = append(s.subs, sub)
@@ -124,7 +124,7 @@ func (b *Subscription) take(dst []*media.Frame) (n int, err error) {
 		return 0, ErrClosed
 	}
 	b.waiting = false
-	if s.private() && !b.options.Inside {
+	if s.hidden(b.options.Inside) {
 		// What is published is none of its business; it waits as if nobody did.
 		b.pos, b.seek, b.waiting = s.next, true, true
 		return 0, nil
@@ -218,7 +218,7 @@ func (b *Subscription) SkipToLive() {
 		return
 	}
 	b.pos, b.seek, b.resumed = s.next, true, true
-	if s.group != 0 && s.settings.Cache && (b.options.Inside || !s.private()) {
+	if s.group != 0 && s.settings.Cache && !s.hidden(b.options.Inside) {
 		b.pos, b.seek = s.group, false
 	}
 }

@@ -19,29 +19,36 @@ type Tap interface {
 // Attach adds a tap, which is first told of the frames from the newest random
 // access point on, if there is one and the stream's settings keep it for
 // newcomers.
-func (s *Stream) Attach(t Tap) { s.attach(tap{t, false}) }
+func (s *Stream) Attach(t Tap) { s.attach(tap{Tap: t}) }
 
-// AttachInside is Attach for an insider, who is told of private publications too.
-func (s *Stream) AttachInside(t Tap) { s.attach(tap{t, true}) }
+// An Insider is one of the protocol that publishes.
+type Insider struct {
+	// Protocol is whose private publications it sees too.
+	Protocol string
+	// Hurry says that it is for viewers who talk to each other; see [Stream.Hurried].
+	Hurry bool
+}
 
-// Hurried reports whether an insider sees the stream, and so whether it is in a
-// hurry: those are viewers who talk to each other.
+// AttachInside is Attach for an insider.
+func (s *Stream) AttachInside(t Tap, i Insider) { s.attach(tap{t, i}) }
+
+// Hurried reports whether somebody sees the stream who is in a hurry.
 func (s *Stream) Hurried() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.taps, func(t tap) bool { return t.inside })
+	return slices.ContainsFunc(s.taps, func(t tap) bool { return t.inside.Hurry })
 }
 
 // tap is one who is told of the stream.
 type tap struct {
 	Tap
-	inside bool
+	inside Insider
 }
 
 func (s *Stream) attach(t tap) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.group != 0 && s.settings.Cache && (t.inside || !s.private()) {
+	if s.group != 0 && s.settings.Cache && !s.hidden(t.inside.Protocol) {
 		for seq := s.group; seq < s.next; seq++ {
 			if e := s.at(seq); e.frame != nil {
 				t.Frame(e.frame, e.access)

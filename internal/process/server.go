@@ -119,7 +119,9 @@ func (s *server) Observe(e session.Event) {
 				delete(s.live, x)
 			}
 		}
-		s.live[e.Session] = e.Ask
+		if !e.Ask.Private { // programs are others, who would wait in vain
+			s.live[e.Session] = e.Ask
+		}
 		s.mu.Unlock()
 	case session.Unpublished:
 		s.mu.Lock()

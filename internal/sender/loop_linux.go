@@ -56,13 +56,15 @@ const (
 // system calls, none of which can sleep, past the scheduler (RawSyscall). A thread
 // that sleeps in a system call of its own has Go's monitor thread run to take its
 // processor away: at a hundred sleeps a second that costs more than the sending.
+//
+// It is woken by a deadline that is over: the scheduler then runs it after whoever
+// woke it, with no system call, where an eventfd takes two and another thread.
 type loop struct {
 	id    int
 	all   *Loops
 	epoll int
 	file  *os.File // of epoll
 	raw   syscall.RawConn
-	event int // eventfd
 	ring  *uring
 
 	pause atomic.Int64 // of gathering, ns
@@ -118,12 +120,7 @@ func newLoop(all *Loops, id int, want string) (*loop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	ev, _, errno := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
-	if errno != 0 {
-		syscall.Close(ep)
-		return nil, fmt.Errorf("eventfd: %w", errno)
-	}
-	l := &loop{id: id, all: all, born: time.Now(), epoll: ep, event: int(ev), viewers: map[int]*outlet{}, reels: map[*loopReel]bool{}, read: make([]byte, readMost),
+	l := &loop{id: id, all: all, born: time.Now(), epoll: ep, viewers: map[int]*outlet{}, reels: map[*loopReel]bool{}, read: make([]byte, readMost),
 		evs: make([]syscall.EpollEvent, events)}
 	syscall.SetNonblock(ep, true) // else os.File would not use the poller
 	l.file = os.NewFile(uintptr(ep), "epoll")
@@ -138,10 +135,6 @@ func newLoop(all *Loops, id int, want string) (*loop, error) {
 		}
 		l.got = int(n)
 		return n > 0
-	}
-	if err := syscall.EpollCtl(ep, syscall.EPOLL_CTL_ADD, l.event, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(l.event)}); err != nil {
-		l.close()
-		return nil, fmt.Errorf("epoll: %w", err)
 	}
 	if want != "writev" {
 		l.ring, err = newUring()
@@ -167,7 +160,6 @@ func (l *loop) close() {
 	if l.ring != nil {
 		l.ring.close()
 	}
-	syscall.Close(l.event)
 	l.file.Close()
 }
 
@@ -179,11 +171,13 @@ func (l *loop) post(f func()) {
 	l.wake()
 }
 
+// bygone is a deadline that is over.
+var bygone = time.Unix(1, 0)
+
 // wake ends the loop's sleep, if it sleeps.
 func (l *loop) wake() {
 	if l.state.Swap(awake) != awake {
-		one := [8]byte{1} // an eventfd counts in the machine's byte order; any count will do
-		syscall.RawSyscall(syscall.SYS_WRITE, uintptr(l.event), uintptr(unsafe.Pointer(&one)), 8)
+		l.file.SetReadDeadline(bygone)
 	}
 }
 
@@ -316,23 +310,17 @@ func (l *loop) sleep(due time.Time) {
 	} else if !l.held.IsZero() && (by.IsZero() || l.held.Before(by)) {
 		by = l.held
 	}
+	// Before it says that it sleeps: who wakes it from then on sets another.
+	l.file.SetReadDeadline(by)
 	l.state.Store(state)
-	if len(l.outs) > 0 || state == asleep && l.behind() || l.posted() {
-		l.state.Store(awake)
+	l.got = 0
+	if len(l.outs) > 0 || state == asleep && l.behind() || l.posted() || l.raw.Read(l.poll) != nil {
+		// There was no wait, or the time was over, or it was woken.
 		l.poll(uintptr(l.epoll))
-	} else {
-		l.got = 0
-		l.file.SetReadDeadline(by)
-		l.raw.Read(l.poll) // an error is that the time is over
-		l.state.Store(awake)
 	}
+	l.state.Store(awake)
 	l.now = time.Now()
 	for _, e := range l.evs[:l.got] {
-		if int(e.Fd) == l.event {
-			var count [8]byte
-			syscall.RawSyscall(syscall.SYS_READ, uintptr(l.event), uintptr(unsafe.Pointer(&count)), 8)
-			continue
-		}
 		if o := l.viewers[int(e.Fd)]; o != nil {
 			l.ready(o, e.Events)
 		}

@@ -70,12 +70,18 @@ async function watch(url, limit) {
     return s;
   };
   for (const stream of input.streams) if (KINDS.has(stream.codecpar.codecType)) note(stream);
-  let zero;
+  // Each stream has its own limit: where an encoder is slow its sound may be seconds
+  // ahead of its picture, and one packet of each would be all that one limit leaves.
+  // A stream from which nothing comes is not waited for longer than five times that.
+  const enough = (s) => s.packets.length > 0 && s.packets.at(-1)[0] - s.packets[0][0] > limit;
   for await (const { packet, stream, at } of timed(input)) {
     const s = seen.get(stream.index) ?? note(stream);
+    if (enough(s)) {
+      if (at - s.packets[0][0] > 5 * limit) break;
+      continue;
+    }
     s.packets.push([at, createHash('md5').update(packet.data ?? '').digest('hex'), packet.isKeyframe ? 1 : 0]);
-    zero ??= at;
-    if (at - zero > limit) break;
+    if ([...seen.values()].every(enough)) break;
   }
   await input.close();
   return { sent: [...seen.values()].reduce((n, s) => n + s.packets.length, 0), streams: [...seen.values()] };

@@ -148,6 +148,39 @@ func TestSRTRefusals(t *testing.T) {
 	}
 }
 
+// What SRT publishes where srt_to_rtmp is off players of SRT alone see; others find what
+// they find where nobody publishes, and wait for another publisher.
+func TestSRTAmongItself(t *testing.T) {
+	t.Parallel()
+	h, addr := openSRT(t, "} vhost own.com { srt { enabled on; srt_to_rtmp off; } rtc { enabled on; rtmp_to_rtc on; } "+
+		"http_remux { enabled on; mount [vhost]/[app]/[stream].flv; on_missing 404; } hls { enabled on; hls_path ./own; } "+
+		"dvr { enabled on; dvr_path ./own/[stream].flv; } forward { enabled on; destination [rtmp]; }")
+	pub := background(t, "ffmpeg", "-v", "error", "-re", "-i", small.path(t), "-c", "copy", "-f", "mpegts", "srt://"+addr+"?streamid=#!::h=own.com,r=live/s,m=publish")
+	h.awaitLive(t, "s")
+	other := background(t, "ffmpeg", "-v", "error", "-i", "rtmp://"+h.rtmp+"/live?vhost=own.com/s", "-c", "copy", "-t", "1", "-f", "null", "-")
+	wait(t, "the player of RTMP is there", func() bool { s, _ := h.info(t, "s"); return s.Clients == 2 })
+	if got := demux(t, "srt://"+addr+"?streamid=#!::h=own.com,r=live/s", 2, "-bsf:a aac_adtstoasc"); len(got.pictures) < 20 || len(got.audio) < 20 {
+		t.Errorf("over SRT came %d pictures and %d packets of sound", len(got.pictures), len(got.audio))
+	}
+	for _, ext := range []string{".flv", ".m3u8"} {
+		if _, err := get(h.page("s", ext) + "?vhost=own.com"); err == nil || !strings.Contains(err.Error(), "404") {
+			t.Errorf("%s: %v, want 404", ext, err)
+		}
+	}
+	if !other.running() {
+		t.Errorf("the player of RTMP did not wait: %s", other.log)
+	}
+	if left, _ := filepath.Glob(filepath.Join(h.dir, "own", "*")); len(left) > 0 {
+		t.Errorf("somebody wrote %q", left)
+	}
+	pub.signal(syscall.SIGINT)
+	wait(t, "the stream ends with its publisher", func() bool { s, _ := h.info(t, "s"); return !s.Publish.Active })
+	background(t, "ffmpeg", "-v", "error", "-re", "-i", small.path(t), "-c", "copy", "-f", "flv", "rtmp://"+h.rtmp+"/live?vhost=own.com/s")
+	if err := other.wait(clientTime); err != nil {
+		t.Errorf("with another publisher the player ends with %v: %s", err, other.log)
+	}
+}
+
 // On a way that loses, reorders and delays, both ways, nothing is missing at the end.
 func TestSRTLossyWay(t *testing.T) {
 	t.Parallel()

@@ -188,7 +188,7 @@ func (s *server) Observe(e session.Event) {
 		if len(to)+len(up) == 0 || st == nil {
 			return
 		}
-		if p := st.Publication(); p != nil {
+		if p := st.Shown(); p != nil {
 			s.start(&set{session: e.Session, ask: e.Ask, publication: p}, to, up)
 		}
 	case session.Unpublished:
@@ -257,7 +257,7 @@ func (s *server) Prepare(context.Context, *config.Snapshot, *config.Snapshot) (s
 			if act != session.Publish || st == nil {
 				continue
 			}
-			if p := st.Publication(); p != nil && s.env.Desk.Publisher(ask.Key) == by {
+			if p := st.Shown(); p != nil && s.env.Desk.Publisher(ask.Key) == by {
 				s.turn(snap, by, ask, p)
 			}
 		}

@@ -152,6 +152,11 @@ type RTCConfig struct {
 	// OpusBitrate is the rate of sound made for WebRTC of AAC or MP3, in bits a second.
 	OpusBitrate int `conf:"opus_bitrate" default:"48000" reload:"session" since:"5.0"`
 
+	// PlayoutDelay is how long players keep pictures at least, of streams with sound:
+	// browsers keep sound about as long, and would have it be late beside the picture
+	// for the first ten seconds. 0 leaves it to them. It is in milliseconds.
+	PlayoutDelay time.Duration `conf:"playout_delay" default:"180" unit:"ms" reload:"session" since:"weir"`
+
 	// RTCToRTMP lets other protocols play what WebRTC publishes.
 	RTCToRTMP bool `conf:"rtc_to_rtmp" default:"off" reload:"session"`
 

@@ -167,8 +167,9 @@ type SRTConfig struct {
 	// of weir.
 	Passphrases []config.Rule `conf:"passphrase" env:"-" reload:"session" since:"weir"`
 
-	// ToRTMP let other protocols play what SRT publishes. Here they always can.
-	ToRTMP bool `conf:"srt_to_rtmp" default:"on" env:"VHOST_SRT_SRT_TO_RTMP,VHOST_SRT_TO_RTMP" reload:"session" pending:"ignored"`
+	// ToRTMP lets other protocols play, forward, cut and record what SRT publishes. With off
+	// players of SRT alone see it.
+	ToRTMP bool `conf:"srt_to_rtmp" default:"on" env:"VHOST_SRT_SRT_TO_RTMP,VHOST_SRT_TO_RTMP" reload:"session"`
 }
 
 // Secret returns the passphrase of a stream, where there is one of its own.

@@ -84,6 +84,7 @@ var Directives = map[string]Proof{
 	"srt_server.listener.passphrase":       {Test: "TestSRTRefusals"},
 	"vhost.srt.passphrase":                 {Test: "TestSRTRefusals"},
 	"vhost.srt.enabled":                    {Test: "TestSRT"},
+	"vhost.srt.srt_to_rtmp":                {Test: "TestSRTAmongItself"},
 	"circuit_breaker":                      {Test: "TestLevels", Why: "percent of all processors that may be used, not of one core; what is left undone is other, as WebRTC is not there yet, and told"},
 	"vhost.bandcheck":                      {Test: "bandcheck.txtar"},
 	"exporter":                             {Test: "exporter.txtar"},

@@ -47,7 +47,7 @@ func (s *server) key(r *http.Request) hub.Key {
 
 func (s *server) onStart(r *http.Request) (any, *service.Refusal) {
 	if st := s.env.Hub.Stream(s.key(r)); st != nil {
-		if p := st.Publication(); p != nil {
+		if p := st.Shown(); p != nil {
 			s.start(p)
 			return nothing{}, nil
 		}

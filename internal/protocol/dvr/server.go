@@ -178,7 +178,7 @@ func (s *server) Prepare(_ context.Context, old, next *config.Snapshot) (service
 	return service.Turn{Commit: func() {
 		for key, st := range s.env.Hub.All() {
 			was, is := applies(old, key), applies(next, key)
-			if p := st.Publication(); p != nil && is && !was {
+			if p := st.Shown(); p != nil && is && !was {
 				s.start(p)
 			} else if r := s.recorder(key); r != nil && was && !is {
 				r.cancel(errStopped)

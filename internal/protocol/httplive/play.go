@@ -86,7 +86,7 @@ func (v *viewer) end(err error) {
 
 func (s *server) live(key hub.Key) bool {
 	st := s.env.Hub.Stream(key)
-	return st != nil && st.Live()
+	return st != nil && st.Shown() != nil
 }
 
 func (s *server) headers(h http.Header, r *http.Request, f format) {

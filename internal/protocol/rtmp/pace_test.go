@@ -56,7 +56,7 @@ func TestPace(t *testing.T) {
 				defer h.Subscribe(st.Key, hub.Options{}).Close()
 			}
 			if c.hurried {
-				st.AttachInside(nobody{})
+				st.AttachInside(nobody{}, hub.Insider{Protocol: "webrtc", Hurry: true})
 			}
 			x := &conn{env: service.Env{Conf: config.NewStore(snap), Desk: desk, Hub: h}}
 			if got := x.pace(st)(); got != c.want {

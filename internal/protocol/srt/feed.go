@@ -198,7 +198,7 @@ func (s *feeds) get(st *hub.Stream, size int) *feed {
 	if f == nil {
 		f = &feed{key: key, stream: st, out: sender.Datagrams{Size: size}, cache: st.Settings().Cache}
 		s.all[key] = f
-		st.Attach(f)
+		st.AttachInside(f, hub.Insider{Protocol: protocol})
 	}
 	f.viewers++
 	return f

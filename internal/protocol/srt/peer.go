@@ -116,7 +116,7 @@ func (k *socket) admit(ctx context.Context, p *peer, req *wire.Request) (begin f
 	if keys, err = req.Unlock(secret); err != nil {
 		return nil, nil, err
 	}
-	sess, err := s.env.Desk.Connect(ctx, session.Visitor{Protocol: "srt", Remote: netip.AddrPortFrom(req.From.Addr().Unmap(), req.From.Port()), Local: local,
+	sess, err := s.env.Desk.Connect(ctx, session.Visitor{Protocol: protocol, Remote: netip.AddrPortFrom(req.From.Addr().Unmap(), req.From.Port()), Local: local,
 		TcURL: w.tcURL(local.Addr().String()), Connects: true, Detail: p.detail})
 	if err != nil {
 		return nil, nil, err
@@ -126,10 +126,11 @@ func (k *socket) admit(ctx context.Context, p *peer, req *wire.Request) (begin f
 	ctx, cancel := context.WithTimeout(ctx, s.conf.ConnectTimeout)
 	defer cancel()
 	if w.publish {
+		ask.Private = !conf.ToRTMP
 		pub, err := sess.Publish(ctx, ask)
 		return func(ctx context.Context) error { return s.publish(ctx, p, pub, w.program()) }, keys, err
 	}
-	sub, err := sess.Play(ctx, ask, hub.Options{})
+	sub, err := sess.Play(ctx, ask, hub.Options{Inside: protocol})
 	return func(ctx context.Context) error { return k.perform(ctx, p, sub) }, keys, err
 }
 

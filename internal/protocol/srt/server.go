@@ -27,9 +27,12 @@ import (
 	wire "weir/internal/wire/srt"
 )
 
+// protocol is our name, at the desk too.
+const protocol = "srt"
+
 // Protocol is this package's line in cmd/weir.
 var Protocol = service.Protocol{
-	Name:  "srt",
+	Name:  protocol,
 	Phase: service.Doors,
 	Conf:  []config.Spec{blocks.SRTServer, blocks.SRT, blocks.Publish, blocks.Play},
 	New: func(env service.Env) (service.Service, error) {

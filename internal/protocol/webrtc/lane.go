@@ -82,6 +82,7 @@ type packet struct {
 	codec media.Codec
 	key   bool // the first of a key frame
 	first bool // the first of a frame
+	heard bool // and its stream has sound
 }
 
 const (
@@ -167,7 +168,7 @@ func (l *lane) add(f *media.Frame) {
 	for i := range l.made {
 		t.meter.add(at, l.made[i].Size()+onWire)
 		l.push(packet{Payload: l.made[i], at: at, time: stamp, frame: t.frame, seq: t.seq, track: uint8(track), codec: f.Track.Codec,
-			key: f.Key && i == 0 && track != soundTrack, first: i == 0})
+			key: f.Key && i == 0 && track != soundTrack, first: i == 0, heard: f.Layout.Main(media.Audio) != nil})
 		t.seq++
 	}
 	clear(l.made)

@@ -42,6 +42,7 @@ type line struct {
 	// repair are the numbers of the extensions that tell them apart.
 	layers      []string
 	rid, repair uint8
+	delay       uint8 // likewise, of how long pictures are kept
 }
 
 // plan is what was agreed on.
@@ -179,6 +180,9 @@ func (p *plan) take(l *line, want media.Codec, live *media.Layout, conf *blocks.
 	if l.rid = m.Ext(sdp.ExtRID); p.publish && kind == media.Video && l.rid != 0 && len(m.Layers) > 1 {
 		l.repair = m.Ext(sdp.ExtRepair)
 		l.layers = m.Layers[:min(len(m.Layers), hub.LayersMost)]
+	}
+	if !p.publish && kind == media.Video && conf.PlayoutDelay > 0 {
+		l.delay = m.Ext(sdp.ExtDelay)
 	}
 	return nil
 }

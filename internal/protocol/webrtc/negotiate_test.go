@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"weir/internal/config/blocks"
 	"weir/internal/media"
@@ -69,6 +70,21 @@ func TestAgree(t *testing.T) {
 		}
 		if p.video.codec.Type != c.video || p.video.is != c.is || p.audio.codec.Type != 111 || p.setup != "passive" || p.video.twcc != 3 {
 			t.Errorf("%s: payload type %d of %v, sound %d, %s", name, p.video.codec.Type, p.video.is, p.audio.codec.Type, p.setup)
+		}
+	}
+}
+
+// Who plays is told how long to keep pictures, unless nobody wants that.
+func TestAgreeOnDelay(t *testing.T) {
+	for _, c := range []struct {
+		offer   string
+		publish bool
+		delay   time.Duration
+		want    uint8
+	}{{"recvonly", false, 180 * time.Millisecond, 5}, {"recvonly", false, 0, 0}, {"sendonly", true, 180 * time.Millisecond, 0}} {
+		p, err := agreeOn(t, chromium(t, c.offer), c.publish, 0, nil, func(r *blocks.RTCConfig) { r.PlayoutDelay = c.delay })
+		if err != nil || p.video.delay != c.want || p.audio.delay != 0 {
+			t.Errorf("%+v: extension %d, %v", c, p.video.delay, err)
 		}
 	}
 }

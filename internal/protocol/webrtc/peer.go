@@ -126,7 +126,7 @@ func (p *peer) begin(ctx context.Context, v *want) error {
 		v.ask.Private = !p.conf.RTCToRTMP
 		pub, err = p.session.Publish(ctx, v.ask)
 	} else {
-		sub, err = p.session.Play(ctx, v.ask, hub.Options{Inside: true})
+		sub, err = p.session.Play(ctx, v.ask, hub.Options{Inside: protocol})
 	}
 	if err != nil {
 		return err

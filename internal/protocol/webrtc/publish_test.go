@@ -154,7 +154,7 @@ func (h *house) gallery(inside bool) *gallery {
 	st, release := h.hub.Hold(key)
 	h.t.Cleanup(release)
 	if inside {
-		st.AttachInside(g)
+		st.AttachInside(g, hub.Insider{Protocol: protocol})
 	} else {
 		st.Attach(g)
 	}

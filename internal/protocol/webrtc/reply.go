@@ -38,6 +38,9 @@ func (s *server) reply(ctx context.Context, p *peer, v *want) *sdp.Answer {
 					}
 				}
 			}
+			if l.delay != 0 {
+				m.Extmap = append(m.Extmap, sdp.Extension{ID: l.delay, URI: sdp.ExtDelay})
+			}
 			if !p.plan.publish {
 				m.Label = l.media.Kind + "-" + word(8)
 				own := ssrc

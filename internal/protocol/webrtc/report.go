@@ -83,15 +83,24 @@ func (l *loop) resend(v *viewer, ssrc uint32, lost []uint16) {
 func (l *loop) seal(v *viewer, t *out, p *packet, seq uint16, stamp uint32, number uint16) bool {
 	o := l.box(v.path.sock)
 	head := wire.HeaderSize
-	if c := v.choice; c != nil && c.twcc != 0 && p.track != soundTrack {
+	counted := v.choice != nil && v.choice.twcc != 0 && p.track != soundTrack
+	slow := t.delay != 0 && p.key && p.heard
+	if counted {
 		head = counterSize
 	}
 	size := head + p.Size()
+	if slow {
+		size += wire.DelayMost
+	}
 	b := o.room(size + overhead)[:size]
-	if head == counterSize {
+	if counted {
 		wire.PutCounter(b, p.Marker, t.typ, seq, stamp, t.ssrc, v.choice.twcc, seq)
 	} else {
 		wire.PutHeader(b, p.Marker, t.typ, seq, stamp, t.ssrc)
+	}
+	if slow {
+		head = wire.PutDelay(b, head, t.delay, v.peer.conf.PlayoutDelay)
+		b = b[:head+p.Size()]
 	}
 	n := copy(b[head:], p.Head())
 	if t.numbers != 0 || v.choice != nil {

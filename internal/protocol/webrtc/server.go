@@ -261,7 +261,7 @@ func (s *server) mayPlay(p *hub.Publication) bool {
 		return true
 	}
 	v, ok := s.env.Conf.Load().Vhost(p.Stream().Key.Vhost)
-	return ok && blocks.RTC.Of(v).RTMPToRTC
+	return ok && !p.Private && blocks.RTC.Of(v).RTMPToRTC
 }
 
 // protocol is our name at the desk.

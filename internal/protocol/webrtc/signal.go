@@ -162,7 +162,11 @@ func (s *server) open(ctx context.Context, v *want) (p *peer, err error) {
 	if st := s.env.Hub.Stream(key); st != nil && !v.publish {
 		live = st.Layout()
 		if pub := st.Publication(); pub != nil && !s.mayPlay(pub) {
-			return nil, &session.Error{Code: codeOff, Text: "the stream is published by " + pub.By + ", and rtc { rtmp_to_rtc on; } is not set in the vhost"}
+			need := "rtc { rtmp_to_rtc on; } is not set"
+			if pub.Private {
+				need = "others are not to play that"
+			}
+			return nil, &session.Error{Code: codeOff, Text: "the stream is published by " + pub.By + ", and " + need + " in the vhost"}
 		}
 	}
 	want := v.codec

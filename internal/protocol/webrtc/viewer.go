@@ -53,6 +53,7 @@ type out struct {
 	rtx     uint8  // payload type of what is sent again, 0 if that is as the rest
 	rtxSSRC uint32
 	rtxSeq  uint16
+	delay   uint8 // number of the extension that tells how long pictures are kept, or 0
 	packets uint32
 	octets  uint32
 	shift   uint32 // of time stamps, and numbers that of pictures, against the lane's
@@ -76,6 +77,9 @@ func (s *server) seat(p *peer, st *hub.Stream) *viewer {
 			continue
 		}
 		v.tracks[i] = out{on: true, typ: l.codec.Type, ssrc: p.answer.Media[l.index].Sources[0], rate: rateOf(l.is), is: l.is}
+		if a := p.plan.audio; a != nil && a.codec != nil {
+			v.tracks[i].delay = l.delay // of a viewer that has both
+		}
 		if l.rtx != 0 {
 			v.tracks[i].rtx, v.tracks[i].rtxSSRC, v.tracks[i].rtxSeq = l.rtx, p.answer.Media[l.index].Sources[1], uint16(number()>>17)
 		}
@@ -104,7 +108,7 @@ func (s *server) lane(key laneKey, p *peer) *lane {
 		if p := s.publisher(key.stream); p != nil && len(p.ingest.sources) > pictureTrack+1 {
 			l.layered.Store(true)
 		}
-		key.stream.AttachInside(l)
+		key.stream.AttachInside(l, hub.Insider{Protocol: protocol, Hurry: true})
 	}
 	return l
 }

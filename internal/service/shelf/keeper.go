@@ -122,7 +122,7 @@ func (k *Keeper[T]) Restart(moved func(vhost string) bool) {
 	}
 	k.mu.Unlock()
 	for key, hs := range k.Env.Hub.All() {
-		if p := hs.Publication(); p != nil && moved(key.Vhost) {
+		if p := hs.Shown(); p != nil && moved(key.Vhost) {
 			k.Published(p)
 		}
 	}

@@ -1,6 +1,9 @@
 package rtp
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"time"
+)
 
 // Is reports whether a datagram is RTP or RTCP rather than STUN or DTLS (RFC 7983).
 func Is(b []byte) bool { return len(b) >= 4 && b[0]>>6 == 2 }
@@ -55,6 +58,25 @@ func PutHeader(b []byte, marker bool, typ uint8, seq uint16, timestamp, ssrc uin
 	binary.BigEndian.PutUint16(b[2:], seq)
 	binary.BigEndian.PutUint32(b[4:], timestamp)
 	binary.BigEndian.PutUint32(b[8:], ssrc)
+}
+
+// DelayMost is how many bytes [PutDelay] adds to a header at most.
+const DelayMost = 8
+
+// PutDelay makes the header of n bytes at the beginning of b, which has DelayMost more, tell how
+// long a player is to keep pictures at least, in steps of 10 ms (the extension
+// playout-delay of WebRTC: twelve bits each for least and most). The header has no
+// extension yet but that of [PutCounter]. It returns how long it is then.
+func PutDelay(b []byte, n int, id uint8, least time.Duration) int {
+	words := uint32(n-HeaderSize+3) / 4
+	if words == 0 {
+		b[0] |= 0x10
+		words, n = 1, n+4
+	}
+	binary.BigEndian.PutUint32(b[HeaderSize:], 0xbede<<16|words)
+	most := uint32(min(least/(10*time.Millisecond), 0xfff))
+	binary.BigEndian.PutUint32(b[n:], uint32(id)<<28|2<<24|most<<12|0xfff)
+	return n + 4
 }
 
 // PutCounter writes a header with one extension of two bytes, such as the counter of

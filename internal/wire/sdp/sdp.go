@@ -108,9 +108,11 @@ type Extension struct {
 
 // The extensions that we use.
 const (
-	ExtTWCC   = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
-	ExtMID    = "urn:ietf:params:rtp-hdrext:sdes:mid"
-	ExtRID    = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+	ExtTWCC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+	ExtMID  = "urn:ietf:params:rtp-hdrext:sdes:mid"
+	ExtRID  = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+	// ExtDelay is how much longer than it must a player may keep pictures.
+	ExtDelay  = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 	ExtRepair = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
 )
 

@@ -1,0 +1,201 @@
+package interop
+
+import (
+	"encoding/json"
+	"flag"
+	"math"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// long has tests that watch for a while do so for as long as they should before a
+// release.
+var long = flag.Bool("long", false, "watch for minutes, not for seconds")
+
+// A white flash and a beep at once, each second, for a fifth of it.
+const flashes = "-f lavfi -i color=black:size=320x180:rate=25,drawbox=color=white:t=fill:enable='lt(mod(t,1),0.2)' " +
+	"-f lavfi -i aevalsrc='0.5*sin(2*PI*1000*t)*lt(mod(t,1),0.2)':s=48000 "
+
+var (
+	lipsAAC  = &source{file: "lips.flv", video: true, audio: true, args: flashes + x264 + "-preset ultrafast -profile:v baseline -c:a aac -b:a 64k"}
+	lipsOpus = &source{file: "lips.mp4", video: true, audio: true, args: flashes + x264 + "-preset ultrafast -profile:v baseline -ac 2 -c:a libopus -b:a 64k"}
+)
+
+// lipSync is how far flash and beep may be apart, in seconds.
+const lipSync = 0.08
+
+// watchLips has a page play, and note when flashes are shown and beeps are handed to the
+// loudspeaker, in s, and what the browser itself thinks how far it is behind with sound.
+const watchLips = `(() => {
+  const v = document.querySelector('video'), seen = window.lips = {flashes: [], beeps: [], thinks: []}
+  const c = new OffscreenCanvas(4, 4).getContext('2d', {willReadFrequently: true})
+  let white = true, loud = true, quiet = 0
+  const look = (now, m) => {
+    c.drawImage(v, 0, 0, 4, 4)
+    const is = c.getImageData(1, 1, 1, 1).data[0] > 128
+    if (is && !white) seen.flashes.push(m.expectedDisplayTime / 1000)
+    white = is
+    v.requestVideoFrameCallback(look)
+  }
+  v.requestVideoFrameCallback(look)
+  const RTC = RTCPeerConnection
+  window.RTCPeerConnection = function () {
+    const pc = new RTC()
+    pc.addEventListener('track', async e => {
+      if (e.track.kind !== 'audio') return
+      const b = new Float32Array(48000)
+      for await (const data of new MediaStreamTrackProcessor({track: e.track}).readable) {
+        const pcm = b.subarray(0, data.numberOfFrames)
+        data.copyTo(pcm, {planeIndex: 0, format: 'f32-planar'})
+        data.close()
+        const is = pcm.some(x => Math.abs(x) > 0.1), now = performance.now()
+        if (is && !loud) seen.beeps.push(now / 1000)
+        if (is) { loud = true; quiet = now } else if (now - quiet > 300) loud = false
+      }
+    })
+    setInterval(async () => {
+      const [a, v] = ['audio', 'video'].map(kind => pc.stats.find(s => s.type === 'inbound-rtp' && s.kind === kind)?.estimatedPlayoutTimestamp)
+      if (a && v) seen.thinks.push(Math.round(v - a) / 1000)
+    }, 1000)
+    setInterval(async () => { pc.stats = [...(await pc.getStats()).values()] }, 1000)
+    pc.stats = []
+    return pc
+  }
+  document.querySelector('form').requestSubmit()
+  return true
+})()`
+
+// flashAndBeep gives a page a camera and a microphone that flash and beep at once.
+const flashAndBeep = `(() => {
+  navigator.mediaDevices.getUserMedia = async () => {
+    const canvas = Object.assign(document.createElement('canvas'), {width: 320, height: 180}), c = canvas.getContext('2d')
+    const ctx = new AudioContext(), tone = new OscillatorNode(ctx, {frequency: 1000}), gain = new GainNode(ctx, {gain: 0}), out = ctx.createMediaStreamDestination()
+    tone.connect(gain).connect(out)
+    tone.start()
+    setInterval(() => {
+      const on = ctx.currentTime % 1 < 0.2
+      gain.gain.value = on ? 0.5 : 0
+      c.fillStyle = on ? '#fff' : '#000'
+      c.fillRect(0, 0, 320, 180)
+    }, 20)
+    return new MediaStream([...canvas.captureStream(25).getTracks(), ...out.stream.getTracks()])
+  }
+  document.querySelector('form').requestSubmit()
+  return true
+})()`
+
+// apart returns how far each beep is behind the flash of the same second.
+func apart(flashes, beeps []float64) (all []float64) {
+	for _, f := range flashes {
+		for _, b := range beeps {
+			if math.Abs(b-f) < 0.4 {
+				all = append(all, math.Round(1000*(b-f))/1000)
+			}
+		}
+	}
+	return all
+}
+
+// median is that of the last few.
+func median(all []float64, few int) float64 {
+	all = slices.Sorted(slices.Values(all[max(0, len(all)-few):]))
+	return all[len(all)/2]
+}
+
+// Sound and picture stay together: of RTMP's AAC in a browser, and of WebRTC's Opus over
+// RTMP.
+func TestLipSync(t *testing.T) {
+	t.Parallel()
+	hall(t)
+	h := openRTC(t, "rtc_to_rtmp on;")
+	background(t, "ffmpeg", "-v", "error", "-re", "-i", lipsAAC.path(t), "-c", "copy", "-f", "flv", h.stream("in"))
+	background(t, "node", "../clients/av.mjs", "publish", lipsOpus.path(t), "http://"+h.api+"/rtc/v1/whip/?app=live&stream=out")
+	h.awaitLive(t, "in")
+	h.awaitLive(t, "out")
+	tab := visit(t, rtcBrowser(t), strings.Replace(h.player("whep", "stream=in"), "autostart=true", "autostart=false", 1))
+	if _, err := chromedp.Run(tab, chromedp.Evaluate[bool](watchLips)); err != nil {
+		t.Fatal(err)
+	}
+	if d := h.lipsOverRTMP(t, "out"); math.Abs(d) > lipSync {
+		t.Errorf("over RTMP the beep is %.3f s behind the flash", d)
+	}
+	flashes := 5
+	if *long {
+		flashes = 35
+	}
+	var all []float64
+	var seen struct{ Flashes, Beeps, Thinks []float64 }
+	t.Cleanup(func() {
+		t.Logf("in the browser the beeps are behind their flashes by %.3f s; it thinks %.3f s", all, seen.Thinks)
+	})
+	look := func() {
+		time.Sleep(500 * time.Millisecond)
+		text, err := chromedp.Run(tab, chromedp.Evaluate[string]("JSON.stringify(lips)"))
+		if err != nil || json.Unmarshal([]byte(text), &seen) != nil {
+			t.Fatal(text, err)
+		}
+		all = apart(seen.Flashes, seen.Beeps)
+	}
+	if *long {
+		for len(all) < flashes {
+			look()
+		}
+		// Where the machine is busy, sound that came late has the browser wait a while.
+		far := 0
+		for _, d := range all {
+			if math.Abs(d) > lipSync {
+				far++
+			}
+		}
+		if d := median(all, len(all)); far > len(all)/4 || math.Abs(d) > lipSync {
+			t.Errorf("in the browser %d of %d beeps are far from their flash, half of them by more than %.3f s", far, len(all), d)
+		}
+		if state := lookAt(t, tab).State; !strings.Contains(state, " 0 freezes") {
+			t.Errorf("the picture froze: %s", state)
+		}
+		tab = visit(t, tab, strings.Replace(h.player("whip", "stream=back"), "autostart=true", "autostart=false", 1))
+		if _, err := chromedp.Run(tab, chromedp.Evaluate[bool](flashAndBeep)); err != nil {
+			t.Fatal(err)
+		}
+		h.awaitLive(t, "back")
+		for range 3 {
+			if d := h.lipsOverRTMP(t, "back"); math.Abs(d) > lipSync {
+				t.Errorf("over RTMP a browser's beep is %.3f s behind the flash", d)
+			}
+		}
+		return
+	}
+	wait(t, "flashes and beeps are together in the browser", func() bool {
+		look()
+		return len(all) >= flashes && math.Abs(median(all, 5)) <= lipSync
+	})
+}
+
+// lipsOverRTMP returns by how much the beeps of a stream are behind its flashes, in s.
+func (h *house) lipsOverRTMP(t *testing.T, name string) float64 {
+	t.Helper()
+	out, err := exec.Command("ffmpeg", "-hide_banner", "-nostats", "-t", "5", "-i", h.stream(name), "-vf", "blackdetect=d=0.1:pix_th=0.3", "-af", "silencedetect=n=-30dB:d=0.3", "-f", "null", "-").CombinedOutput()
+	if err != nil {
+		t.Fatalf("ffmpeg: %v\n%s", err, out)
+	}
+	times := func(pattern string) (all []float64) {
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(string(out), -1) {
+			s, _ := strconv.ParseFloat(m[1], 64)
+			all = append(all, s)
+		}
+		return all
+	}
+	all := apart(times(`black_end:([0-9.]+)`), times(`silence_end: ([0-9.]+)`))
+	if len(all) < 3 {
+		t.Fatalf("few flashes and beeps in 5 s\n%s", tail(string(out), 30))
+	}
+	t.Logf("over RTMP the beeps are behind their flashes by %.3f s", all)
+	return median(all, 5)
+}
