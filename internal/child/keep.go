@@ -3,6 +3,7 @@ package child
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"syscall"
@@ -36,6 +37,10 @@ type Spec struct {
 	Hide func(string) string
 	// Stdout and Stderr, if set, are files that the program appends to instead.
 	Stdout, Stderr string
+	// Talk, if set, is called when the program has started, with pipes to its standard
+	// input and from its standard output, which are closed when it has ended. It
+	// must not wait.
+	Talk func(in io.Writer, out io.Reader)
 }
 
 // line is the command line as the log may tell it.
@@ -213,6 +218,17 @@ func (p *Program) start() error {
 	if err != nil {
 		return err
 	}
+	var in, out *os.File
+	if spec.Talk != nil {
+		if in, out, err = talk(&files); err != nil {
+			if pipe != nil {
+				pipe.Close()
+			}
+			return err
+		}
+		defer in.Close()
+		defer out.Close()
+	}
 	rec.note("start: " + spec.line())
 	process, err := launch(spec.Path, spec.Argv, files, p.stop)
 	for _, f := range files {
@@ -240,6 +256,9 @@ func (p *Program) start() error {
 	p.mu.Unlock()
 	if p.o.Told != nil {
 		p.o.Told(process.Pid, nil)
+	}
+	if spec.Talk != nil {
+		spec.Talk(in, out)
 	}
 	err = p.await(process)
 	if pipe != nil {
@@ -350,6 +369,32 @@ func (s *Spec) files() (files [3]*os.File, pipe *os.File, err error) {
 		}
 	}
 	return files, pipe, nil
+}
+
+// talk puts pipes in the place of a program's standard input and output, and returns our
+// ends of them.
+func talk(files *[3]*os.File) (in, out *os.File, err error) {
+	defer func() {
+		if err != nil {
+			for _, f := range files {
+				f.Close()
+			}
+		}
+	}()
+	theirIn, in, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	out, theirOut, err := os.Pipe()
+	if err != nil {
+		theirIn.Close()
+		in.Close()
+		return nil, nil, err
+	}
+	files[0].Close()
+	files[1].Close()
+	files[0], files[1] = theirIn, theirOut
+	return in, out, nil
 }
 
 // again returns another descriptor of a file.

@@ -3,9 +3,11 @@ package child
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -398,4 +400,23 @@ func TestOutput(t *testing.T) {
 	if _, err := Output(time.Minute, "/nowhere"); err == nil {
 		t.Error("a program that is missing gave no error")
 	}
+}
+
+// A program that is talked to gets what is written, and what it says comes back; both
+// pipes end with it.
+func TestTalk(t *testing.T) {
+	s := shell("read line; echo said $line; echo aside >&2")
+	said := make(chan string, 1)
+	s.Talk = func(in io.Writer, out io.Reader) {
+		io.WriteString(in, "hello\n")
+		go func() {
+			b, _ := io.ReadAll(out)
+			said <- string(b)
+		}()
+	}
+	p := keep(t, Options{}, s)
+	if got := <-said; got != "said hello\n" {
+		t.Errorf("it said %q", got)
+	}
+	until(t, "what it says aside is remembered", func() bool { return slices.Equal(p.Status().Lines, []string{"aside"}) })
 }

@@ -11,11 +11,11 @@ import (
 // seconds. When there are more the oldest are left out.
 const queueMost = 128
 
-// A Line is a [Transcoder] with a goroutine. Its methods may be called by any.
+// A Line is a [Transcoder], or a program that does the same, with a goroutine. Its
+// methods may be called by any.
 type Line struct {
 	track *media.Track
-	t     *Transcoder
-	emit  func(*media.Frame)
+	maker maker
 	fail  func(error)
 
 	mu    sync.Mutex
@@ -24,6 +24,14 @@ type Line struct {
 	lost  int            // guarded by mu
 	more  chan struct{}  // capacity 1
 	done  chan struct{}
+}
+
+// A maker makes sound of frames, and emits it.
+type maker interface {
+	// write takes a frame. After an error it is closed.
+	write(f *media.Frame) error
+	// close has what waits end; nothing is emitted afterwards.
+	close()
 }
 
 // NewLine returns a Line that turns frames of a track into frames of [Line.Track],
@@ -35,9 +43,13 @@ func NewLine(from *media.Track, to Target, emit func(*media.Frame), fail func(er
 	if err != nil {
 		return nil, err
 	}
-	l := &Line{track: t.Track(), t: t, emit: emit, fail: fail, more: make(chan struct{}, 1), done: make(chan struct{})}
+	return newLine(t.Track(), &inside{t, emit}, fail), nil
+}
+
+func newLine(track *media.Track, m maker, fail func(error)) *Line {
+	l := &Line{track: track, maker: m, fail: fail, more: make(chan struct{}, 1), done: make(chan struct{})}
 	go l.run()
-	return l, nil
+	return l
 }
 
 // Track describes what comes out.
@@ -72,6 +84,7 @@ func (l *Line) Close() {
 	l.over, l.queue = true, nil
 	l.mu.Unlock()
 	l.wake()
+	l.maker.close()
 	<-l.done
 }
 
@@ -97,12 +110,13 @@ func (l *Line) run() {
 			return
 		}
 		for _, f := range batch {
-			if err := l.write(f); err != nil {
+			if err := l.maker.write(f); err != nil {
 				l.mu.Lock()
 				stop := l.over
 				l.over, l.queue = true, nil
 				l.mu.Unlock()
 				if !stop {
+					l.maker.close()
 					l.fail(err)
 				}
 				return
@@ -112,10 +126,17 @@ func (l *Line) run() {
 	}
 }
 
-// write makes of f what can be made.
-func (l *Line) write(f *media.Frame) error {
+// inside is a Transcoder as a maker.
+type inside struct {
+	t    *Transcoder
+	emit func(*media.Frame)
+}
+
+func (i *inside) write(f *media.Frame) error {
 	shift := f.Source - f.DTS
-	return l.t.Write(f.Payload, f.PTS(), func(pts time.Duration, packet []byte) {
-		l.emit(&media.Frame{Track: l.track, DTS: pts, Source: pts + shift, Payload: append([]byte(nil), packet...)})
+	return i.t.Write(f.Payload, f.PTS(), func(pts time.Duration, packet []byte) {
+		i.emit(&media.Frame{Track: i.t.track, DTS: pts, Source: pts + shift, Payload: append([]byte(nil), packet...)})
 	})
 }
+
+func (i *inside) close() {}

@@ -2,7 +2,8 @@
 // or G.711 into Opus for browsers, Opus into AAC for everybody else.
 //
 // A [Transcoder] does it at once and in the caller's goroutine. A [Line] has one
-// with a goroutine and a bounded queue, so that whoever publishes never waits for it.
+// with a goroutine and a bounded queue, so that whoever publishes never waits for it. What
+// a Transcoder cannot do an ffmpeg does, where there is one ([NewProgram]).
 package sound
 
 import (

@@ -251,7 +251,7 @@ func (s *source) speak() {
 		return
 	}
 	key := in.pub.Stream().Key
-	mouth, err := sound.NewLine(s.track, sound.Target{Codec: media.AAC, Bitrate: in.peer.conf.AACBitrate}, in.pub.Write, func(err error) {
+	mouth, err := sound.Open(s.track, sound.Target{Codec: media.AAC, Bitrate: in.peer.conf.AACBitrate}, in.pub.Write, func(err error) {
 		env.Log.Warn("the sound cannot be decoded, others than WebRTC have the picture alone", "stream", key, "err", err)
 	})
 	if err != nil {

@@ -119,7 +119,7 @@ func newLane(s *server, key laneKey, conf *blocks.RTCConfig) *lane {
 func (l *lane) Frame(f *media.Frame, _ bool) {
 	switch {
 	case !l.open.Load():
-	case f.Track.Kind == media.Audio && !rtp.Knows(f.Track.Codec):
+	case f.Track.Kind == media.Audio && foreign(f.Track):
 		l.voice.take(l, f)
 	default:
 		l.add(f)

@@ -8,10 +8,16 @@ import (
 	"weir/internal/config/blocks"
 	"weir/internal/media"
 	"weir/internal/sound"
+	"weir/internal/wire/rtp"
 )
 
-// A voice makes Opus of a stream's sound for a lane, where browsers do not know the
-// stream's codec. It works while the lane has viewers and something is published.
+// foreign reports whether browsers do not know the sound of a track: they take Opus of
+// one or two channels.
+func foreign(t *media.Track) bool {
+	return !rtp.Knows(t.Codec) || t.Codec == media.Opus && t.Channels > 2
+}
+
+// A voice makes Opus of a stream's sound for a lane, where browsers do not know it. It works while the lane has viewers and something is published.
 type voice struct {
 	// has says that the publisher's own Opus comes, beside what others have of it.
 	has atomic.Bool
@@ -76,14 +82,14 @@ func (l *lane) speaker(from *media.Track) *sound.Line {
 	s, key := l.server, l.key.stream.Key
 	vhost, _ := s.env.Conf.Load().Vhost(key.Vhost)
 	layout := &media.Layout{}
-	line, err := sound.NewLine(from, sound.Target{Codec: media.Opus, Bitrate: blocks.RTC.Of(vhost).OpusBitrate}, func(f *media.Frame) {
+	line, err := sound.Open(from, sound.Target{Codec: media.Opus, Bitrate: blocks.RTC.Of(vhost).OpusBitrate}, func(f *media.Frame) {
 		f.Layout, f.Arrived = layout, time.Now()
 		l.add(f)
 	}, func(err error) {
 		s.env.Log.Warn("the sound cannot be decoded, players of WebRTC have the picture alone", "stream", key, "codec", from.Codec.String(), "err", err)
 	})
 	if err != nil {
-		s.env.Log.Warn("players of WebRTC have the picture alone: this sound cannot be made Opus here; AAC-LC and MP3 of one or two channels can", "stream", key, "codec", from.Codec.String(), "profile", from.Profile, "err", err)
+		s.env.Log.Warn("players of WebRTC have the picture alone: this sound cannot be made Opus; AAC-LC and MP3 of one or two channels can, with ffmpeg also HE-AAC, AC-3 and more channels", "stream", key, "codec", from.Codec.String(), "profile", from.Profile, "err", err)
 		return nil
 	}
 	layout.Tracks = []*media.Track{line.Track()}
