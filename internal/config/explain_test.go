@@ -13,7 +13,7 @@ func TestExplain(t *testing.T) {
 		{"vhost.hls.hls_fragment", []string{"vhost.hls.hls_fragment (seconds)", "default       10", "environment   SRS_VHOST_HLS_HLS_FRAGMENT", "takes effect  on reload, for what begins"}},
 		{"hls_fragment", []string{"vhost.hls.hls_fragment (seconds)"}},
 		{"SRS_LOG_LEVEL", []string{"srs_log_level (trace or warn)", "SRS_SRS_LOG_LEVEL or SRS_LOG_LEVEL"}},
-		{"rtc.nack", []string{"vhost.rtc.nack (on or off)", "not implemented yet: ignored", "since         SRS 4.0.14"}},
+		{"rtmp_to_rtsp", []string{"vhost.rtsp.rtmp_to_rtsp (on or off)", "not implemented yet: ignored", "since         SRS 7.0.47"}},
 		{"srt_server.passphrase", []string{"does not start with it turned on"}},
 		{"tcmalloc_release_rate", []string{"no effect"}},
 		{"enabled", []string{"stands in several blocks", "vhost.hls.enabled", "http_api.enabled"}},

@@ -22,6 +22,7 @@ func (s *Server) rules() {
 	s.add("hooks", service.Base, s.hooks)
 	s.add("limits", service.Base, s.limits)
 	s.add("desk", service.Base, runner(s.env.Desk.Run))
+	s.add("pithy", service.Base, runner(s.pithy().Run))
 }
 
 // Rules returns the access rules of the configuration in force.

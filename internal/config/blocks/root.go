@@ -47,8 +47,9 @@ type RootConfig struct {
 	// UTCTime uses UTC, not local time, in log lines and in the names of files.
 	UTCTime bool `conf:"utc_time" default:"off" reload:"restart"`
 
-	// PithyPrint is the least time between two log lines about one running session.
-	PithyPrint time.Duration `conf:"pithy_print_ms" default:"10000" unit:"ms" reload:"now" pending:"ignored"`
+	// PithyPrint is how often the log tells how running sessions go: of one that publishes
+	// and one that plays, all in turn.
+	PithyPrint time.Duration `conf:"pithy_print_ms" default:"10000" unit:"ms" reload:"now"`
 
 	// LogTank is where the log goes: a file, or the console.
 	LogTank string `conf:"srs_log_tank" default:"" shown:"file; console in a container" enum:"file|console" env:"SRS_LOG_TANK,LOG_TANK" reload:"restart"`
@@ -177,7 +178,7 @@ func (c *RootConfig) Validate() error {
 // Warnings tells what is accepted and probably not meant.
 func (c *RootConfig) Warnings() []string {
 	if c.PithyPrint <= 0 {
-		return []string{"pithy_print_ms is not above 0: a running session logs as often as it can"}
+		return []string{"pithy_print_ms is not above 0: running sessions are logged of ten times a second"}
 	}
 	return nil
 }

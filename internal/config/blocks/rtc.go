@@ -171,8 +171,9 @@ type RTCConfig struct {
 	// AACBitrate is the rate of sound made of WebRTC's Opus, in bits a second.
 	AACBitrate int `conf:"aac_bitrate" default:"48000" reload:"session" since:"5.0"`
 
-	// InitRateFromSDP has a publisher begin at the rate that its SDP tells.
-	InitRateFromSDP bool `conf:"init_rate_from_sdp" default:"off" reload:"session" since:"7.0.66" pending:"ignored"`
+	// InitRateFromSDP has times of a publisher be reckoned by the clock rate of its SDP
+	// from the first packet on, before reports tell it. Here they always are.
+	InitRateFromSDP bool `conf:"init_rate_from_sdp" default:"off" reload:"session" since:"7.0.66"`
 
 	// KeepOriginalSSRC sends players packets with the publisher's SSRC.
 	KeepOriginalSSRC bool `conf:"keep_original_ssrc" default:"off" reload:"session" since:"7.0.119"`

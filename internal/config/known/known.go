@@ -153,6 +153,7 @@ var moot = map[string]bool{
 	"vhost.hls.hls_mount":           true,
 	"vhost.http_remux.hstrs":        true,
 	"rtc_server.dir":                true,
+	"rtc_server.rtp_timeout":        true,
 	"srt_server.mix_correct":        true,
 	"srt_server.sei_filter":         true,
 	"http_api.raw_api.allow_query":  true,
