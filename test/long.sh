@@ -10,5 +10,6 @@ go test -run 'TestTimelineTwelveHours|TestHours' -timeout 20m ./internal/media .
 go test -run '^$' -bench Joins -benchtime 1x -timeout 20m ./test/performance
 go test -run '^TestLipSync$' -timeout 20m ./test/interop -long
 go test -run '^TestDVRKilled$' -timeout 20m ./test/interop -kills 50
+go test -run '^TestLossIsRare$' -timeout 20m -v ./internal/wire/srt -args -packets 200000
 go test -run '^$' -bench SRTLoss -benchtime 1x -timeout 20m ./test/performance
 ./test/fuzz.sh "${1:-1m}"

@@ -18,6 +18,8 @@ type way struct {
 	loss    float64
 	reorder float64
 	delay   time.Duration
+	jitter  time.Duration // at most, besides
+	slack   time.Duration // the ends are looked after at multiples of it only
 	queue   flying
 	n       int
 }
@@ -51,6 +53,9 @@ func (w *way) send(b []byte, to func(time.Time, []byte)) {
 	d := w.delay
 	if w.rand.Float64() < w.reorder {
 		d += 5 * time.Millisecond
+	}
+	if w.jitter > 0 {
+		d += time.Duration(w.rand.Int64N(int64(w.jitter)))
 	}
 	w.n++
 	heap.Push(&w.queue, datagram{w.now.Add(d), w.n, bytes.Clone(b), to})
@@ -163,7 +168,7 @@ func (p *pair) run(end time.Time) {
 		}
 		for _, c := range []*Conn{p.near, p.far} {
 			if c != nil && c.Err() == nil {
-				if at := c.Next(); at.Before(next) {
+				if at := p.round(c.Next()); at.Before(next) {
 					next = at
 				}
 			}
@@ -185,11 +190,19 @@ func (p *pair) run(end time.Time) {
 			}
 		}
 		for _, c := range []*Conn{p.near, p.far} {
-			if c != nil {
+			if c != nil && !p.round(c.Next()).After(p.now) {
 				c.Advance(p.now)
 			}
 		}
 	}
+}
+
+// round returns when an end is looked after that wants to be at a time.
+func (w *way) round(at time.Time) time.Time {
+	if w.slack == 0 {
+		return at
+	}
+	return at.Add(w.slack - 1).Truncate(w.slack)
 }
 
 func (p *pair) connect() {
