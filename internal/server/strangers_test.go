@@ -21,6 +21,8 @@ import (
 // No input kills the process, and none keeps others out.
 func TestGarbage(t *testing.T) {
 	h := open(t, "", "")
+	h.publish("r", 1) // some goroutines begin with who comes first, and stay
+	h.plays("r")
 	before := runtime.NumGoroutine()
 	var wg sync.WaitGroup
 	for seed := range uint64(60) {
