@@ -19,6 +19,8 @@ import (
 const (
 	// MaxSize is the longest datagram that is read, in bytes; longer ones are cut.
 	MaxSize = 2048
+	// Burst is how many datagrams are read at once at most.
+	Burst = 512
 	// buffer is what the system is asked to hold of what comes and goes, in bytes.
 	buffer = 4 << 20
 )

@@ -41,7 +41,7 @@ const (
 	// 64), and maxMessage how long it may be.
 	maxSegments, maxMessage = 48, 60000
 	// maxReads bounds how many calls read before others have their turn.
-	maxReads = 16
+	maxReads = Burst / inBatch
 	addrSize = syscall.SizeofSockaddrInet6
 	cmsgSize = 96
 )

@@ -50,6 +50,9 @@ func (s *Socket) Wait(until time.Time) {
 	if s.n > 0 {
 		return
 	}
+	if soon := time.Now().Add(time.Millisecond); until.Before(soon) {
+		until = soon // what is there is read in any case
+	}
 	s.pc.SetReadDeadline(until)
 	if s.woken.Swap(false) {
 		return

@@ -112,14 +112,24 @@ func (c *Conn) call(ctx context.Context, t Target) error {
 func (c *Conn) read() {
 	defer close(c.done)
 	buf := make([]byte, 2048)
+	raw, err := c.pc.SyscallConn()
+	if err != nil {
+		return // it is closed already
+	}
 	for {
 		c.mu.Lock()
+		c.drain(raw, buf)
+		now := time.Now()
+		c.conn.Advance(now)
+		if c.waiting && c.conn.Unsent() < maxUnsent/2 {
+			c.waiting = false
+			wake(c.room)
+		}
 		err, next := c.conn.Err(), c.conn.Next()
 		c.mu.Unlock()
 		if err != nil {
 			break
 		}
-		now := time.Now()
 		if most := now.Add(tick); next.After(most) {
 			next = most
 		}
@@ -128,22 +138,39 @@ func (c *Conn) read() {
 		if errors.Is(err, net.ErrClosed) {
 			break
 		}
-		now = time.Now()
-		c.mu.Lock()
-		if dst, ok := wire.Destination(buf[:n]); err == nil && ok && dst == c.conn.ID() {
-			c.in += int64(n)
-			c.conn.Handle(now, buf[:n])
-		} else {
-			c.conn.Advance(now)
+		if err == nil {
+			c.mu.Lock()
+			c.handle(time.Now(), buf[:n])
+			c.mu.Unlock()
 		}
-		if c.waiting && c.conn.Unsent() < maxUnsent/2 {
-			c.waiting = false
-			wake(c.room)
-		}
-		c.mu.Unlock()
 	}
 	wake(c.came)
 	wake(c.room)
+}
+
+// maxDrain bounds how many datagrams are read at once.
+const maxDrain = 1000
+
+// drain takes all that has come, before the connection looks at the time: who was kept
+// from reading would give up for lost what is there. c.mu is held.
+func (c *Conn) drain(raw syscall.RawConn, buf []byte) {
+	raw.Control(func(fd uintptr) {
+		for range maxDrain {
+			n, err := receive(fd, buf)
+			if err != nil {
+				return
+			}
+			c.handle(time.Now(), buf[:n])
+		}
+	})
+}
+
+// handle takes a datagram. c.mu is held.
+func (c *Conn) handle(now time.Time, b []byte) {
+	if dst, ok := wire.Destination(b); ok && dst == c.conn.ID() {
+		c.in += int64(len(b))
+		c.conn.Handle(now, b)
+	}
 }
 
 func wake(c chan struct{}) {

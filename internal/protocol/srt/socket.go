@@ -145,7 +145,7 @@ func (k *socket) turns(ctx context.Context) {
 	for !k.quit {
 		k.sock.Wait(k.next())
 		k.now = time.Now()
-		k.sock.Read(take)
+		k.read(take)
 		k.work()
 		k.sock.Flush() // what was queued may be used again below
 		for _, a := range k.audiences {
@@ -157,6 +157,20 @@ func (k *socket) turns(ctx context.Context) {
 		if n := len(k.peers); n > fewPeers {
 			k.sock.Pause(k.now.Add(min(mostPause, time.Duration(n)*pausePer)))
 		}
+	}
+}
+
+// maxReads bounds how many times datagrams are read in a row: as much as the system holds
+// for us, if we were kept from reading.
+const maxReads = 8
+
+// read takes all that has come, so that nothing is given up for lost that is there.
+func (k *socket) read(take func(netip.AddrPort, []byte)) {
+	for range maxReads {
+		if k.sock.Read(take) < datagram.Burst {
+			return
+		}
+		k.sock.Flush() // what is sent again
 	}
 }
 

@@ -82,7 +82,8 @@ func (c *Conn) Answer(now time.Time) {
 func (c *Conn) clock(now time.Time) { c.now = max(c.now, now.Sub(c.began).Microseconds()) }
 
 // Handle takes a datagram for our socket id, which came from the peer's address. It
-// changes b.
+// changes b. Nothing is done that time asks for: that is for Advance, once all has been
+// handled that is there, since what seems to be missing or late may be in it.
 func (c *Conn) Handle(now time.Time, b []byte) {
 	c.clock(now)
 	if c.err != nil || len(b) < headerSize || len(b) > MaxDatagram {
@@ -94,10 +95,13 @@ func (c *Conn) Handle(now time.Time, b []byte) {
 	} else {
 		c.data(b)
 	}
-	c.work()
+	if c.err == nil {
+		c.pump()
+	}
 }
 
-// Advance does what time alone asks for.
+// Advance does what time alone asks for. Whoever was kept from looking after the
+// connection handles what has come meanwhile before that.
 func (c *Conn) Advance(now time.Time) {
 	c.clock(now)
 	c.work()

@@ -74,7 +74,8 @@ type pair struct {
 	requests int
 	secret   string // the listener's passphrase
 	p        Params // of far
-	skew     float64
+	stalled  bool // nobody looks after far, and what comes for it is kept
+	kept     [][]byte
 }
 
 var epoch = time.Unix(1_700_000_000, 0)
@@ -113,7 +114,9 @@ func (p *pair) toFar(now time.Time, b []byte) {
 		p.t.Fatal("a datagram of a bad length")
 	}
 	if id != 0 {
-		if p.far != nil && id == p.far.ID() {
+		if p.stalled {
+			p.kept = append(p.kept, b)
+		} else if p.far != nil && id == p.far.ID() {
 			p.far.Handle(now, b)
 		}
 		return
@@ -166,8 +169,8 @@ func (p *pair) run(end time.Time) {
 				next = at
 			}
 		}
-		for _, c := range []*Conn{p.near, p.far} {
-			if c != nil && c.Err() == nil {
+		for _, c := range p.ends() {
+			if c.Err() == nil {
 				if at := p.round(c.Next()); at.Before(next) {
 					next = at
 				}
@@ -189,8 +192,8 @@ func (p *pair) run(end time.Time) {
 				return
 			}
 		}
-		for _, c := range []*Conn{p.near, p.far} {
-			if c != nil && !p.round(c.Next()).After(p.now) {
+		for _, c := range p.ends() {
+			if !p.round(c.Next()).After(p.now) {
 				c.Advance(p.now)
 			}
 		}
@@ -203,6 +206,17 @@ func (w *way) round(at time.Time) time.Time {
 		return at
 	}
 	return at.Add(w.slack - 1).Truncate(w.slack)
+}
+
+// ends are those that somebody looks after.
+func (p *pair) ends() (all []*Conn) {
+	if p.near != nil {
+		all = append(all, p.near)
+	}
+	if p.far != nil && !p.stalled {
+		all = append(all, p.far)
+	}
+	return all
 }
 
 func (p *pair) connect() {
@@ -302,6 +316,34 @@ func TestHeavyLoss(t *testing.T) {
 	}
 	if s.RecvHeld > 500 || p.near.Stats().SendHeld > 2000 {
 		t.Errorf("%+v, %+v", s, p.near.Stats())
+	}
+}
+
+// An end that was kept from reading for longer than its latency loses nothing that has come
+// meanwhile.
+func TestStall(t *testing.T) {
+	w := &way{rand: rand.New(rand.NewPCG(5, 6)), delay: 20 * time.Millisecond}
+	p := newPair(t, w, Params{}, Params{RecvLatency: 120 * time.Millisecond}, 7, "", "")
+	p.connect()
+	const packets = 300
+	for i := range uint32(packets) {
+		if w.loss = 0; i == 100 || i == 110 {
+			w.loss = 1 // asked for again, as long as somebody listens
+		}
+		p.near.Write(p.now, payload(i))
+		w.loss = 0
+		p.run(p.now.Add(2 * time.Millisecond))
+		if i == 124 {
+			p.stalled = true
+		}
+	}
+	p.stalled = false
+	for _, b := range p.kept {
+		p.far.Handle(p.now, b)
+	}
+	p.run(p.now.Add(time.Second))
+	if s := p.far.Stats(); len(p.got) != packets || s.RecvDrop > 0 || s.RecvLoss != 2 || len(p.kept) < 100 {
+		t.Errorf("%d of %d came: %+v", len(p.got), packets, s)
 	}
 }
 
