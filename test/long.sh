@@ -15,6 +15,6 @@ go test -run '^TestLossIsRare$' -timeout 20m -v ./internal/wire/srt -args -packe
 go test -c -o /tmp/weir-long-$$ ./test/performance
 trap 'rm -f /tmp/weir-long-$$' EXIT
 first=''
-chrt -f 10 true 2>/dev/null && first='chrt -f 10'
+nice -n -20 true 2>/dev/null && first='nice -n -20'
 (cd test/performance && $first /tmp/weir-long-$$ -test.run '^$' -test.bench 'SRTLoss|SRTServerLoss' -test.benchtime 1x -test.timeout 20m -span 60s)
 ./test/fuzz.sh "${1:-1m}"

@@ -171,6 +171,9 @@ func (x *crossing) run() (theirs, receives, sends missing) {
 	for _, f := range stop {
 		f()
 	}
+	if after.all < before.all {
+		x.b.Fatal("the publisher was not there all the time")
+	}
 	return theirs, missing{after.lost - before.lost, after.all - before.all}, sends
 }
 

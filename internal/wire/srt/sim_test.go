@@ -74,7 +74,7 @@ type pair struct {
 	requests int
 	secret   string // the listener's passphrase
 	p        Params // of far
-	stalled  bool // nobody looks after far, and what comes for it is kept
+	stalled  bool   // nobody looks after far, and what comes for it is kept
 	kept     [][]byte
 }
 
