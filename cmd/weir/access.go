@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -139,9 +140,11 @@ func whyDenied(w io.Writer, s *config.Snapshot, address, ip, act, page, bearer s
 	r := &session.Request{Session: &session.Session{Visitor: session.Visitor{IP: client.Unmap().String(), PageURL: page, Bearer: bearer, Connects: !web}},
 		Ask: session.Ask{Key: hub.Key{Vhost: v.Name, App: t.App, Stream: t.Stream}, Said: session.Said{Param: t.Param}}}
 	admitted = true
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
 	rules := server.Rules(config.NewStore(s))
 	for _, r.Act = range []session.Act{session.Connect, acts[act]} {
-		for _, step := range rules.Explain(r) {
+		for _, step := range rules.Explain(ctx, r) {
 			says := "admits"
 			if step.Err != nil {
 				says, admitted = "refuses: "+step.Err.Error(), false

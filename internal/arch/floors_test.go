@@ -59,6 +59,7 @@ var still = []string{"media", "format", "wire"}
 // outside lists the modules that may be imported, and why.
 var outside = map[string]string{
 	"github.com/emiago/sipgo":       "SIP's messages, for the devices of GB/T 28181",
+	"github.com/golang-jwt/jwt":     "tokens of other people's identity providers",
 	"github.com/pion/dtls":          "agrees on the keys of WebRTC",
 	"github.com/pion/srtp":          "encrypts what WebRTC sends",
 	"github.com/pion/rtp":           "the header that pion/srtp asks for",

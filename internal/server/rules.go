@@ -7,6 +7,7 @@ import (
 	"weir/internal/control/breaker"
 	"weir/internal/control/hook"
 	"weir/internal/service"
+	"weir/internal/service/jwks"
 )
 
 // rules hangs the access rules, the limits and the callbacks on the desk.
@@ -27,6 +28,7 @@ func (s *Server) rules() {
 
 // Rules returns the access rules of the configuration in force.
 func Rules(conf *config.Store) *auth.Auth {
+	var sets jwks.Sources
 	return &auth.Auth{
 		Security: func(vhost string) auth.Security {
 			v, _ := conf.Load().Vhost(vhost)
@@ -49,6 +51,15 @@ func Rules(conf *config.Store) *auth.Auth {
 			v, _ := conf.Load().Vhost(vhost)
 			c := blocks.SignedURL.Of(v)
 			return auth.Signed{Publish: c.Enabled && c.Publish, Play: c.Enabled && c.Play, Secrets: c.Secret, Name: c.Name}
+		},
+		JWT: func(vhost string) auth.JWT {
+			v, _ := conf.Load().Vhost(vhost)
+			c := blocks.JWT.Of(v)
+			if !c.Enabled {
+				return auth.JWT{}
+			}
+			return auth.JWT{Publish: c.Publish, Play: c.Play, Source: sets.Of(c.JWKS), Algorithms: c.Algorithms, Issuer: c.Issuer,
+				Audience: c.Audience, Claim: c.Claim, Leeway: c.Leeway, Name: c.Name}
 		},
 	}
 }

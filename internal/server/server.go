@@ -47,7 +47,7 @@ const Name = "weir/" + Version
 func Specs(protocols []service.Protocol) []config.Spec {
 	specs := []config.Spec{blocks.Root, blocks.HTTPAPI, blocks.HTTPServer, blocks.VhostRoot, blocks.Publish, blocks.Play,
 		blocks.Refer, blocks.Security, blocks.HTTPHooks, blocks.Heartbeat, blocks.Stats, blocks.Exporter, blocks.Breaker,
-		blocks.Pprof, blocks.Bandcheck, blocks.Limits, blocks.SignedURL}
+		blocks.Pprof, blocks.Bandcheck, blocks.Limits, blocks.SignedURL, blocks.JWT}
 	have := map[config.Spec]bool{}
 	for _, s := range specs {
 		have[s] = true

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"weir/internal/config"
@@ -142,6 +145,83 @@ func (c *SignedURLConfig) Validate() error {
 		}
 	}
 	return nil
+}
+
+// JWTConfig is jwt: who publishes or plays must show a JSON Web Token (RFC 7519) that
+// the operator's identity provider has signed, where signed_url would have it. It must
+// have an expiry, and a claim that lists what it allows, such as
+// [{"action": "publish", "path": "live/*"}]. It is a block of weir.
+type JWTConfig struct {
+	_ struct{} `env:"-"`
+
+	// Enabled turns it on.
+	Enabled bool `conf:"enabled" default:"off" reload:"session" since:"weir"`
+
+	// Publish asks publishers for a token.
+	Publish bool `conf:"publish" default:"on" reload:"session" since:"weir"`
+
+	// Play asks players for one.
+	Play bool `conf:"play" default:"on" reload:"session" since:"weir"`
+
+	// JWKS is the address of the provider's set of public keys (RFC 7517), or a file
+	// that holds one. It is read when it is first needed, after ten minutes, and when
+	// a token names a key that is not in it, at most every ten seconds.
+	JWKS string `conf:"jwks" default:"" shown:"none, required" reload:"session" since:"weir"`
+
+	// Algorithms are those that are taken, whatever a token says of itself: RS256,
+	// RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA.
+	Algorithms []string `conf:"algorithms" default:"RS256 ES256 EdDSA" reload:"session" since:"weir"`
+
+	// Issuer is what a token's iss must be.
+	Issuer string `conf:"issuer" default:"" shown:"any" reload:"session" since:"weir"`
+
+	// Audience is what a token's aud must name.
+	Audience string `conf:"audience" default:"" shown:"any" reload:"session" since:"weir"`
+
+	// Claim is the one that lists what a token allows: objects with an action
+	// (publish, or play, which may be written read) and a path (app/stream; a star
+	// stands for any characters but a slash, two for any; none is all streams).
+	Claim string `conf:"claim" default:"weir_permissions" reload:"session" since:"weir"`
+
+	// Leeway is by how much the provider's clock and this one may differ.
+	Leeway time.Duration `conf:"leeway" default:"30" unit:"s" reload:"session" since:"weir"`
+
+	// Name is the parameter that has the token.
+	Name string `conf:"name" default:"token" reload:"session" since:"weir"`
+}
+
+// algorithms are those of public keys; those with a secret, and none, are not taken.
+var algorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+
+// Validate refuses a policy without keys, or with keys that anybody could put in
+// their place on the way.
+func (c *JWTConfig) Validate() error {
+	if !c.Enabled {
+		return nil
+	}
+	u, err := url.Parse(c.JWKS)
+	switch {
+	case c.JWKS == "":
+		return errors.New("jwt is on and has no keys; write jwks https://HOST/.well-known/jwks.json;")
+	case err != nil:
+		return fmt.Errorf("jwks of jwt: %w", err)
+	case u.Scheme == "http" && !local(u.Hostname()):
+		return fmt.Errorf("jwks of jwt: %s can be forged on its way; use https", c.JWKS)
+	case len(c.Algorithms) == 0:
+		return errors.New("jwt is on and takes no algorithm")
+	}
+	for _, a := range c.Algorithms {
+		if !slices.Contains(algorithms, a) {
+			return fmt.Errorf("algorithms of jwt: %q is none of %s", a, strings.Join(algorithms, ", "))
+		}
+	}
+	return nil
+}
+
+// local reports whether a host is this machine.
+func local(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // HTTPHooksConfig is http_hooks: other servers that are asked and told by HTTP

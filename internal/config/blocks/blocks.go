@@ -45,6 +45,7 @@ var (
 	Transcode  = config.NewVhostList[TranscodeConfig]("transcode")
 	Limits     = config.NewVhost[LimitsConfig]("limits")
 	SignedURL  = config.NewVhost[SignedURLConfig]("signed_url")
+	JWT        = config.NewVhost[JWTConfig]("jwt")
 	Forward    = config.NewVhost[ForwardConfig]("forward")
 	Cluster    = config.NewVhost[ClusterConfig]("cluster")
 )
@@ -54,6 +55,6 @@ func All() []config.Spec {
 	return []config.Spec{
 		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof, Casters, SRTServer, RTCServer, RTMPS,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
-		DASH, HDS, DVR, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, Forward, Cluster, SRT, RTC,
+		DASH, HDS, DVR, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, JWT, Forward, Cluster, SRT, RTC,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"weir/internal/session"
@@ -108,6 +109,7 @@ type Auth struct {
 	Security func(vhost string) Security
 	Refer    func(vhost string) Refer
 	Signed   func(vhost string) Signed
+	JWT      func(vhost string) JWT
 }
 
 // A Step is one rule and what it says of a request.
@@ -117,8 +119,10 @@ type Step struct {
 	Err error
 }
 
+func (s Step) refuses() bool { return s.Err != nil }
+
 // Explain asks every rule that is on, and tells what each says.
-func (a *Auth) Explain(r *session.Request) (steps []Step) {
+func (a *Auth) Explain(ctx context.Context, r *session.Request) (steps []Step) {
 	vhost := r.Ask.Key.Vhost
 	ip, _ := netip.ParseAddr(r.Session.IP)
 	ip = ip.Unmap()
@@ -141,12 +145,18 @@ func (a *Auth) Explain(r *session.Request) (steps []Step) {
 			steps = append(steps, Step{"signed_url", s.check(r, ip)})
 		}
 	}
+	if a.JWT != nil {
+		// What costs most comes last, and not for who is refused already.
+		if j := a.JWT(vhost); (j.Publish || j.Play) && !slices.ContainsFunc(steps, Step.refuses) {
+			steps = append(steps, Step{"jwt", j.check(ctx, r)})
+		}
+	}
 	return steps
 }
 
 // Authorize implements session.Authorizer.
-func (a *Auth) Authorize(_ context.Context, r *session.Request) error {
-	for _, s := range a.Explain(r) {
+func (a *Auth) Authorize(ctx context.Context, r *session.Request) error {
+	for _, s := range a.Explain(ctx, r) {
 		if s.Err != nil {
 			return s.Err
 		}

@@ -167,11 +167,11 @@ type Signed struct {
 	Name          string
 }
 
-// token returns the token of a request: the parameter, else what HTTP has as
-// bearer.
-func (s Signed) token(r *session.Request) string {
+// shown returns the token of a request: the parameter of that name, else what HTTP
+// has as bearer.
+func shown(r *session.Request, name string) string {
 	q, _ := url.ParseQuery(strings.TrimLeft(r.Ask.Said.Param, "?#"))
-	if t := q.Get(s.Name); t != "" {
+	if t := q.Get(name); t != "" {
 		return t
 	}
 	return r.Session.Bearer
@@ -181,7 +181,7 @@ func (s Signed) check(r *session.Request, ip netip.Addr) error {
 	if r.Act == session.Publish && !s.Publish || r.Act == session.Play && !s.Play || r.Act == session.Connect {
 		return nil
 	}
-	g, err := ParseToken(s.token(r), s.Secrets)
+	g, err := ParseToken(shown(r, s.Name), s.Secrets)
 	if err == nil {
 		err = g.Check(r.Act, r.Ask.Key.App, r.Ask.Key.Stream, ip, time.Now())
 	}
