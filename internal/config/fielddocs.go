@@ -277,6 +277,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.RTCConfig.STUNStrictCheck":              "STUNStrictCheck was whether names in STUN's messages are checked; here they\nalways are, and signatures with them.",
 	"weir/internal/config/blocks.RTCConfig.STUNTimeout":                  "STUNTimeout is the longest silence of a peer.",
 	"weir/internal/config/blocks.RTCConfig.TWCC":                         "TWCC tells publishers how their packets arrive, from which they learn how much\nthey may send.",
+	"weir/internal/config/blocks.RTCConfig.WHEPWait":                     "WHEPWait lets a player come by WHEP before its publisher, as in SRS; with off it is\nanswered 409, and when to come back.",
 	"weir/internal/config/blocks.RTCServerConfig":                        "RTCServerConfig is rtc_server: where media of WebRTC come and go, and what peers are\ntold of that.",
 	"weir/internal/config/blocks.RTCServerConfig.APIAsCandidates":        "APIAsCandidates tells the address by which the API was called.",
 	"weir/internal/config/blocks.RTCServerConfig.AutoDetect":             "AutoDetect tells the addresses of the interfaces where candidate names none.",

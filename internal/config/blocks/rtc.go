@@ -109,6 +109,10 @@ type RTCConfig struct {
 	// Enabled lets WebRTC publish to the vhost and play from it.
 	Enabled bool `conf:"enabled" default:"off" reload:"session"`
 
+	// WHEPWait lets a player come by WHEP before its publisher, as in SRS; with off it is
+	// answered 409, and when to come back.
+	WHEPWait bool `conf:"whep_wait" default:"on" reload:"session" since:"weir"`
+
 	// NACK asks publishers for packets that were lost, and sends players theirs again.
 	NACK bool `conf:"nack" default:"on" reload:"session"`
 

@@ -114,6 +114,7 @@ var Directives = map[string]Proof{
 	"http_api.auth.rtc_bearer_enabled":      {Test: "TestRTCBearer"},
 	"rtc_server.merge_nalus":                {Test: "TestPackH264"},
 	"vhost.rtc.enabled":                     {Test: "TestRTCPlayerPages"},
+	"vhost.rtc.whep_wait":                   {Test: "TestWHEPBeforeThePublisher", Why: "weir's own; SRS always lets players come first"},
 	"vhost.rtc.nack":                        {Test: "TestPublishThroughLoss"},
 	"vhost.rtc.nack_prefer_rtx":             {Test: "TestPlayThroughLoss"},
 	"vhost.rtc.twcc":                        {Test: "TestPublisherIsTold"},

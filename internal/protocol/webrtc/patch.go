@@ -3,6 +3,7 @@ package webrtc
 import (
 	"encoding/json"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -25,7 +26,7 @@ func (s *server) patch(w http.ResponseWriter, r *http.Request, q url.Values) {
 	case q.Get("token") != p.token:
 		problem(w, http.StatusForbidden, codeSession, "the token is not that of the session; ask for the Location as it was told")
 		return
-	case !sdpType(r, fragmentType):
+	case !exactly(r, fragmentType):
 		w.Header().Set("Accept-Patch", fragmentType)
 		problem(w, http.StatusUnsupportedMediaType, 0, "the body must be of type "+fragmentType)
 		return
@@ -61,7 +62,7 @@ func (s *server) patch(w http.ResponseWriter, r *http.Request, q url.Values) {
 		problem(w, http.StatusBadRequest, codeICE, "the fragment has ice-ufrag without ice-pwd")
 		return
 	}
-	ufrag, pwd, ok := p.restart(f.Ufrag)
+	ufrag, pwd, ok := p.restart(f)
 	if !ok {
 		problem(w, http.StatusNotFound, codeSession, "the session has ended")
 		return
@@ -74,6 +75,12 @@ func (s *server) patch(w http.ResponseWriter, r *http.Request, q url.Values) {
 	io.WriteString(w, a.Fragment())
 }
 
+// exactly reports whether the body is of a type.
+func exactly(r *http.Request, typ string) bool {
+	got, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && got == typ
+}
+
 // trickledMost is how many candidates of a peer are kept.
 const trickledMost = 32
 
@@ -81,6 +88,11 @@ const trickledMost = 32
 func (p *peer) trickled(all []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.keep(all)
+}
+
+// keep is trickled with p.mu held.
+func (p *peer) keep(all []string) {
 	for _, c := range all {
 		if len(p.candidates) < trickledMost && len(c) < 256 {
 			p.candidates = append(p.candidates, c)

@@ -38,6 +38,8 @@ func TestPatch(t *testing.T) {
 		"no condition": {loc, fragmentType, same, "", 428},
 		"stale":        {loc, fragmentType, same, `"other"`, 412},
 		"type":         {loc, "application/json", same, etag, 415},
+		"text":         {loc, "text/plain", same, etag, 415},
+		"no type":      {loc, "", same, etag, 415},
 		"garbage":      {loc, fragmentType, "hello", etag, 400},
 		"no password":  {loc, fragmentType, "a=ice-ufrag:abcdefgh\r\n", "*", 400},
 		"unknown":      {"/rtc/v1/whip/?session=x&token=y", fragmentType, same, etag, 404},
@@ -65,6 +67,14 @@ func TestPatch(t *testing.T) {
 	}
 	<-gathered
 	a := h.do("PATCH", loc, fragmentType, fragment(w.pc.LocalDescription().SDP), "If-Match", "*")
+	if !strings.Contains(a.body, "a=group:BUNDLE 0 1\r\n") || !strings.Contains(a.body, "a=end-of-candidates") {
+		t.Errorf("the fragment is\n%s", a.body)
+	}
+	for x := range h.desk.Sessions() {
+		if all := strings.Join(x.Detail().(about).Theirs, " "); strings.Count(all, "192.0.2.77") != 1 {
+			t.Errorf("after a restart its candidates are %s", all)
+		}
+	}
 	if a.StatusCode != 200 || a.Header.Get("ETag") == etag || a.Header.Get("Content-Type") != fragmentType {
 		t.Fatalf("a restart is answered %s %v %s", a.Status, a.Header, a.body)
 	}

@@ -191,7 +191,7 @@ func (s *server) list(p *peer) {
 
 // restart gives the peer new names, at its wish (RFC 8445 9). The path that it has stays
 // until a check with the new names proves another.
-func (p *peer) restart(theirs string) (ufrag, pwd string, ok bool) {
+func (p *peer) restart(f *sdp.Session) (ufrag, pwd string, ok bool) {
 	s := p.server
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -203,7 +203,10 @@ func (p *peer) restart(theirs string) (ufrag, pwd string, ok bool) {
 	ufrag, pwd = s.freeName(), word(32)
 	delete(s.peers, p.ufrag)
 	s.peers[ufrag] = p
-	p.ufrag, p.pwd, p.theirs = ufrag, pwd, theirs
+	p.ufrag, p.pwd, p.theirs = ufrag, pwd, f.Ufrag
+	if p.candidates = nil; len(f.Media) > 0 { // those of before count no more (RFC 9725 4.3.3)
+		p.keep(f.Media[0].Candidates)
+	}
 	return ufrag, pwd, true
 }
 

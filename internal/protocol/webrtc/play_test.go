@@ -223,6 +223,23 @@ func TestJSON(t *testing.T) {
 }
 
 // What is refused is told in words, with a status that tells who is at fault.
+// Players may come before the publisher, unless they are told to come later.
+func TestWHEPBeforeThePublisher(t *testing.T) {
+	play := chromium(t, "recvonly")
+	h := build(t, "", "whep_wait off; rtmp_to_rtc on;", "")
+	a := h.do("POST", "/rtc/v1/whep/?app=live&stream=s", "application/sdp", play)
+	if a.StatusCode != 409 || a.Header.Get("Retry-After") == "" || a.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(a.body, "whep_wait") {
+		t.Errorf("it is answered %s %v %s", a.Status, a.Header, a.body)
+	}
+	h.feed("rtmp")
+	if a := h.do("POST", "/rtc/v1/whep/?app=live&stream=s", "application/sdp", play); a.StatusCode != 201 {
+		t.Errorf("once it is live: %s %s", a.Status, a.body)
+	}
+	if a := build(t, "", "", "").do("POST", "/rtc/v1/whep/?app=live&stream=s", "application/sdp", play); a.StatusCode != 201 {
+		t.Errorf("as in SRS: %s", a.Status)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	h := build(t, "", "", "")
 	send := chromium(t, "sendonly")
@@ -254,6 +271,12 @@ func TestRefusals(t *testing.T) {
 	}
 	if a := h.do("OPTIONS", "/rtc/v1/whip/?stream=s", "", ""); a.Header.Get("Accept-Post") != "application/sdp" {
 		t.Errorf("OPTIONS has %v", a.Header)
+	}
+	if a := h.do("OPTIONS", "/rtc/v1/whep?stream=s", "", "", "Origin", "http://a"); a.StatusCode != 200 || a.Header.Get("Accept-Patch") != fragmentType {
+		t.Errorf("OPTIONS without the slash is answered %s %v", a.Status, a.Header)
+	}
+	if a := h.do("POST", "/rtc/v1/whep?stream=s", "application/sdp", send, "Origin", "http://a"); a.StatusCode != 307 || a.Header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("a browser is redirected %s %v", a.Status, a.Header)
 	}
 	a := h.do("OPTIONS", "/rtc/v1/whip/?stream=s", "", "", "Origin", "http://a", "Access-Control-Request-Method", "POST")
 	if a.StatusCode != 200 || a.Header.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(a.Header.Get("Access-Control-Expose-Headers"), "Location") {

@@ -38,12 +38,6 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 	default:
 		return false
 	}
-	if !slash {
-		to := *r.URL
-		to.Path += "/"
-		http.Redirect(w, r, to.RequestURI(), http.StatusTemporaryRedirect)
-		return true
-	}
 	crossDomain := blocks.HTTPServer.In(s.env.Conf.Load()).CrossDomain
 	if crossDomain && r.Header.Get("Origin") != "" {
 		service.CORS(w.Header())
@@ -51,10 +45,16 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Set("Access-Control-Allow-Headers", "*, Authorization, Content-Type, If-Match")
 		w.Header().Set("Access-Control-Expose-Headers", "*, Location, ETag, Link, Accept-Patch, Retry-After")
 	}
-	if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
-		if !crossDomain {
-			w.WriteHeader(http.StatusMethodNotAllowed)
-		}
+	if r.Method == http.MethodOptions {
+		// Never redirected, and without a token: browsers ask before they have one (RFC
+		// 9725 4.2, 4.7).
+		s.options(w, r, crossDomain)
+		return true
+	}
+	if !slash {
+		to := *r.URL
+		to.Path += "/"
+		http.Redirect(w, r, to.RequestURI(), http.StatusTemporaryRedirect)
 		return true
 	}
 	if !s.authorized(w, r) {
@@ -66,6 +66,17 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 		s.whip(w, r, name)
 	}
 	return true
+}
+
+// options tells what may be asked.
+func (s *server) options(w http.ResponseWriter, r *http.Request, crossDomain bool) {
+	h := w.Header()
+	h.Set("Accept-Post", "application/sdp")
+	h.Set("Accept-Patch", fragmentType)
+	s.links(h)
+	if !crossDomain && r.Header.Get("Access-Control-Request-Method") != "" {
+		w.WriteHeader(http.StatusMethodNotAllowed)
+	}
 }
 
 // authorized reports whether a request has the token of the API, where that is asked
@@ -86,6 +97,7 @@ func (s *server) authorized(w http.ResponseWriter, r *http.Request) bool {
 // A want is what a request asks for.
 type want struct {
 	publish bool
+	whep    bool // by that protocol
 	ask     session.Ask
 	visitor session.Visitor
 	offer   string
@@ -173,6 +185,9 @@ func (s *server) open(ctx context.Context, v *want) (p *peer, err error) {
 	if st := s.env.Hub.Stream(key); st != nil && !v.publish && want == 0 && live.Main(media.Video) == nil {
 		want = s.agreedPicture(st)
 	}
+	if v.whep && !conf.WHEPWait && !s.live(key) {
+		return nil, errNotLive
+	}
 	agreed, err := agree(offer, v.publish, want, live, conf)
 	if err != nil {
 		return nil, err
@@ -187,6 +202,15 @@ func (s *server) agreedPicture(st *hub.Stream) media.Codec {
 		return p.plan.video.is
 	}
 	return 0
+}
+
+// errNotLive is what players by WHEP are told who are to come back later.
+var errNotLive = &session.Error{Code: codeOff, Text: "nothing is published by that name yet, and rtc { whep_wait off; } is set in the vhost"}
+
+// live reports whether something is published.
+func (s *server) live(key hub.Key) bool {
+	st := s.env.Hub.Stream(key)
+	return st != nil && st.Live()
 }
 
 // playRequest is the body of SRS's own requests.
@@ -318,11 +342,6 @@ func (s *server) whip(w http.ResponseWriter, r *http.Request, name string) {
 	case http.MethodHead:
 		w.Header().Set("Content-Type", "application/sdp")
 		w.WriteHeader(http.StatusOK)
-	case http.MethodOptions:
-		w.Header().Set("Accept-Post", "application/sdp")
-		w.Header().Set("Accept-Patch", fragmentType)
-		s.links(w.Header())
-		w.WriteHeader(http.StatusOK)
 	default:
 		w.Header().Set("Allow", "POST, PUT, PATCH, DELETE, GET, HEAD, OPTIONS")
 		problem(w, http.StatusMethodNotAllowed, 0, r.Method+" is not known here")
@@ -367,7 +386,7 @@ func (s *server) create(w http.ResponseWriter, r *http.Request, name string, q u
 	if stream == "" {
 		stream = "livestream"
 	}
-	v := &want{publish: publish, offer: string(body), ask: ask(publish, service.VhostName(r), app, stream, r.URL.RawQuery)}
+	v := &want{publish: publish, whep: !publish, offer: string(body), ask: ask(publish, service.VhostName(r), app, stream, r.URL.RawQuery)}
 	v.visitor = service.Visitor(r, protocol, app)
 	v.visitor.TcURL = ""
 	if err := v.options(q, r); err != nil {
@@ -403,6 +422,9 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, hub.ErrBusy):
 		status, code = http.StatusConflict, codeBusy
+	case errors.Is(err, errNotLive):
+		status = http.StatusConflict
+		w.Header().Set("Retry-After", "5")
 	case errors.Is(err, session.ErrFull), errors.Is(err, session.ErrShutdown):
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", "5")

@@ -139,12 +139,16 @@ func codecLines(c *Codec, line func(string, ...any)) {
 
 // Fragment writes the answer to a restart of ICE (RFC 8840 9).
 func (a *Answer) Fragment() string {
-	mid := ""
-	if len(a.Bundle) > 0 {
-		mid = a.Bundle[0]
-	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "a=ice-lite\r\na=ice-ufrag:%s\r\na=ice-pwd:%s\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:%s\r\n", a.Ufrag, a.Pwd, mid)
+	fmt.Fprintf(&b, "a=ice-lite\r\na=group:BUNDLE %s\r\na=ice-ufrag:%s\r\na=ice-pwd:%s\r\n", strings.Join(a.Bundle, " "), a.Ufrag, a.Pwd)
+	kind, proto, mid, typ := "audio", "UDP/TLS/RTP/SAVPF", "", uint8(0)
+	for i := range a.Media { // the one that carries all
+		if m := &a.Media[i]; len(m.Codecs) > 0 {
+			kind, proto, mid, typ = m.Kind, m.Proto, m.MID, m.Codecs[0].Type
+			break
+		}
+	}
+	fmt.Fprintf(&b, "m=%s 9 %s %d\r\na=mid:%s\r\n", kind, proto, typ, mid)
 	for n, c := range a.Candidates {
 		fmt.Fprintf(&b, "a=candidate:%s\r\n", c.text(n))
 	}
