@@ -2,6 +2,7 @@ package interop
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -227,5 +228,66 @@ func TestRTCPagesCodecs(t *testing.T) {
 			return n >= 10
 		})
 		t.Logf("the pages said %q", last)
+	}
+}
+
+// simulcastPage publishes the camera in three layers.
+const simulcastPage = `<!doctype html><output></output><script type="module">
+const pc = new RTCPeerConnection()
+const media = await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 1280, height: 720, frameRate: 15 } })
+pc.addTransceiver(media.getVideoTracks()[0], { direction: 'sendonly', sendEncodings: [
+  { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 120000 }, { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 350000 }, { rid: 'f', maxBitrate: 900000 }] })
+pc.addTransceiver(media.getAudioTracks()[0], { direction: 'sendonly' })
+await pc.setLocalDescription()
+const reply = await fetch('%s', { method: 'POST', headers: { 'Content-Type': 'application/sdp' }, body: pc.localDescription.sdp })
+const sdp = await reply.text()
+document.querySelector('output').textContent = reply.status
+await pc.setRemoteDescription({ type: 'answer', sdp })
+</script><iframe allow="autoplay" src="%s"></iframe>`
+
+// A browser publishes layers, and plays one of them; FFmpeg has the best by HTTP.
+func TestRTCSimulcast(t *testing.T) {
+	t.Parallel()
+	hall(t)
+	h := openRTC(t, "rtc_to_rtmp on;")
+	if err := os.MkdirAll(h.dir+"/html/players", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	page := fmt.Sprintf(simulcastPage, "http://"+h.api+"/rtc/v1/whip/?app=live&stream=s", h.player("whep", "stream=s"))
+	if err := os.WriteFile(h.dir+"/html/players/simulcast.html", []byte(page), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ctx := visit(t, rtcBrowser(t), "http://"+h.web+"/players/simulcast.html")
+	clients, last := "", ""
+	t.Cleanup(func() { t.Logf("the page said %q; clients are %s", last, clients) })
+	// A slow machine's browser sends fewer layers than it could; two it always does.
+	publisher := regexp.MustCompile(`"id":"([a-z0-9]+)"[^}]*"type":"rtc-publish"`)
+	layers := regexp.MustCompile(`"layers":\["q [0-9]+x[0-9]+","(h|f) [0-9]+x[0-9]+"`)
+	wait(t, "two layers are sent", func() bool {
+		b, _ := get("http://" + h.api + "/api/v1/clients/")
+		if m := publisher.FindSubmatch(b); m != nil {
+			b, _ = get("http://" + h.api + "/api/v1/clients/" + string(m[1]) + "?detail=1")
+		}
+		clients = string(b)
+		return layers.MatchString(clients)
+	})
+	played := regexp.MustCompile(`^connected, [0-9]+×[0-9]+, H264, ([0-9]+) frames, `)
+	wait(t, "the page plays what it publishes", func() bool {
+		time.Sleep(200 * time.Millisecond)
+		text, err := chromedp.Run(ctx, chromedp.Evaluate[string]("document.querySelector('output').textContent + ' / ' + frames[0].document.querySelector('output').textContent"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = text
+		_, text, _ = strings.Cut(text, " / ")
+		m := played.FindStringSubmatch(text)
+		if m == nil {
+			return false
+		}
+		n, _ := strconv.Atoi(m[1])
+		return n >= 15
+	})
+	if seen := demux(t, h.page("s", ".flv"), 3, ""); len(seen.pictures) < 5 { // however slow the machine is
+		t.Errorf("ffmpeg decodes %d frames", len(seen.pictures))
 	}
 }
