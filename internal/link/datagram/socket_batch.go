@@ -42,6 +42,8 @@ const (
 	maxSegments, maxMessage = 48, 60000
 	// maxReads bounds how many calls read before others have their turn.
 	maxReads = Burst / inBatch
+	// maxArena is how many bytes are copied before all is sent, but for one message.
+	maxArena = 256 << 10
 	addrSize = syscall.SizeofSockaddrInet6
 	cmsgSize = 96
 )
@@ -357,7 +359,7 @@ func (s *Socket) Queue(from netip.Addr, to netip.AddrPort, head, payload []byte)
 		o.part(head, payload)
 		return
 	}
-	if o.n == outBatch {
+	if o.n == outBatch || len(o.arena) > maxArena {
 		s.Flush()
 	}
 	i := o.n

@@ -6,6 +6,34 @@ import (
 	"time"
 )
 
+// What is kept of a burst is given back, encrypted or not: then a player has no buffer of
+// its own.
+func TestBurstIsGivenBack(t *testing.T) {
+	for _, secret := range []string{"", "secretpass1"} {
+		w := &way{rand: rand.New(rand.NewPCG(1, 2)), delay: 10 * time.Millisecond, loss: 0.02}
+		p := newPair(t, w, Params{PeerLatency: time.Second}, Params{}, 7, secret, secret)
+		p.connect()
+		shared := payload(1)
+		for range 2000 {
+			if !p.near.WriteShared(p.now, shared) {
+				t.Fatal("no room")
+			}
+		}
+		if n := len(p.near.snd.ring); n < 2000 {
+			t.Errorf("there is room for %d only", n)
+		}
+		p.run(p.now.Add(2 * time.Second))
+		if s := p.near.snd; len(s.ring) > usualRing || len(s.pool) > 0 || len(p.got) < 1990 {
+			t.Errorf("secret %q: room for %d and %d buffers are kept; %d came", secret, len(s.ring), len(s.pool), len(p.got))
+		}
+		for _, b := range p.got {
+			if string(b) != string(shared) {
+				t.Fatal("it came spoilt")
+			}
+		}
+	}
+}
+
 // A player's packets cost no allocation, and the payload is the one that all share.
 func TestSharedPayloads(t *testing.T) {
 	w := &way{rand: rand.New(rand.NewPCG(1, 2)), delay: time.Millisecond}

@@ -24,14 +24,15 @@ type sender struct {
 	pool     [][]byte
 }
 
-// outgoing is a packet as it goes, header and ciphertext.
+// outgoing is a packet as it goes, but for the encryption of its payload: that is done each
+// time it is sent, which comes to the same bytes, so that nothing of one peer's is kept.
 type outgoing struct {
 	head    [headerSize]byte
-	payload []byte
-	own     bool  // the payload is ours, and not others' too
-	lost    bool  // it is in lost
-	at      int64 // when it was written
-	again   int64 // when it was last sent again; 0 if it was not
+	payload []byte // in the clear
+	own     bool   // the payload is ours, and not others' too
+	lost    bool   // it is in lost
+	at      int64  // when it was written
+	again   int64  // when it was last sent again; 0 if it was not
 }
 
 func (o *outgoing) size() int { return headerSize + len(o.payload) }
@@ -66,8 +67,7 @@ func (c *Conn) Unsent() int { return seqDiff(c.snd.end, c.snd.next) }
 // It reports false, and does nothing, if there is no room.
 func (c *Conn) Write(now time.Time, payload []byte) bool { return c.write(now, payload, false) }
 
-// WriteShared is Write for a payload that never changes: without encryption it is not
-// copied.
+// WriteShared is Write for a payload that never changes: it is not copied.
 func (c *Conn) WriteShared(now time.Time, payload []byte) bool { return c.write(now, payload, true) }
 
 func (c *Conn) write(now time.Time, payload []byte, shared bool) bool {
@@ -79,7 +79,7 @@ func (c *Conn) write(now time.Time, payload []byte, shared bool) bool {
 	s.grow()
 	o := s.packet(s.end)
 	*o = outgoing{payload: payload, at: c.now}
-	if !shared || c.keys != nil {
+	if !shared {
 		o.own = true
 		o.payload = append(s.buffer(), payload...)
 	}
@@ -97,7 +97,6 @@ func (c *Conn) write(now time.Time, payload []byte, shared bool) bool {
 	be.PutUint32(o.head[8:], uint32(c.now))
 	be.PutUint32(o.head[12:], c.peer)
 	if kk != 0 {
-		c.keys.tx.apply(kk, c.keys.salt[:], s.end, o.payload)
 		c.refresh()
 	}
 	s.end = seqNext(s.end)
@@ -135,16 +134,26 @@ func (s *sender) drop() {
 		s.next = seqNext(s.next)
 	}
 	s.first = seqNext(s.first)
+	if n := len(s.ring); n > usualRing && s.len() < n/8 {
+		s.resize(n / 4) // a burst is over
+	}
 }
 
+// leastRing is the least number of packets that there is room for, usualRing the one that
+// is kept.
+const leastRing, usualRing = 32, 128
+
 func (s *sender) grow() {
-	n := s.len()
-	if n < len(s.ring) {
-		return
+	if s.len() == len(s.ring) {
+		s.resize(max(leastRing, 2*len(s.ring)))
 	}
+}
+
+// resize moves what is kept to a ring of n, a power of two.
+func (s *sender) resize(n int) {
 	old := *s
-	s.ring = make([]outgoing, max(64, 2*len(s.ring)))
-	for i := range n {
+	s.ring = make([]outgoing, max(leastRing, n))
+	for i := range s.len() {
 		q := seqAdd(s.first, i)
 		*s.packet(q) = *old.packet(q)
 	}
@@ -179,13 +188,17 @@ func (c *Conn) pump() {
 }
 
 func (c *Conn) transmitData(o *outgoing) {
-	if c.p.SendData == nil {
-		c.scratch = append(append(c.scratch[:0], o.head[:]...), o.payload...)
-		c.transmit(c.scratch)
+	kk := o.head[4] >> (shiftKey - 24) & 3
+	if c.p.SendData != nil && kk == 0 {
+		c.spoke = c.now
+		c.p.SendData(o.head[:], o.payload)
 		return
 	}
-	c.spoke = c.now
-	c.p.SendData(o.head[:], o.payload)
+	c.scratch = append(append(c.scratch[:0], o.head[:]...), o.payload...)
+	if kk != 0 {
+		c.keys.tx.apply(kk, c.keys.salt[:], be.Uint32(o.head[:]), c.scratch[headerSize:])
+	}
+	c.transmit(c.scratch)
 }
 
 // bandwidth is the most that is sent, in bytes a second.
@@ -359,6 +372,10 @@ func (c *Conn) refresh() {
 	k.sent++
 	switch k.sent {
 	case c.p.Refresh - c.p.Announce:
+		if c.snd.len() >= k.sent { // what the other key is for may have to be sent again
+			k.sent--
+			return
+		}
 		if !k.next(c.p.Rand) {
 			k.sent = 0 // goes on with the old key
 		}

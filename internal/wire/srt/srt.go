@@ -76,9 +76,9 @@ type Params struct {
 	// takes a payload in the same way; it may be nil.
 	Send    func(b []byte)
 	Deliver func(payload []byte)
-	// SendData, if set, sends packets with media in Send's place, as two parts. The
-	// header is valid only until it returns, the payload until the connection has handled
-	// something and then written again.
+	// SendData, if set, sends packets with media that is not encrypted in Send's place, as
+	// two parts. The header is valid only until it returns, the payload until the
+	// connection has handled something and then written again.
 	SendData func(header, payload []byte)
 }
 
