@@ -181,31 +181,59 @@ func send(t *testing.T, s *source, network, to string, ssrc uint32, args ...stri
 	cmd.Stdout = w
 	p := start(t, cmd, nil)
 	w.Close()
-	nc, err := net.Dial(network, to)
-	if err != nil {
-		t.Fatal(err)
-	}
+	packet := dialRTP(t, network, to, ssrc)
 	go func() {
-		defer nc.Close()
 		defer r.Close()
-		h := rtp.Header{PayloadType: 96, SSRC: ssrc}
 		buf := make([]byte, 1300)
 		for {
 			n, err := r.Read(buf)
-			if err != nil {
-				return
+			if err == nil {
+				err = packet(buf[:n])
 			}
-			h.Sequence++
-			packet := append(h.Append(nil), buf[:n]...)
-			if network == "tcp" {
-				packet = append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...)
-			}
-			if _, err := nc.Write(packet); err != nil && network == "tcp" {
+			if err != nil && (n == 0 || network == "tcp") {
 				return
 			}
 		}
 	}()
 	return p
+}
+
+// dialRTP returns what sends packets of a source until the test ends, by TCP behind their
+// lengths.
+func dialRTP(t *testing.T, network, to string, ssrc uint32) (packet func(b []byte) error) {
+	t.Helper()
+	nc, err := net.Dial(network, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	h := rtp.Header{PayloadType: 96, SSRC: ssrc}
+	return func(b []byte) error {
+		h.Sequence++
+		p := append(h.Append(nil), b...)
+		if network == "tcp" {
+			p = append(binary.BigEndian.AppendUint16(nil, uint16(len(p))), p...)
+		}
+		_, err := nc.Write(p)
+		return err
+	}
+}
+
+// beat calls f each 40 ms, as often as pictures come, until it says that it is done or the
+// test ends.
+func beat(t *testing.T, f func(n int) (more bool)) {
+	t.Helper()
+	stop := make(chan struct{})
+	t.Cleanup(func() { close(stop) })
+	go func() {
+		for n := 0; f(n); n++ {
+			select {
+			case <-time.After(time.Second / rate):
+			case <-stop:
+				return
+			}
+		}
+	}()
 }
 
 // openGB starts a server for devices, and returns where it takes SIP and media.
@@ -283,32 +311,17 @@ func TestGB28181WithoutSIP(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "out.ps")
 	gst := strings.Fields("-q filesrc location=" + baseline.path(t) + " ! flvdemux name=d d.video ! queue ! h264parse ! mpegpsmux name=m ! filesink location=" + pipe + " d.audio ! queue ! aacparse ! m.")
 	must(t, "gst-launch-1.0", gst...)
-	nc, err := net.Dial("tcp", media)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
+	packet := dialRTP(t, "tcp", media, 123456789)
 	b, err := os.ReadFile(pipe)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// At its own pace, as near as its size tells.
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() {
-		h := rtp.Header{PayloadType: 96, SSRC: 123456789}
-		piece := len(b) / seconds / 25
-		for at := 0; at < len(b); at += piece {
-			h.Sequence++
-			packet := append(h.Append(nil), b[at:min(len(b), at+piece)]...)
-			nc.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...))
-			select {
-			case <-time.After(40 * time.Millisecond):
-			case <-stop:
-				return
-			}
-		}
-	}()
+	piece := len(b) / seconds / rate
+	beat(t, func(n int) bool {
+		packet(b[n*piece : min(len(b), (n+1)*piece)])
+		return (n+1)*piece < len(b)
+	})
 	h.awaitLive(t, "cam")
 	got := demux(t, h.stream("cam"), 3, "")
 	sameRun(t, "audio packets", got.audio, baseline.packets["audio"], 2*38)
@@ -328,40 +341,23 @@ func TestGB28181Sound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := net.Dial("udp", media)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() {
-		h := rtp.Header{PayloadType: 96, SSRC: 7}
-		packet := func(b []byte) {
-			h.Sequence++
-			nc.Write(append(h.Append(nil), b...))
+	packet := dialRTP(t, "udp", media, 7)
+	packs, at := len(b)/2048, 0
+	beat(t, func(n int) bool {
+		// A map that has the sound, and 40 ms of silence.
+		pts := uint64(45000 + n*3600)
+		packet([]byte{0, 0, 1, 0xbc, 0, 14, 0xe1, 0xff, 0, 0, 0, 4, 0x90, 0xc0, 0, 0, 0, 0, 0, 0})
+		pes := []byte{0, 0, 1, 0xc0, 1, 0x48, 0x80, 0x80, 5, byte(pts>>29)&0x0e | 0x21, byte(pts >> 22), byte(pts>>14) | 1, byte(pts >> 7), byte(pts<<1) | 1}
+		for range 320 {
+			pes = append(pes, 0xd5)
 		}
-		packs := len(b) / 2048
-		for n, at := 0, 0; ; n++ {
-			// A map that has the sound, and 40 ms of silence.
-			pts := uint64(45000 + n*3600)
-			packet([]byte{0, 0, 1, 0xbc, 0, 14, 0xe1, 0xff, 0, 0, 0, 4, 0x90, 0xc0, 0, 0, 0, 0, 0, 0})
-			pes := []byte{0, 0, 1, 0xc0, 1, 0x48, 0x80, 0x80, 5, byte(pts>>29)&0x0e | 0x21, byte(pts >> 22), byte(pts>>14) | 1, byte(pts >> 7), byte(pts<<1) | 1}
-			for range 320 {
-				pes = append(pes, 0xd5)
-			}
-			packet(pes)
-			for ; at < packs*(n+1)/(30*25); at++ {
-				packet(b[at*2048 : at*2048+1024])
-				packet(b[at*2048+1024 : at*2048+2048])
-			}
-			select {
-			case <-time.After(40 * time.Millisecond):
-			case <-stop:
-				return
-			}
+		packet(pes)
+		for ; at < packs && at < packs*(n+1)/(30*rate); at++ {
+			packet(b[at*2048 : at*2048+1024])
+			packet(b[at*2048+1024 : at*2048+2048])
 		}
-	}()
+		return true
+	})
 	h.awaitLive(t, "cam")
 	h.awaitHLS(t, "cam")
 	for url, want := range map[string]string{h.stream("cam"): "h264,pcm_alaw", h.page("cam", ".flv"): "h264,pcm_alaw", h.page("cam", ".m3u8"): "h264"} {

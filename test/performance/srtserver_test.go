@@ -35,16 +35,17 @@ func BenchmarkSRTServerLoss(b *testing.B) {
 		loss    float64
 		latency time.Duration
 		most    float64 // of 10,000, 0 for no bound of its own
-	}{{0.02, 160 * time.Millisecond, 1}, {0.10, 400 * time.Millisecond, 1}, {0.30, 400 * time.Millisecond, 0}} {
-		for _, secret := range []string{"", "secretpass1"} {
+		key     int     // bytes
+	}{{0.02, 160 * time.Millisecond, 1, 16}, {0.10, 400 * time.Millisecond, 1, 24}, {0.30, 400 * time.Millisecond, 0, 32}} {
+		for _, key := range []int{0, c.key} {
 			name := fmt.Sprintf("%.0f%%_at_%v", 100*c.loss, c.latency)
-			if secret != "" {
-				name += "_AES"
+			if key > 0 {
+				name += fmt.Sprintf("_AES-%d", 8*key)
 			}
 			b.Run(name, func(b *testing.B) {
 				for b.Loop() {
 					for try := 1; ; try++ { // a machine that stands still loses for whoever has his turn
-						x := &crossing{b: b, yard: y, media: ts, loss: c.loss, latency: c.latency, secret: secret, seed: uint64(try)}
+						x := &crossing{b: b, yard: y, media: ts, loss: c.loss, latency: c.latency, key: key, seed: uint64(try)}
 						theirs, receives, sends := x.run()
 						for who, m := range map[string]missing{"libsrt": theirs, "weir receives": receives, "weir sends": sends} {
 							b.Logf("%s: %d of %d are missing", who, m.lost, m.all)
@@ -78,7 +79,7 @@ type crossing struct {
 	media   string
 	loss    float64
 	latency time.Duration
-	secret  string
+	key     int // bytes, 0 for none
 	seed    uint64
 }
 
@@ -94,8 +95,8 @@ func (x *crossing) port() string {
 // query is what an address of SRT says, with times in a unit.
 func (x *crossing) query(more string, unit time.Duration) string {
 	q := fmt.Sprintf("?latency=%d%s", x.latency/unit, more)
-	if x.secret != "" {
-		q += "&pbkeylen=16&passphrase=" + x.secret
+	if x.key > 0 {
+		q += fmt.Sprintf("&pbkeylen=%d&passphrase=secretpass1", x.key)
 	}
 	return q
 }
@@ -146,8 +147,8 @@ func (x *crossing) watch(from string, begin *atomic.Bool, m *missing) (stop func
 func (x *crossing) run() (theirs, receives, sends missing) {
 	y, at := x.yard, x.port()
 	more := ""
-	if x.secret != "" {
-		more = "passphrase " + x.secret + "; pbkeylen 16;"
+	if x.key > 0 {
+		more = fmt.Sprintf("passphrase secretpass1; pbkeylen %d;", x.key)
 	}
 	// The last brace is the template's.
 	s := y.house(fmt.Sprintf("srt { enabled on; } } srt_server { enabled on; listen %s; latency %d; %s", at, x.latency.Milliseconds(), more), false)

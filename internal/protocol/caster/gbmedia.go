@@ -213,25 +213,32 @@ func (in *gbIngest) open() (err error) {
 // serveMedia takes connections (RFC 4571).
 func (g *gbCaster) serveMedia(ctx context.Context) {
 	defer context.AfterFunc(ctx, func() { g.media.Close() })()
-	room := make(chan struct{}, maxStrangers)
+	admit(g.media, maxStrangers, func(nc net.Conn, leave func()) bool {
+		return g.begin(func(ctx context.Context) {
+			err := g.guarded(func() error { return g.mediaConn(ctx, nc, leave) })
+			nc.Close()
+			g.log.Info("media connection ended", "from", nc.RemoteAddr().String(), "err", err)
+		})
+	})
+}
+
+// admit accepts connections, of which so many are taken at a time: each until it calls
+// leave. It returns when the listener is closed, or when take says that there is an end.
+func admit(l net.Listener, most int, take func(nc net.Conn, leave func()) bool) {
+	room := make(chan struct{}, most)
 	for {
-		nc, err := g.media.Accept()
+		nc, err := l.Accept()
 		if err != nil {
 			return
 		}
 		select {
 		case room <- struct{}{}:
+			if !take(nc, sync.OnceFunc(func() { <-room })) {
+				nc.Close()
+				return
+			}
 		default:
 			nc.Close()
-			continue
-		}
-		if !g.begin(func(ctx context.Context) {
-			err := g.guarded(func() error { return g.mediaConn(ctx, nc, func() { <-room }) })
-			nc.Close()
-			g.log.Info("media connection ended", "from", nc.RemoteAddr().String(), "err", err)
-		}) {
-			nc.Close()
-			return
 		}
 	}
 }
@@ -244,7 +251,6 @@ var (
 // mediaConn takes one connection; known is called when it is known whose it is, or that
 // it is nobody's.
 func (g *gbCaster) mediaConn(ctx context.Context, nc net.Conn, known func()) error {
-	known = sync.OnceFunc(known)
 	defer known()
 	r := bufio.NewReaderSize(nc, 64<<10)
 	defer context.AfterFunc(ctx, func() { nc.SetReadDeadline(time.Unix(1, 0)) })()

@@ -65,25 +65,15 @@ func (g *gbCaster) serveSIP(ctx, talk context.Context) {
 	defer context.AfterFunc(ctx, func() { g.sip.Close() })()
 	var conns sync.WaitGroup
 	defer conns.Wait()
-	room := make(chan struct{}, maxSIPConns)
-	for {
-		nc, err := g.sip.Accept()
-		if err != nil {
-			return
-		}
-		select {
-		case room <- struct{}{}:
-		default:
-			nc.Close()
-			continue
-		}
+	admit(g.sip, maxSIPConns, func(nc net.Conn, leave func()) bool {
 		conns.Go(func() {
-			defer func() { <-room }()
+			defer leave()
 			err := g.guarded(func() error { return g.sipConn(talk, nc) })
 			nc.Close()
 			g.log.Debug("SIP connection ended", "from", nc.RemoteAddr().String(), "err", err)
 		})
-	}
+		return true
+	})
 }
 
 func (g *gbCaster) sipConn(ctx context.Context, nc net.Conn) error {
