@@ -18,20 +18,21 @@ func freeUDP(t *testing.T) string {
 }
 
 // casters opens a server with stream casters: kind, listen, and output where %s is
-// the server's own RTMP address.
-func casters(t *testing.T, all ...[3]string) *house {
+// the server's own RTMP address. SRT plays there too.
+func casters(t *testing.T, all ...[3]string) (h *house, srt string) {
 	t.Helper()
 	var conf strings.Builder
+	srt = freeUDP(t)
 	for i, c := range all {
 		if i > 0 {
 			conf.WriteString("}\n")
 		} else {
 			// ffmpeg's transport streams have sound in bursts, behind the picture.
-			conf.WriteString("play { mix_correct on; } } ")
+			conf.WriteString("play { mix_correct on; } srt { enabled on; } } srt_server { enabled on; listen " + srt + "; } ")
 		}
 		conf.WriteString("stream_caster { enabled on; caster " + c[0] + "; listen " + c[1] + "; output " + strings.ReplaceAll(c[2], "%s", "[rtmp]") + ";")
 	}
-	return open(t, conf.String())
+	return open(t, conf.String()), srt
 }
 
 // A transport stream in datagrams, bare, in RTP and by multicast, is published with
@@ -62,11 +63,15 @@ func TestCasterTS(t *testing.T) {
 				at = c.to + ":" + port
 				to = "udp://" + at + "?pkt_size=1316&localaddr=127.0.0.1"
 			}
-			h := casters(t, [3]string{"mpegts_over_udp", at, "rtmp://%s/live/s"})
+			h, srt := casters(t, [3]string{"mpegts_over_udp", at, "rtmp://%s/live/s"})
 			background(t, "ffmpeg", "-v", "error", "-re", "-i", c.src.path(t), "-c", "copy", "-f", c.format, to)
 			h.awaitLive(t, "s")
 			c.src.check(t, "rtmp", demux(t, h.stream("s"), 3, ""), 3, true)
 			h.awaitHLS(t, "s")
+			if name == "udp" {
+				c.src.check(t, "srt", demux(t, "srt://"+srt+"?streamid=live/s", 3, "-bsf:a aac_adtstoasc"), 3, false)
+				c.src.check(t, "hls", demux(t, h.page("s", ".m3u8"), 3, "-bsf:a aac_adtstoasc"), 3, false)
+			}
 		})
 	}
 }
@@ -75,7 +80,7 @@ func TestCasterTS(t *testing.T) {
 func TestCasterTSGoesAndComes(t *testing.T) {
 	t.Parallel()
 	at := freeUDP(t)
-	h := casters(t, [3]string{"mpegts_over_udp", at, "rtmp://%s/live/s"})
+	h, _ := casters(t, [3]string{"mpegts_over_udp", at, "rtmp://%s/live/s"})
 	for range 2 {
 		p := background(t, "ffmpeg", "-v", "error", "-re", "-i", baseline.path(t), "-c", "copy", "-f", "mpegts", "udp://"+at+"?pkt_size=1316")
 		h.awaitLive(t, "s")
@@ -91,7 +96,7 @@ func TestCasterFLV(t *testing.T) {
 	bFrames.list(t)
 	other := open(t, "")
 	here, there := freePort(t), freePort(t)
-	h := casters(t, [3]string{"flv", here, "rtmp://%s/[app]/[stream]"}, [3]string{"flv", there, "rtmp://" + other.rtmp + "/live/[stream]"})
+	h, srt := casters(t, [3]string{"flv", here, "rtmp://%s/[app]/[stream]"}, [3]string{"flv", there, "rtmp://" + other.rtmp + "/live/[stream]"})
 	post := func(to, method string) *process {
 		return background(t, "ffmpeg", "-v", "error", "-re", "-i", bFrames.path(t), "-c", "copy", "-f", "flv", "-method", method, to)
 	}
@@ -101,6 +106,10 @@ func TestCasterFLV(t *testing.T) {
 	h.awaitLive(t, "s")
 	h.awaitLive(t, "put")
 	other.awaitLive(t, "s")
+	// In one piece, whose length is told, and slowly.
+	background(t, "curl", "-s", "-T", bFrames.path(t), "--limit-rate", "100k", "http://"+here+"/live/whole.flv")
+	h.awaitLive(t, "whole")
+	bFrames.check(t, "srt", demux(t, "srt://"+srt+"?streamid=live/s", 3, "-bsf:a aac_adtstoasc"), 3, false)
 	bFrames.check(t, "rtmp", demux(t, h.stream("s"), 3, ""), 3, true)
 	bFrames.check(t, "rtmp", demux(t, other.stream("s"), 3, ""), 3, true)
 	for path, want := range map[string]string{"/live/s.flv": "409", "/s.flv": "400"} {
