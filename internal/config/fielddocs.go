@@ -297,7 +297,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.RTCServerConfig.TCP":                    "TCP is media over TCP, for peers that get no UDP through.",
 	"weir/internal/config/blocks.RTCTCPConfig":                           "RTCTCPConfig is rtc_server's tcp.",
 	"weir/internal/config/blocks.RTCTCPConfig.Enabled":                   "Enabled turns it on.",
-	"weir/internal/config/blocks.RTCTCPConfig.Listen":                    "Listen is where.",
+	"weir/internal/config/blocks.RTCTCPConfig.Listen":                    "Listen is where; it may be a port of http_api's or http_server's.",
 	"weir/internal/config/blocks.RTMPSConfig":                            "RTMPSConfig is rtmps: where RTMP is spoken over TLS.",
 	"weir/internal/config/blocks.RTMPSConfig.Cert":                       "Cert is the file of the certificate and of those above it, in PEM.",
 	"weir/internal/config/blocks.RTMPSConfig.Enabled":                    "Enabled turns it on.",

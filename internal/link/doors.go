@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // A Want is what a part of the server asks for: sockets at the addresses of a
@@ -19,6 +20,10 @@ type Want struct {
 	Name   string // for the log and the API: "RTMP", "HTTP-API"
 	Listen []string
 	To     *Entrance
+	// Beside says that it may have an address together with one other part: connections
+	// that begin with a byte below 8 are for it, as the first byte of a datagram's
+	// length is (RFC 4571), which no text and no TLS begins with.
+	Beside bool
 }
 
 // A Listening is one open door.
@@ -45,7 +50,8 @@ type door struct {
 	at string // network and address as asked for
 	l  net.Listener
 
-	want atomic.Pointer[Want] // whom its connections go to
+	want   atomic.Pointer[Want] // whom its connections go to
+	beside atomic.Pointer[Want] // who has it together with want, or nil
 }
 
 // NewDoors returns doors of which none is open.
@@ -56,7 +62,7 @@ func NewDoors(log *slog.Logger) *Doors { return &Doors{log: log, closed: make(ch
 type Move struct {
 	doors  *Doors
 	next   []*door
-	wants  []*Want // of next, one for each
+	wants  []place // of next, one for each
 	bound  []*door // new ones
 	gone   []*door // those that close
 	closed []*door // of gone, closed already, to make room for bound
@@ -66,6 +72,7 @@ type Move struct {
 type place struct {
 	at, network, address string
 	want                 *Want
+	beside               *Want // nil if it has the address alone
 }
 
 func places(wants []Want) ([]place, error) {
@@ -76,16 +83,35 @@ func places(wants []Want) ([]place, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", w.Part, err)
 			}
-			p := place{network + " " + address, network, address, &w}
-			for _, o := range all {
-				if o.at == p.at {
+			p := place{at: network + " " + address, network: network, address: address, want: &w}
+			shared := false
+			for i := range all {
+				if o := &all[i]; o.at == p.at {
+					if shared = o.share(&w); shared {
+						break
+					}
 					return nil, fmt.Errorf("%s: %w", w.Part, &ListenError{Text: "listen at " + address + ": " + o.want.Part + " listens there too; configure another port", Err: syscall.EADDRINUSE})
 				}
 			}
-			all = append(all, p)
+			if !shared {
+				all = append(all, p)
+			}
 		}
 	}
 	return all, nil
+}
+
+// share has a second part at a place, if one of them can be beside the other.
+func (p *place) share(w *Want) bool {
+	switch {
+	case p.beside != nil || p.want.Beside == w.Beside:
+		return false
+	case w.Beside:
+		p.beside = w
+	default:
+		p.want, p.beside = w, p.want
+	}
+	return true
 }
 
 // Compare tells what a move from one list of wants to another opens and closes.
@@ -133,7 +159,7 @@ func (d *Doors) Prepare(ctx context.Context, wants []Want) (*Move, error) {
 			}
 			m.bound = append(m.bound, o)
 		}
-		m.next, m.wants = append(m.next, o), append(m.wants, p.want)
+		m.next, m.wants = append(m.next, o), append(m.wants, p)
 	}
 	return m, nil
 }
@@ -185,7 +211,8 @@ func (m *Move) Commit() {
 	}
 	d.open = m.next
 	for i, o := range m.next {
-		o.want.Store(m.wants[i])
+		o.want.Store(m.wants[i].want)
+		o.beside.Store(m.wants[i].beside)
 	}
 	for _, o := range m.bound {
 		d.serve(o)
@@ -219,6 +246,7 @@ func (m *Move) rollback(ctx context.Context) {
 		}
 		n := &door{at: o.at, l: l}
 		n.want.Store(o.want.Load())
+		n.beside.Store(o.beside.Load())
 		m.doors.open[slices.Index(m.doors.open, o)] = n
 		m.doors.serve(n)
 	}
@@ -233,18 +261,49 @@ func (d *Doors) serve(o *door) {
 			if err != nil {
 				return
 			}
+			if b := o.beside.Load(); b != nil {
+				d.wg.Go(func() { d.sort(nc, o.want.Load(), b) })
+				continue
+			}
 			o.want.Load().To.pass(nc, d.closed)
 		}
 	})
+}
+
+// sortTime is how long a connection may say nothing before it is taken for one of the
+// part that is not beside, which has bounds of its own.
+const sortTime = 10 * time.Second
+
+// sort lets in a connection by what it begins with.
+func (d *Doors) sort(nc net.Conn, to, beside *Want) {
+	nc.SetReadDeadline(time.Now().Add(sortTime))
+	done := make(chan struct{})
+	d.wg.Go(func() {
+		select {
+		case <-d.closed:
+			nc.SetReadDeadline(time.Unix(1, 0))
+		case <-done:
+		}
+	})
+	b, nc, err := peek(nc)
+	close(done)
+	nc.SetReadDeadline(time.Time{})
+	if err == nil && b < 8 {
+		to = beside
+	}
+	to.To.pass(nc, d.closed)
 }
 
 // Listening lists the open doors.
 func (d *Doors) Listening() []Listening {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	all := make([]Listening, len(d.open))
-	for i, o := range d.open {
-		all[i] = o.listen()
+	all := make([]Listening, 0, len(d.open))
+	for _, o := range d.open {
+		all = append(all, o.listen())
+		if b := o.beside.Load(); b != nil {
+			all = append(all, Listening{b.Name, "tcp://" + o.l.Addr().String()})
+		}
 	}
 	return all
 }

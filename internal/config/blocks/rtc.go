@@ -77,7 +77,7 @@ type RTCTCPConfig struct {
 	// Enabled turns it on.
 	Enabled bool `conf:"enabled" default:"off" reload:"restart" since:"5.0.60"`
 
-	// Listen is where.
+	// Listen is where; it may be a port of http_api's or http_server's.
 	Listen []string `conf:"listen" default:"8000" reload:"restart" since:"5.0.60"`
 }
 

@@ -123,12 +123,13 @@ func (s *server) Bind(ctx context.Context) (err error) {
 	return nil
 }
 
-// Doors implements service.Door, for what comes by TCP.
+// Doors implements service.Door, for what comes by TCP: perhaps at a port of HTTP's, as
+// servers of one port have it.
 func (s *server) Doors(*config.Snapshot) []link.Want {
 	if !s.conf.TCP.Enabled {
 		return nil
 	}
-	return []link.Want{{Part: "rtc_server", Name: "RTC-TCP", Listen: s.conf.TCP.Listen, To: s.entrance}}
+	return []link.Want{{Part: "rtc_server", Name: "RTC-TCP", Listen: s.conf.TCP.Listen, To: s.entrance, Beside: true}}
 }
 
 // Unbind implements service.Binder.

@@ -1,13 +1,16 @@
 package webrtc
 
 import (
+	"log/slog"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	pion "github.com/pion/webrtc/v4"
 
+	"weir/internal/link"
 	"weir/internal/wire/stun"
 )
 
@@ -85,5 +88,35 @@ func TestFloodOfChecks(t *testing.T) {
 	now := time.Now()
 	if n := testing.AllocsPerRun(1000, func() { k.take(b, from, now) }); n != 0 {
 		t.Errorf("%v allocations for a check", n)
+	}
+}
+
+// Signalling and media come by one TCP port.
+func TestOnePort(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := l.Addr().String()
+	l.Close()
+	h := build(t, "protocol tcp; tcp { enabled on; listen "+at+"; }", "rtmp_to_rtc on;", "")
+	web := link.NewEntrance()
+	doors := link.NewDoors(slog.New(slog.DiscardHandler))
+	move, err := doors.Prepare(t.Context(), append(h.s.Doors(nil), link.Want{Part: "http_api", Name: "HTTP-API", Listen: []string{at}, To: web}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	move.Commit()
+	server := &http.Server{Handler: h.s.env.API}
+	go server.Serve(web)
+	t.Cleanup(func() { doors.Close(); server.Close() })
+	h.url = "http://" + at
+	h.feed("rtmp")
+	w := h.watch("/rtc/v1/whep/?app=live&stream=s", func(s *pion.SettingEngine) { s.SetNetworkTypes([]pion.NetworkType{pion.NetworkTypeTCP4}) })
+	for range 30 {
+		<-w.frames
+	}
+	if a := h.do("DELETE", w.answer.Header.Get("Location"), "", ""); a.StatusCode != 200 {
+		t.Error(a.Status)
 	}
 }
