@@ -3,6 +3,7 @@ package blocks
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -222,6 +223,43 @@ func (c *JWTConfig) Validate() error {
 func local(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// PlayCookieConfig is play_cookie: who is let in to a stream's playlist or manifest
+// (HLS, DASH, HDS), by whatever rule, gets a signed cookie, and segments and keys are
+// for those who have it. Files that live streams leave on disk are then not served to
+// anybody. Players on pages of other sites must send cookies (withCredentials). It is a
+// block of weir.
+type PlayCookieConfig struct {
+	_ struct{} `env:"-"`
+
+	// Enabled turns it on.
+	Enabled bool `conf:"enabled" default:"off" reload:"now" since:"weir"`
+
+	// Secret signs the cookies. Servers behind one address must have the same one.
+	Secret string `conf:"secret" default:"" shown:"one of the process, which ends with it" reload:"now" since:"weir"`
+
+	// Name is what cookies' names begin with.
+	Name string `conf:"name" default:"weir_play" reload:"now" since:"weir"`
+
+	// MaxAge is for how long one holds. Players that go on get another in time.
+	MaxAge time.Duration `conf:"max_age" default:"3600" unit:"s" reload:"now" since:"weir"`
+
+	// Origins are the sites whose pages may send cookies, as https://www.example.com.
+	Origins []string `conf:"origins" shown:"none but this server" reload:"now" since:"weir"`
+}
+
+// Validate refuses what anybody could sign, and names that are none.
+func (c *PlayCookieConfig) Validate() error {
+	switch {
+	case c.Enabled && c.Secret != "" && len(c.Secret) < 16:
+		return errors.New("the secret of play_cookie is shorter than 16 characters, which can be guessed; make one with: openssl rand -hex 32")
+	case c.Enabled && (&http.Cookie{Name: c.Name, Value: "1"}).Valid() != nil:
+		return fmt.Errorf("name of play_cookie: %q cannot be the name of a cookie", c.Name)
+	case c.Enabled && c.MaxAge < time.Minute:
+		return errors.New("max_age of play_cookie is less than 60 seconds, in which players could not ask for another")
+	}
+	return nil
 }
 
 // HTTPHooksConfig is http_hooks: other servers that are asked and told by HTTP

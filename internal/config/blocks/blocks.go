@@ -46,6 +46,7 @@ var (
 	Limits     = config.NewVhost[LimitsConfig]("limits")
 	SignedURL  = config.NewVhost[SignedURLConfig]("signed_url")
 	JWT        = config.NewVhost[JWTConfig]("jwt")
+	PlayCookie = config.NewVhost[PlayCookieConfig]("play_cookie")
 	Forward    = config.NewVhost[ForwardConfig]("forward")
 	Cluster    = config.NewVhost[ClusterConfig]("cluster")
 )
@@ -55,6 +56,6 @@ func All() []config.Spec {
 	return []config.Spec{
 		Root, HTTPAPI, HTTPServer, Heartbeat, Stats, Exporter, Breaker, Pprof, Casters, SRTServer, RTCServer, RTMPS,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
-		DASH, HDS, DVR, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, JWT, Forward, Cluster, SRT, RTC,
+		DASH, HDS, DVR, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, JWT, PlayCookie, Forward, Cluster, SRT, RTC,
 	}
 }

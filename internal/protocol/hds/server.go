@@ -20,7 +20,7 @@ import (
 var Protocol = service.Protocol{
 	Name:  "hds",
 	Phase: service.Sinks,
-	Conf:  []config.Spec{blocks.HDS, blocks.HTTPServer},
+	Conf:  []config.Spec{blocks.HDS, blocks.PlayCookie, blocks.HTTPServer},
 	New: func(env service.Env) (service.Service, error) {
 		s := &server{env: env, gate: shelf.Gate{Env: env, Protocol: "hds", Ext: ".f4m"}}
 		s.streams = shelf.Keeper[*stream]{Env: env, New: s.newStream, Patience: func(string) time.Duration { return idleForget }}

@@ -51,7 +51,7 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 	case it.stream != nil:
 		s.sendPlaylist(w, r, it.stream, l)
 	default:
-		s.sendFile(w, r, it.file)
+		s.sendFile(w, r, it)
 	}
 	return true
 }
@@ -93,6 +93,7 @@ func (s *server) sendPlaylist(w http.ResponseWriter, r *http.Request, st *stream
 		shelf.Refuse(w, err)
 		return
 	}
+	shelf.Give(s.env.Conf.Load(), w, r, st.key)
 	f := s.playlistFor(r, conf, v, l, ctx)
 	v.Session.Count(len(r.URL.RequestURI()), f.Size)
 	f.Serve(w, r)
@@ -139,7 +140,11 @@ func withoutCtx(query string) string {
 }
 
 // sendFile answers with a segment, an initialization segment or a key.
-func (s *server) sendFile(w http.ResponseWriter, r *http.Request, f *shelf.File) {
+func (s *server) sendFile(w http.ResponseWriter, r *http.Request, it thing) {
+	f := it.file
+	if !shelf.Lets(s.env.Conf.Load(), w, r, it.key) {
+		return
+	}
 	if id := r.URL.Query().Get(ctxParam); id != "" {
 		v, err := s.viewers.Get(id)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"weir/internal/config"
 	"weir/internal/config/blocks"
+	"weir/internal/hub"
 	"weir/internal/service"
 	"weir/internal/service/shelf"
 )
@@ -23,7 +24,7 @@ import (
 var Protocol = service.Protocol{
 	Name:  "hls",
 	Phase: service.Sinks,
-	Conf:  []config.Spec{blocks.HLS, blocks.HTTPServer},
+	Conf:  []config.Spec{blocks.HLS, blocks.PlayCookie, blocks.HTTPServer},
 	New: func(env service.Env) (service.Service, error) {
 		s := &server{env: env}
 		s.streams = shelf.Keeper[*stream]{Env: env, New: s.newStream, Patience: s.patience}
@@ -45,6 +46,7 @@ type server struct {
 type thing struct {
 	stream *stream     // whose playlist it is; nil for a file
 	file   *shelf.File // a segment, an init segment or a key
+	key    hub.Key     // whose file it is
 }
 
 // Run implements service.Service.

@@ -236,10 +236,10 @@ func (st *stream) add(conf *blocks.HLSConfig, sg *segment, fresh []*beside) (tex
 	found, vhost := &st.server.found, st.key.Vhost
 	for _, b := range fresh {
 		if b.uri != "" {
-			found.Put(vhost, b.name, thing{file: shelf.Text(mime(b.name), shelf.CacheManifest, b.body)})
+			found.Put(vhost, b.name, thing{file: shelf.Text(mime(b.name), shelf.CacheManifest, b.body), key: st.key})
 		}
 	}
-	found.Put(vhost, sg.name, thing{file: sg.file(conf)})
+	found.Put(vhost, sg.name, thing{file: sg.file(conf), key: st.key})
 	for _, old := range gone {
 		if old.name != sg.name { // a template without [seq]
 			found.Remove(vhost, old.name)

@@ -19,13 +19,14 @@ import (
 	"weir/internal/config"
 	"weir/internal/config/blocks"
 	"weir/internal/service"
+	"weir/internal/service/shelf"
 )
 
 // Protocol is this package's line in cmd/weir.
 var Protocol = service.Protocol{
 	Name:  "static",
 	Phase: service.Sinks,
-	Conf:  []config.Spec{blocks.HTTPServer, blocks.HTTPStatic},
+	Conf:  []config.Spec{blocks.HTTPServer, blocks.HTTPStatic, blocks.PlayCookie},
 	New: func(env service.Env) (service.Service, error) {
 		s := &server{env: env}
 		env.Media.Handle(service.OrderFiles, s.handle)
@@ -109,6 +110,10 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	dir, name := s.folder(r)
+	if v, ok := s.env.Conf.Load().Vhost(service.VhostName(r)); ok && shelf.Leftover(s.env.Conf.Load(), v.Name, name) {
+		http.Error(w, "Not Found", http.StatusNotFound)
+		return true
+	}
 	for _, open := range []func(string) (fs.File, error){fromFolder(dir), pages404} {
 		if s.send(w, r, open, name) {
 			return true

@@ -35,9 +35,12 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, key hub.Key, f *Fil
 	id := g.id(r, key)
 	v, err := g.Viewers.Get(id)
 	if v == nil && err == nil && entry {
-		name := key.Stream + g.Ext
+		name, param := key.Stream+g.Ext, ""
+		if r.URL.RawQuery != "" {
+			param = "?" + r.URL.RawQuery
+		}
 		ask := session.Ask{Key: key, Type: g.Protocol + "-play", Silent: true, Name: name,
-			Said: session.Said{Vhost: service.VhostName(r), App: key.App, Stream: name}}
+			Said: session.Said{Vhost: service.VhostName(r), App: key.App, Stream: name, Param: param}}
 		var fresh bool
 		v, fresh, err = g.Viewers.Sign(g.Env.Desk, r, g.Protocol, id, ask, quiet)
 		if fresh {
@@ -46,6 +49,12 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, key hub.Key, f *Fil
 	}
 	if err != nil {
 		Refuse(w, err)
+		return
+	}
+	switch conf := g.Env.Conf.Load(); {
+	case entry:
+		Give(conf, w, r, key)
+	case !Lets(conf, w, r, key):
 		return
 	}
 	if v != nil {
