@@ -45,18 +45,11 @@ type floor struct {
 
 // sealed is the memory of one call of sendmmsg.
 type sealed struct {
-	msgs    []mmsghdr
+	msgs    []message
 	vecs    []syscall.Iovec
 	control []byte
 	packets [][]byte
 	nonce   [12]byte
-}
-
-// mmsghdr is struct mmsghdr.
-type mmsghdr struct {
-	hdr syscall.Msghdr
-	len uint32
-	_   [4]byte
 }
 
 // measureFloor sends for a while in one way.
@@ -316,7 +309,7 @@ func (x *floor) batches() error {
 		}
 		for _, m := range x.msgs[at : at+int(sent)] {
 			x.sends++
-			x.bytes += int64(m.len)
+			x.bytes += int64(m.n)
 		}
 		at += int(sent)
 	}
@@ -371,7 +364,7 @@ func (x *floor) prepare() {
 			step = per
 		}
 		for p := 0; p < per; p += step {
-			m := mmsghdr{hdr: syscall.Msghdr{Name: (*byte)(unsafe.Pointer(to)), Namelen: uint32(unsafe.Sizeof(*to)), Iov: &x.vecs[v*per+p]}}
+			m := message{hdr: syscall.Msghdr{Name: (*byte)(unsafe.Pointer(to)), Namelen: uint32(unsafe.Sizeof(*to)), Iov: &x.vecs[v*per+p]}}
 			setLength(&m.hdr.Iovlen, step)
 			if x.gso {
 				m.hdr.Control = &x.control[0]
