@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 ulimit -n "$(ulimit -Hn)"
 go test -run 'TestTimelineTwelveHours|TestHours' -timeout 20m ./internal/media ./internal/protocol/dash ./internal/protocol/hls
 go test -run '^$' -bench Joins -benchtime 1x -timeout 20m ./test/performance
+go test -run '^TestNoDropoutGapOrDrift$' -timeout 20m ./internal/sound -long
 go test -run '^TestLipSync$' -timeout 20m ./test/interop -long
 go test -run '^TestDVRKilled$' -timeout 20m ./test/interop -kills 50
 go test -run '^TestLossIsRare$' -timeout 20m -v ./internal/wire/srt -args -packets 200000

@@ -1,0 +1,253 @@
+package sound
+
+import (
+	"flag"
+	"math"
+	"math/cmplx"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/thesyncim/gopus"
+
+	"weir/internal/media"
+	"weir/internal/media/opus"
+	"weir/internal/sound/aaclc"
+)
+
+var long = flag.Bool("long", false, "listen for ten minutes")
+
+// An opusSource encodes two channels of 48 kHz, 20 ms a packet.
+func opusSource(t testing.TB, bitrate int) (track *media.Track, next func(pcm []float32) []byte) {
+	e, err := gopus.NewEncoder(gopus.EncoderConfig{SampleRate: opus.Rate, Channels: 2, Application: gopus.ApplicationAudio})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.SetBitrate(bitrate); err != nil {
+		t.Fatal(err)
+	}
+	return &media.Track{Kind: media.Audio, Codec: media.Opus, Config: opus.Head{Channels: 2}.Append(nil), SampleRate: opus.Rate, Channels: 2}, func(pcm []float32) []byte {
+		p, err := e.EncodeFloat32(pcm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append([]byte(nil), p...)
+	}
+}
+
+// An aacSource encodes two channels, 1024 samples a packet; the first is nil.
+func aacSource(t testing.TB, rate int) (track *media.Track, next func(pcm []float32) []byte) {
+	e, err := aaclc.NewEncoder(rate, 2, 160000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enc := &aacEncoder{e: e, channels: 2}
+	return &media.Track{Kind: media.Audio, Codec: media.AAC, Config: e.Config(), SampleRate: rate, Channels: 2}, func(pcm []float32) []byte {
+		p, err := enc.encode(nil, pcm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+}
+
+// A tone lasts as long as it did, without a dropout, a gap or drift: its phase at the
+// end is that of the beginning. Times are whole milliseconds, as RTMP has them.
+func TestNoDropoutGapOrDrift(t *testing.T) {
+	t.Parallel()
+	d := 6 * time.Second
+	if *long {
+		d = 10 * time.Minute
+	}
+	const hz = 1000
+	for _, c := range []struct {
+		name       string
+		rate, size int
+		to         Target
+	}{{"AAC to Opus", 44100, 1024, Target{Codec: media.Opus, Bitrate: 96000}}, {"Opus to AAC", 48000, 960, Target{Codec: media.AAC, Bitrate: 128000}}} {
+		track, next := opusSource(t, 96000)
+		if c.to.Codec == media.Opus {
+			track, next = aacSource(t, c.rate)
+		}
+		x, err := New(track, c.to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dec, err := newDecoder(x.Track())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pcm []float32
+		var seen, quiet int
+		var first, phase, most float64
+		var begun, at time.Duration
+		begun = -1
+		take := func(pts time.Duration, p []byte) {
+			if begun < 0 {
+				begun = pts
+			}
+			if gap := pts - begun - samplesTime(int64(seen+len(pcm)/2), outRate); gap.Abs() > time.Millisecond {
+				t.Fatalf("%s: a packet is at %v, %v from where it belongs", c.name, pts, gap)
+			}
+			at = pts
+			if pcm, err = dec.decode(pcm, p); err != nil {
+				t.Fatal(err)
+			}
+			for ; len(pcm) >= 2*480; pcm, seen = append(pcm[:0], pcm[2*480:]...), seen+480 {
+				if seen < outRate/2 {
+					continue
+				}
+				var s, co, all float64
+				for j := range 480 {
+					v, w := float64(pcm[2*j]), 2*math.Pi*hz*float64(seen+j)/outRate
+					s, co, all = s+v*math.Sin(w), co+v*math.Cos(w), all+v*v
+				}
+				rms := math.Sqrt(all / 480)
+				if most = max(most, rms); rms < 0.9*0.4/math.Sqrt2 {
+					quiet++
+				}
+				phase = math.Atan2(co, s)
+				if first == 0 {
+					first = phase
+				}
+			}
+		}
+		in := make([]float32, 2*c.size)
+		for i := 0; samplesTime(int64(i*c.size), c.rate) < d; i++ {
+			for j := range c.size {
+				v := float32(0.4 * math.Sin(2*math.Pi*hz*float64((i*c.size+j)%c.rate)/float64(c.rate)))
+				in[2*j], in[2*j+1] = v, v
+			}
+			if p := next(in); len(p) > 0 {
+				if err := x.Write(p, time.Second+samplesTime(int64(i*c.size), c.rate).Round(time.Millisecond), take); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		// A period is a millisecond.
+		turn := math.Remainder(phase-first, 2*math.Pi) / (2 * math.Pi)
+		t.Logf("%s: %v, %d windows of 10 ms are quiet, the phase turned by %.0f µs", c.name, at-begun, quiet, 1000*turn)
+		if quiet > 0 || most > 1.1*0.4/math.Sqrt2 || math.Abs(turn) > 0.05 {
+			t.Errorf("%s: %d of %d windows of 10 ms are quiet, rms up to %.3f, the phase turned by %.2f ms", c.name, quiet, seen/480, most, turn)
+		}
+		if at-begun < d-200*time.Millisecond || at-begun > d {
+			t.Errorf("%s: %v came of %v", c.name, at-begun, d)
+		}
+	}
+}
+
+// music is chords that fade over noise, and speech-like: noise of three formants that
+// comes in syllables. Two channels.
+func music(rate int, d time.Duration) []float32 {
+	n := int(d.Seconds() * float64(rate))
+	rnd := rand.New(rand.NewPCG(1, 2))
+	pcm := make([]float32, 0, 2*n)
+	var z [3][2]float64
+	for i := range n {
+		at := float64(i) / float64(rate)
+		beat := math.Mod(at, 0.5)
+		v := 0.0
+		for k, hz := range []float64{130.8, 164.8, 196, 261.6, 523.3, 1046.5, 2093, 4186} {
+			v += math.Sin(2*math.Pi*hz*at+float64(k)) * math.Exp(-4*beat) / float64(k+2)
+		}
+		white, spoken := rnd.NormFloat64(), 0.0
+		for k, f := range []float64{600, 1400, 2600} {
+			const r = 0.985
+			y := white + 2*r*math.Cos(2*math.Pi*f/float64(rate))*z[k][0] - r*r*z[k][1]
+			z[k][0], z[k][1] = y, z[k][0]
+			spoken += y
+		}
+		syllable := max(0, math.Sin(2*math.Pi*3*at))
+		l := 0.15*v + 0.004*syllable*spoken + 0.01*white
+		r := 0.12*v + 0.006*syllable*spoken + 0.01*rnd.NormFloat64()
+		pcm = append(pcm, float32(l), float32(r))
+	}
+	return pcm
+}
+
+// bands are the energies of octaves from 100 Hz on, in dB, of the left channel.
+func bands(pcm []float32, rate int) (all [7]float64) {
+	const size = 4096
+	for at := 0; at+size <= len(pcm)/2; at += size / 2 {
+		x := make([]complex128, size)
+		for i := range x {
+			x[i] = complex(float64(pcm[2*(at+i)])*(0.5-0.5*math.Cos(2*math.Pi*float64(i)/size)), 0)
+		}
+		fft(x)
+		for i, v := range x[:size/2] {
+			hz := float64(i*rate) / size
+			if k := int(math.Floor(math.Log2(max(hz, 1) / 100))); k >= 0 && k < len(all) {
+				all[k] += real(v)*real(v) + imag(v)*imag(v)
+			}
+		}
+	}
+	for i := range all {
+		all[i] = 10 * math.Log10(all[i])
+	}
+	return all
+}
+
+// fft transforms a power of two of values in place.
+func fft(x []complex128) {
+	if len(x) == 1 {
+		return
+	}
+	half := len(x) / 2
+	even, odd := make([]complex128, half), make([]complex128, half)
+	for i := range half {
+		even[i], odd[i] = x[2*i], x[2*i+1]
+	}
+	fft(even)
+	fft(odd)
+	for i := range half {
+		w := cmplx.Rect(1, -2*math.Pi*float64(i)/float64(len(x))) * odd[i]
+		x[i], x[i+half] = even[i]+w, even[i]-w
+	}
+}
+
+// Music and speech keep their energy in every octave up to a limit, in Hz, which AAC has
+// at low rates.
+func TestBandEnergies(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name       string
+		rate, size int
+		to         Target
+		limit      int
+		most       float64
+	}{
+		{"AAC to Opus", 44100, 1024, Target{Codec: media.Opus, Bitrate: 48000}, 12800, 1},
+		{"Opus to AAC", 48000, 960, Target{Codec: media.AAC, Bitrate: 128000}, 12800, 1},
+		{"Opus to AAC", 48000, 960, Target{Codec: media.AAC, Bitrate: 48000}, 6400, 1.5},
+	} {
+		pcm := music(c.rate, 4*time.Second)
+		track, next := opusSource(t, 96000)
+		if c.to.Codec == media.Opus {
+			track, next = aacSource(t, c.rate)
+		}
+		x, err := New(track, c.to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m made
+		emit := m.decode(t, x.Track())
+		for i := range len(pcm) / c.size / 2 {
+			p := next(pcm[2*i*c.size:][:2*c.size])
+			if err := x.Write(p, samplesTime(int64(i*c.size), c.rate), emit); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, want := bands(m.sound[outRate:len(m.sound)-outRate/2], outRate), bands(pcm[c.rate:len(pcm)-c.rate/2], c.rate)
+		for i := range got {
+			if 100<<(i+1) > c.limit {
+				break
+			}
+			// A window has the fewer Hz the lower the rate, and there are fewer of them.
+			d := got[i] - want[i] - 20*math.Log10(float64(outRate)/float64(c.rate))
+			t.Logf("%s, %d bit/s: the octave from %d Hz: %+.2f dB", c.name, c.to.Bitrate, 100<<i, d)
+			if math.Abs(d) > c.most {
+				t.Errorf("%s, %d bit/s: the octave from %d Hz has %+.1f dB against the source", c.name, c.to.Bitrate, 100<<i, d)
+			}
+		}
+	}
+}
