@@ -20,7 +20,7 @@ type flvBody struct {
 }
 
 func (b flvBody) size(f *media.Frame) int {
-	if !b.only.takes(f.Track.Kind) || f.Track.Codec == media.TSData {
+	if !b.only.takes(f.Track, f.Layout) || f.Track.Codec == media.TSData {
 		return 0
 	}
 	return flv.TagSize(f)
@@ -41,10 +41,10 @@ func (b flvBody) prologue(dst []byte, v *progress, s *start) []byte {
 }
 
 // mp4Body makes movie fragments.
-type mp4Body struct{}
+type mp4Body struct{ only Only }
 
-func (mp4Body) size(f *media.Frame) int {
-	if !mp4.Supported(f.Track) {
+func (b mp4Body) size(f *media.Frame) int {
+	if !mp4.Supported(f.Track) || !b.only.takes(f.Track, f.Layout) {
 		return 0
 	}
 	return mp4.FrameFragmentSize(f)
@@ -56,8 +56,8 @@ func (mp4Body) appendFrame(dst []byte, f *media.Frame) []byte {
 
 func (mp4Body) note(*start, *media.Frame, bool) {}
 
-func (mp4Body) prologue(dst []byte, _ *progress, s *start) []byte {
-	head, err := mp4.AppendInit(dst, s.layout)
+func (b mp4Body) prologue(dst []byte, _ *progress, s *start) []byte {
+	head, err := mp4.AppendInit(dst, b.only.layout(s.layout))
 	if err != nil {
 		return dst
 	}

@@ -33,21 +33,32 @@ func (t Times) of(f *media.Frame) time.Duration {
 	return f.DTS
 }
 
-// Only says which kinds of track a viewer gets.
-type Only struct{ NoAudio, NoVideo bool }
-
-func (o Only) takes(k media.Kind) bool {
-	return !(o.NoAudio && k == media.Audio) && !(o.NoVideo && k == media.Video)
+// Only says which tracks a viewer gets.
+type Only struct {
+	NoAudio, NoVideo bool
+	// Main leaves one track of each kind, for who knows of no more.
+	Main bool
 }
 
-// layout returns l without the kinds that are not taken.
+// takes reports whether t of a layout is taken.
+func (o Only) takes(t *media.Track, l *media.Layout) bool {
+	switch {
+	case t.Kind == media.Data:
+		return true
+	case o.NoAudio && t.Kind == media.Audio, o.NoVideo && t.Kind == media.Video:
+		return false
+	}
+	return !o.Main || l.Main(t.Kind) == t
+}
+
+// layout returns l without the tracks that are not taken.
 func (o Only) layout(l *media.Layout) *media.Layout {
-	if !o.NoAudio && !o.NoVideo {
+	if o == (Only{}) {
 		return l
 	}
 	n := &media.Layout{Meta: l.Meta}
 	for _, t := range l.Tracks {
-		if o.takes(t.Kind) {
+		if o.takes(t, l) {
 			n.Tracks = append(n.Tracks, t)
 		}
 	}
@@ -69,6 +80,8 @@ type RTMP struct {
 	Publish bool
 	// Takes reports whether the far side takes a track; nil takes all.
 	Takes func(t *media.Track) bool
+	// Only leaves tracks out.
+	Only Only
 
 	layout  *media.Layout
 	zero    time.Duration
@@ -95,7 +108,7 @@ func (e *RTMP) Restart() { e.started, e.layout = e.started[:0], nil }
 
 // Append implements Encoder.
 func (e *RTMP) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
-	if !e.takes(f.Track) {
+	if !e.takes(f.Track, f.Layout) {
 		return bufs
 	}
 	if f.Layout != e.layout && f.Layout.Own {
@@ -117,8 +130,8 @@ func (e *RTMP) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
 	return append(bufs, e.absolute(f))
 }
 
-func (e *RTMP) takes(t *media.Track) bool {
-	return t.Codec != media.TSData && (e.Takes == nil || e.Takes(t))
+func (e *RTMP) takes(t *media.Track, l *media.Layout) bool {
+	return t.Codec != media.TSData && e.Only.takes(t, l) && (e.Takes == nil || e.Takes(t))
 }
 
 // stream returns the message stream.
@@ -205,7 +218,7 @@ func (e *RTMP) headers(f *media.Frame) []byte {
 	// Sound first, as SRS has it.
 	for _, kind := range []media.Kind{media.Audio, media.Video} {
 		for _, t := range f.Layout.Tracks {
-			if t.Kind != kind || !e.takes(t) {
+			if t.Kind != kind || !e.takes(t, f.Layout) {
 				continue
 			}
 			if body, ok := flv.AppendConfigBody(nil, t); ok {
@@ -256,7 +269,7 @@ func (e *FLV) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
 		}
 		bufs = append(bufs, flv.AppendLayout(dst, e.Only.layout(f.Layout), flv.Timestamp(e.Times.of(f))))
 	}
-	if !e.Only.takes(f.Track.Kind) || f.Track.Codec == media.TSData {
+	if !e.Only.takes(f.Track, f.Layout) || f.Track.Codec == media.TSData {
 		return bufs
 	}
 	form := media.FormFLV
@@ -271,6 +284,8 @@ func (e *FLV) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
 // MP4 encodes for Media Source Extensions: one movie, fragmented, a fragment a
 // frame.
 type MP4 struct {
+	Only Only
+
 	layout *media.Layout
 	ready  bool
 }
@@ -282,13 +297,13 @@ func (e *MP4) Restart() {}
 func (e *MP4) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
 	if f.Layout != e.layout {
 		e.layout = f.Layout
-		head, err := mp4.AppendInit(nil, f.Layout)
+		head, err := mp4.AppendInit(nil, e.Only.layout(f.Layout))
 		e.ready = err == nil
 		if e.ready {
 			bufs = append(bufs, head)
 		}
 	}
-	if !e.ready || f.Track.Kind == media.Data {
+	if !e.ready || f.Track.Kind == media.Data || !e.Only.takes(f.Track, f.Layout) {
 		return bufs
 	}
 	b := f.Encoded(media.FormMP4, func(f *media.Frame) []byte { return mp4.AppendFrameFragment(nil, f) })

@@ -50,7 +50,7 @@ type Spec struct {
 	ChunkSize int
 	// Framing is what the others stand in.
 	Framing Framing
-	// Only and Promise are for FLV and TS, and for FLV.
+	// Only is for RTMP, FLV, MP4 and TS; Promise for FLV.
 	Only    Only
 	Promise Promise
 }
@@ -59,11 +59,11 @@ func (s Spec) form(before func(seq uint64) []*media.Frame) form {
 	var b body
 	switch s.Form {
 	case media.FormRTMP:
-		return &rtmpForm{chunk: s.ChunkSize}
+		return &rtmpForm{chunk: s.ChunkSize, only: s.Only}
 	case media.FormFLV:
 		b = flvBody{s.Only, s.Promise}
 	case media.FormMP4:
-		b = mp4Body{}
+		b = mp4Body{s.Only}
 	case media.FormTS:
 		b = &tsBody{only: s.Only}
 	case media.FormADTS:

@@ -11,16 +11,21 @@ import (
 // each chunk stream, after which the distances count.
 type rtmpForm struct {
 	chunk int
+	only  Only
 	clock []base // by track: the time of the newest message in ms
 	head  [16]byte
 }
 
 func (f *rtmpForm) size(fr *media.Frame) int {
-	if fr.Track.Codec == media.TSData {
+	if !f.takes(fr.Track, fr.Layout) {
 		return 0
 	}
 	n := len(fr.Payload) + 16
 	return n + 18 + n/f.chunk*7 + 7
+}
+
+func (f *rtmpForm) takes(t *media.Track, l *media.Layout) bool {
+	return t.Codec != media.TSData && f.only.takes(t, l)
 }
 
 func (f *rtmpForm) at(t *media.Track) *base {
@@ -58,13 +63,13 @@ func (f *rtmpForm) csid(t *media.Track) uint32 {
 func (f *rtmpForm) note(s *start, fr *media.Frame, fresh bool) {
 	if fresh {
 		for _, t := range fr.Layout.Tracks {
-			if t.Codec != media.TSData && f.at(t) == nil {
+			if f.takes(t, fr.Layout) && f.at(t) == nil {
 				f.clock = append(f.clock, base{t, media.Milliseconds(fr.DTS)})
 			}
 		}
 	}
 	for _, t := range fr.Layout.Tracks {
-		if t.Codec == media.TSData {
+		if !f.takes(t, fr.Layout) {
 			continue
 		}
 		s.bases = append(s.bases, base{t, f.at(t).ms})

@@ -22,6 +22,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -161,6 +162,17 @@ type Ask struct {
 	// Silent marks visitors of whom callbacks hear nothing (HLS without
 	// hls_ctx); rules hold for them all the same.
 	Silent bool
+}
+
+// AllTracks reports whether a player asks for all tracks of the stream by the parameter
+// tracks=all, which is weir's own: players that know of one track of a kind get the first.
+func (a *Ask) AllTracks() bool {
+	for pair := range strings.FieldsFuncSeq(a.Said.Param, func(r rune) bool { return r == '?' || r == '&' }) {
+		if pair == "tracks=all" {
+			return true
+		}
+	}
+	return false
 }
 
 // A Request is what authorizers judge.

@@ -2,7 +2,9 @@ package interop
 
 import (
 	"encoding/json"
+	"fmt"
 	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -33,10 +35,22 @@ func avList(t *testing.T, args ...string) (seen avSeen) {
 	return seen
 }
 
-// stream returns the packets of one kind, and the codec.
-func (s avSeen) stream(kind string) (codec string, all []packet) {
+// stream returns the packets of the first stream of a kind, and the codec.
+func (s avSeen) stream(kind string) (codec string, all []packet) { return s.numbered(kind, 0) }
+
+// packets returns those of the nth stream of a kind, from 0.
+func (s avSeen) packets(kind string, n int) []packet {
+	_, all := s.numbered(kind, n)
+	return all
+}
+
+// numbered returns the packets of the nth stream of a kind, and the codec.
+func (s avSeen) numbered(kind string, n int) (codec string, all []packet) {
 	for _, st := range s.Streams {
 		if st.Kind != kind {
+			continue
+		}
+		if n--; n >= 0 {
 			continue
 		}
 		for _, p := range st.Packets {
@@ -47,6 +61,43 @@ func (s avSeen) stream(kind string) (codec string, all []packet) {
 		return st.Codec, all
 	}
 	return "", nil
+}
+
+// FFmpeg 8 publishes two pictures and two sounds, and reads all of them back over RTMP and
+// HTTP-FLV where it asks for them; who does not, as players of old, gets the first of each.
+func TestMultitrack(t *testing.T) {
+	t.Parallel()
+	want := avList(t, "list", multi.path(t))
+	h := open(t, "")
+	log := newJournal()
+	cmd := av("publish", multi.path(t), h.stream("s"))
+	cmd.Stdout, cmd.Stderr = log, log
+	start(t, cmd, log)
+	h.awaitLive(t, "s")
+	for _, url := range []string{h.stream("s") + "?tracks=all", h.page("s", ".flv") + "?tracks=all", h.page("s", ".flv")} {
+		tracks := 1
+		if strings.Contains(url, "tracks=all") {
+			tracks = 2
+		}
+		got := avList(t, "watch", url, "--seconds", "3")
+		if len(got.Streams) != 2*tracks {
+			t.Errorf("%s has %d streams", url, len(got.Streams))
+		}
+		for _, kind := range []string{"video", "audio"} {
+			for n := range tracks {
+				packets, all := got.packets(kind, n), want.packets(kind, n)
+				what := fmt.Sprintf("%s: %s %d", url, kind, n)
+				sameRun(t, what, packets, all, 50)
+				steady(t, what, packets, 0.045)
+			}
+		}
+	}
+	old := demux(t, h.stream("s"), 3, "")
+	sameRun(t, "video of old", old.video, want.packets("video", 0), 50)
+	sameRun(t, "audio of old", old.audio, want.packets("audio", 0), 80)
+	if got := must(t, "ffprobe", "-v", "error", "-show_entries", "stream=codec_name,width", "-of", "csv=p=0", h.page("s", ".mp4")+"?tracks=all"); strings.Join(strings.Fields(got), " ") != "h264,320 h264,160 aac aac" {
+		t.Errorf("MP4 has %q", got)
+	}
 }
 
 // FFmpeg 8 publishes over Enhanced RTMP what plain RTMP has no words for, and

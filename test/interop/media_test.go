@@ -47,6 +47,8 @@ var (
 	mute      = &source{file: "mute.flv", video: true, args: picture + x264 + "-preset veryfast -bf 2"}
 	hevc      = &source{file: "hevc.mp4", video: true, audio: true, args: picture + sound +
 		"-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=25:min-keyint=25 -tag:v hvc1 -c:a aac -b:a 64k"}
+	multi = &source{file: "multi.mp4", video: true, audio: true, args: picture + strings.Replace(picture, "320x180", "160x90", 1) + sound + strings.Replace(sound, "440", "880", 1) +
+		"-map 0 -map 1 -map 2 -map 3" + x264 + "-preset ultrafast -c:a aac -b:a 64k"}
 	ac3 = &source{file: "ac3.mp4", video: true, audio: true, args: picture + strings.Replace(sound, "44100", "48000", 1) + x264 + "-preset ultrafast -c:a ac3 -b:a 96k"}
 	av1 = &source{file: "av1.mp4", video: true, audio: true, args: picture + sound + "-c:v libsvtav1 -preset 12 -g 25 -c:a libopus -b:a 64k"}
 	vp9 = &source{file: "vp9.mp4", video: true, audio: true, args: picture + sound + "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -lag-in-frames 0 -g 25 -c:a libopus -b:a 64k"}

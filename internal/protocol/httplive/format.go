@@ -58,6 +58,8 @@ func (e nothingError) Error() string {
 // spec is what the viewer's bytes depend on.
 func (v *viewer) spec(conf *blocks.HTTPRemuxConfig) sender.Spec {
 	s := sender.Spec{Form: v.format.form, Framing: v.framing}
+	_, ask, _ := v.session.Doing()
+	s.Only.Main = !ask.AllTracks()
 	if conf.GuessHasAV {
 		return s
 	}
@@ -65,7 +67,7 @@ func (v *viewer) spec(conf *blocks.HTTPRemuxConfig) sender.Spec {
 		s.Promise = sender.Promise{Set: true, Audio: conf.HasAudio, Video: conf.HasVideo}
 	}
 	if conf.DropIfNotMatch && (v.format.ext == ".flv" || v.format.ext == ".ts") {
-		s.Only = sender.Only{NoAudio: !conf.HasAudio, NoVideo: !conf.HasVideo}
+		s.Only.NoAudio, s.Only.NoVideo = !conf.HasAudio, !conf.HasVideo
 	}
 	return s
 }
@@ -76,7 +78,7 @@ func (v *viewer) encoder(s sender.Spec, times sender.Times, before func(seq uint
 	case media.FormTS:
 		return &sender.TS{Only: s.Only, Times: times}
 	case media.FormMP4:
-		return &sender.MP4{}
+		return &sender.MP4{Only: s.Only}
 	case media.FormADTS:
 		return &sender.ADTS{Before: before}
 	case media.FormMP3:

@@ -21,7 +21,7 @@ var errHandedOver = errors.New("handed over to a send loop")
 // handOver gives a player, whose playing has been answered, to a send loop. It
 // returns errHandedOver when that is done, nil if the player has to be served
 // here, and else why it ends.
-func (c *conn) handOver(sub *hub.Subscription, gather time.Duration) error {
+func (c *conn) handOver(sub *hub.Subscription, only sender.Only, gather time.Duration) error {
 	loops := c.env.Loops
 	tcp := sockets.TCP(c.nc)
 	if tcp == nil || loops.Kind() == "goroutine" {
@@ -33,7 +33,7 @@ func (c *conn) handOver(sub *hub.Subscription, gather time.Duration) error {
 		return err
 	}
 	given := loops.HandOver(sender.Handoff{
-		Session: c.session, Conn: tcp, Sub: sub, Spec: sender.Spec{Form: media.FormRTMP, ChunkSize: chunk}, Gather: gather,
+		Session: c.session, Conn: tcp, Sub: sub, Spec: sender.Spec{Form: media.FormRTMP, ChunkSize: chunk, Only: only}, Gather: gather,
 		Peer: func(o *sender.Control, dst, b []byte) ([]byte, error) { return listen(peer, o, dst, b) },
 		Done: func(nc net.Conn, err error) { c.back(peer, nc, err) },
 	})

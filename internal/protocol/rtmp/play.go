@@ -47,13 +47,13 @@ func (c *conn) play(ctx context.Context, w rtmp.Wish, ask session.Ask) (err erro
 		return err
 	}
 	if times(conf) == sender.Line && !conf.ATCAuto && conf.SendMinInterval == 0 && w.Duration == 0 {
-		if err := c.handOver(sub, gather); err != nil {
+		if err := c.handOver(sub, c.only(ask), gather); err != nil {
 			return err
 		}
 	}
 	v := &sender.Viewer{
 		Sub:         sub,
-		Encoder:     &sender.RTMP{ChunkSize: c.link.ChunkSize(), Times: times(conf)},
+		Encoder:     &sender.RTMP{ChunkSize: c.link.ChunkSize(), Times: times(conf), Only: c.only(ask)},
 		Write:       func(b net.Buffers) error { return c.link.Write(b...) },
 		MinInterval: conf.SendMinInterval,
 		Until:       w.Duration,
@@ -79,6 +79,13 @@ func (c *conn) play(ctx context.Context, w rtmp.Wish, ask session.Ask) (err erro
 	cancel(err)
 	wg.Wait()
 	return err
+}
+
+// only says which tracks a player gets: all of them if it said that it knows of several, or
+// asks for them.
+func (c *conn) only(ask session.Ask) sender.Only {
+	several := c.connect.Capabilities.Ex&rtmp.CapsMultitrack != 0 || ask.AllTracks()
+	return sender.Only{Main: !several}
 }
 
 // redirectTime is how long a player that is sent elsewhere has to go (SRS's figure).

@@ -18,14 +18,9 @@ import (
 	"weir/internal/wire/rtmp"
 )
 
-// capabilities are what we tell clients of Enhanced RTMP: every codec that we
-// carry, any of them forwarded.
-var capabilities = rtmp.Capabilities{
-	FourCCs: []string{"*"},
-	Video:   []rtmp.FourCC{{Code: "*", Flags: rtmp.CanForward}},
-	Audio:   []rtmp.FourCC{{Code: "*", Flags: rtmp.CanForward}},
-	Has:     true,
-}
+// capabilities are what we tell clients of Enhanced RTMP: every codec that we carry, any of
+// them forwarded, in any number of tracks.
+var capabilities = rtmp.Everything
 
 // publish lets the client publish until it ends that.
 func (c *conn) publish(ctx context.Context, w rtmp.Wish, ask session.Ask) (err error) {

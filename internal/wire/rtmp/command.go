@@ -104,6 +104,7 @@ var Everything = Capabilities{
 	FourCCs: []string{"*"},
 	Video:   []FourCC{{Code: "*", Flags: CanForward}},
 	Audio:   []FourCC{{Code: "*", Flags: CanForward}},
+	Ex:      CapsMultitrack | CapsModEx | CapsTimestampNanoOffset,
 	Has:     true,
 }
 
