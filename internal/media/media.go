@@ -132,6 +132,10 @@ type Track struct {
 	Legacy bool
 
 	Lang, Label string
+
+	// Picture is what Enhanced RTMP tells of the picture's colours and brightness: the AMF0
+	// values of its newest metadata frame; nil if none came. Decoders do without.
+	Picture []byte
 }
 
 // Same reports whether two tracks would configure a decoder alike.

@@ -37,7 +37,7 @@ func (b flvBody) prologue(dst []byte, v *progress, s *start) []byte {
 		v.headed = true
 		dst = b.promise.append(dst, s.layout)
 	}
-	return flv.AppendLayout(dst, b.only.layout(s.layout), flv.Timestamp(s.dts))
+	return b.only.flvLayout(dst, s.layout, flv.Timestamp(s.dts))
 }
 
 // mp4Body makes movie fragments.

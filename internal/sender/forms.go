@@ -51,6 +51,27 @@ func (o Only) takes(t *media.Track, l *media.Layout) bool {
 	return !o.Main || l.Main(t.Kind) == t
 }
 
+// picture is the body of what is told of t's picture, for viewers who know of several
+// tracks: among the others some take it for a fault.
+func (o Only) picture(t *media.Track) ([]byte, bool) {
+	if o.Main {
+		return nil, false
+	}
+	return flv.AppendPictureBody(nil, t)
+}
+
+// flvLayout appends what a viewer of FLV must have before the frames of l.
+func (o Only) flvLayout(dst []byte, l *media.Layout, ts uint32) []byte {
+	l = o.layout(l)
+	dst = flv.AppendLayout(dst, l, ts)
+	for _, t := range l.Tracks {
+		if body, ok := o.picture(t); ok {
+			dst = flv.AppendTag(dst, flv.TypeVideo, ts, body)
+		}
+	}
+	return dst
+}
+
 // layout returns l without the tracks that are not taken.
 func (o Only) layout(l *media.Layout) *media.Layout {
 	if o == (Only{}) {
@@ -224,6 +245,9 @@ func (e *RTMP) headers(f *media.Frame) []byte {
 			if body, ok := flv.AppendConfigBody(nil, t); ok {
 				dst = rtmp.AppendParts(dst, rtmp.Message{Type: rtmp.MessageType(flv.Type(kind)), StreamID: e.stream(), CSID: csid(t), Timestamp: at}, e.ChunkSize, body)
 			}
+			if body, ok := e.Only.picture(t); ok {
+				dst = rtmp.AppendParts(dst, rtmp.Message{Type: rtmp.TypeVideo, StreamID: e.stream(), CSID: csid(t), Timestamp: at}, e.ChunkSize, body)
+			}
 		}
 	}
 	return dst
@@ -267,7 +291,7 @@ func (e *FLV) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
 			e.headed = true
 			dst = e.Promise.append(dst, f.Layout)
 		}
-		bufs = append(bufs, flv.AppendLayout(dst, e.Only.layout(f.Layout), flv.Timestamp(e.Times.of(f))))
+		bufs = append(bufs, e.Only.flvLayout(dst, f.Layout, flv.Timestamp(e.Times.of(f))))
 	}
 	if !e.Only.takes(f.Track, f.Layout) || f.Track.Codec == media.TSData {
 		return bufs

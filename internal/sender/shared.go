@@ -96,6 +96,9 @@ func (f *rtmpForm) prologue(dst []byte, v *progress, s *start) []byte {
 			}
 			m := rtmp.Message{Type: rtmp.MessageType(flv.Type(kind)), StreamID: rtmp.StreamID, CSID: f.csid(b.track), Timestamp: uint32(max(0, b.ms-v.zero))}
 			dst = rtmp.AppendParts(dst, m, f.chunk, clockBody(b.track))
+			if body, ok := f.only.picture(b.track); ok {
+				dst = rtmp.AppendParts(dst, m, f.chunk, body)
+			}
 		}
 	}
 	return dst

@@ -168,6 +168,15 @@ func AppendConfigBody(dst []byte, t *media.Track) ([]byte, bool) {
 	return append(dst, t.Config...), true
 }
 
+// AppendPictureBody appends what is told of t's picture, and reports whether there is
+// anything, and a form for it: who knows of it knows of Enhanced RTMP's first version.
+func AppendPictureBody(dst []byte, t *media.Track) ([]byte, bool) {
+	if t.Kind != media.Video || len(t.Picture) == 0 || legacy(t) {
+		return dst, false
+	}
+	return append(appendEx(dst, t, 0x80|byte(KeyFrame)<<4, exVideoMetadata, exVideoMultitrack), t.Picture...), true
+}
+
 // AppendFileHeader appends the header of an FLV file (annex E.2) with the
 // size of no tag before the first one.
 func AppendFileHeader(dst []byte, hasAudio, hasVideo bool) []byte {

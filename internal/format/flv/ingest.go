@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"weir/internal/format/amf"
 	"weir/internal/media"
 	"weir/internal/media/av1"
 	"weir/internal/media/nal"
@@ -53,8 +54,8 @@ func (in *Ingest) Tracks(dst []*media.Track) []*media.Track {
 //
 // A frame has Track, Source, CTO, Key and Payload. Sequence headers make no
 // frame: the next frame of the track points to another Track, unless the
-// configuration is the same as before. Silence, ends of sequences and
-// metadata about the picture make none either.
+// configuration is the same as before; so it is with metadata about the picture.
+// Silence and ends of sequences make none either.
 //
 // On an error the frames of the message's other tracks are still appended,
 // and the Ingest can go on; what was wrong with the first broken part is told.
@@ -93,8 +94,32 @@ func (in *Ingest) part(p *Part) (*media.Frame, error) {
 			return nil, unknown(p)
 		}
 		return in.frame(p)
+	case Metadata:
+		return nil, in.picture(p)
 	}
 	return nil, nil
+}
+
+// maxPicture is how long what is told of a picture may be, in bytes.
+const maxPicture = 4 << 10
+
+// picture keeps what is told of a track's picture, for those who come later. Before its
+// sequence header there is no track that it could be told of.
+func (in *Ingest) picture(p *Part) error {
+	s := in.state(p)
+	if s == nil || s.track.Codec != p.Codec || bytes.Equal(s.track.Picture, p.Payload) {
+		return nil
+	}
+	if len(p.Payload) > maxPicture {
+		return fmt.Errorf("%w: metadata of %d bytes", ErrLimit, len(p.Payload))
+	}
+	if _, err := amf.DecodeAll(p.Payload); err != nil {
+		return fmt.Errorf("%w: metadata: %w", ErrSyntax, err)
+	}
+	t := *s.track
+	t.Picture = trim(p.Payload)
+	s.track = &t
+	return nil
 }
 
 func unknown(p *Part) error {
@@ -123,6 +148,7 @@ func (in *Ingest) set(t *media.Track, length int) (*state, error) {
 			continue
 		}
 		if !s.track.Same(t) {
+			t.Picture = s.track.Picture
 			*s = state{track: t, length: length}
 		}
 		return s, nil
