@@ -18,6 +18,7 @@ type house struct {
 	rec   *recorder
 	index *Index[*Segment]
 	got   []*Segment
+	more  []*media.Track // others, that have frames as the picture has
 }
 
 var (
@@ -74,6 +75,9 @@ func (h *house) publish(seconds, gop float64, video, audio *media.Track) {
 				typ = 0x65
 			}
 			p.Write(&media.Frame{Track: video, Source: at, Key: i%every == 0, Payload: []byte{0, 0, 0, 3, typ, 0x88, byte(i)}})
+			for _, tr := range h.more {
+				p.Write(&media.Frame{Track: tr, Source: at, Key: i%7 == 0, Payload: []byte{0, 0, 0, 3, 0x65, 0x88, byte(i)}})
+			}
 		}
 	}
 	p.Close(nil)

@@ -94,7 +94,8 @@ func (r *recorder) read(ctx context.Context) error {
 
 // frame takes the next frame of the stream.
 func (r *recorder) frame(f *media.Frame) {
-	if f.Track.Kind == media.Data {
+	// A segment has one picture and one sound: the first of each.
+	if k := f.Track.Kind; k == media.Data || f.Track != f.Layout.Main(k) && f.Track != carried(f.Layout, k) {
 		return
 	}
 	views := r.all()

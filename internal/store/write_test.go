@@ -33,6 +33,24 @@ func TestViewsShareChunks(t *testing.T) {
 	}
 }
 
+// Of several pictures and sounds a segment has the first ones, as if there were no others.
+func TestSecondTracks(t *testing.T) {
+	one, several := newHouse(t, usual), newHouse(t, usual)
+	second, comment := *picture, *sound
+	second.ID, comment.ID = 1, 2
+	several.more = []*media.Track{&second, &comment}
+	for _, h := range []*house{one, several} {
+		h.publish(10, 2, picture, sound)
+	}
+	several.want(one.list())
+	for i, s := range several.got {
+		a, b := one.got[i].Chunks[0], s.Chunks[0]
+		if !bytes.Equal(a.TS, b.TS) || !bytes.Equal(a.MP4, b.MP4) || !bytes.Equal(a.FLV, b.FLV) || a.Pictures != b.Pictures {
+			t.Errorf("segment %d has %d, %d and %d bytes, want %d, %d and %d", i, len(b.TS), len(b.MP4), len(b.FLV), len(a.TS), len(a.MP4), len(a.FLV))
+		}
+	}
+}
+
 // Sound goes on to the tick over cuts, though its times came in milliseconds.
 func TestSoundHasNoGaps(t *testing.T) {
 	h := newHouse(t, usual)
