@@ -16,7 +16,7 @@ import (
 
 // bareClient is a client of nothing but STUN and RTP.
 type bareClient struct {
-	t        *testing.T
+	t        testing.TB
 	pc       *net.UDPConn
 	user     string
 	pwd      string

@@ -29,7 +29,7 @@ import (
 
 // house is a server with nothing but WebRTC.
 type house struct {
-	t    *testing.T
+	t    testing.TB
 	s    *server
 	hub  *hub.Hub
 	desk *session.Desk
@@ -37,7 +37,7 @@ type house struct {
 }
 
 // build makes a house of the directives of rtc_server, of the vhost's rtc, and others.
-func build(t *testing.T, own, rtc, more string) *house {
+func build(t testing.TB, own, rtc, more string) *house {
 	t.Helper()
 	text := "listen 1935; rtc_server { enabled on; listen 127.0.0.1:0; certificate ''; " + own + " } vhost __defaultVhost__ { rtc { enabled on; " + rtc + " } } " + more
 	text = strings.ReplaceAll(text, "certificate '';", "certificate "+t.TempDir()+"/rtc.pem;")
@@ -86,7 +86,7 @@ var (
 	testPPS, _ = hex.DecodeString("68cb83cb20")
 )
 
-func testTracks(t *testing.T) (picture, sound *media.Track) {
+func testTracks(t testing.TB) (picture, sound *media.Track) {
 	c, err := h264.NewConfig([][]byte{testSPS}, [][]byte{testPPS})
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +149,7 @@ func (h *house) feed(by string) (stop func()) {
 }
 
 // client makes a peer of another make.
-func client(t *testing.T, set func(*pion.SettingEngine), codecs ...pion.RTPCodecParameters) *pion.PeerConnection {
+func client(t testing.TB, set func(*pion.SettingEngine), codecs ...pion.RTPCodecParameters) *pion.PeerConnection {
 	t.Helper()
 	var engine pion.MediaEngine
 	if len(codecs) == 0 {
@@ -219,7 +219,7 @@ func (h *house) do(method, path, typ, body string, header ...string) answer {
 }
 
 // offer makes the offer of a client, with all its candidates.
-func offer(t *testing.T, pc *pion.PeerConnection) string {
+func offer(t testing.TB, pc *pion.PeerConnection) string {
 	t.Helper()
 	o, err := pc.CreateOffer(nil)
 	if err != nil {
@@ -247,7 +247,7 @@ func (h *house) connect(pc *pion.PeerConnection, path string) answer {
 }
 
 // until waits for something to be so.
-func until(t *testing.T, what string, is func() bool) {
+func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -145,6 +145,33 @@ func framer(t testing.TB, size int) func() *media.Frame {
 	}
 }
 
+// A great picture goes out in bursts, with a pause between two.
+func TestGreatPictureIsPaced(t *testing.T) {
+	l, ln := crowd(t, 2, srtp.ProtectionProfileAeadAes128Gcm)
+	ln.add(framer(t, 240*1100)())
+	total := ln.newest()
+	if total < 3*burst {
+		t.Fatalf("a picture of %d packets", total)
+	}
+	_, last := l.lanes[ln].viewers[0].peer.session.Bytes()
+	for sent := uint64(0); sent < total; {
+		behind := l.turn()
+		_, bytes := l.lanes[ln].viewers[0].peer.session.Bytes()
+		for _, v := range l.lanes[ln].viewers {
+			if n := v.pos - sent; n == 0 || n > burst {
+				t.Fatalf("%d packets in one turn", n)
+			}
+		}
+		if n := bytes - last; n > burst*1300 {
+			t.Errorf("%d bytes in one turn", n)
+		}
+		sent, last = l.lanes[ln].viewers[0].pos, bytes
+		if behind != (sent < total) {
+			t.Errorf("after %d of %d packets it says behind %v", sent, total, behind)
+		}
+	}
+}
+
 // Sending costs no allocation, however many viewers there are.
 func TestSendingDoesNotAllocate(t *testing.T) {
 	l, ln := crowd(t, 20, srtp.ProtectionProfileAeadAes128Gcm)

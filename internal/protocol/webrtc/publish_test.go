@@ -304,7 +304,7 @@ type relay struct {
 	narrow atomic.Int64
 }
 
-func newRelay(t *testing.T, to *net.UDPAddr, drop func(b []byte) bool) *relay {
+func newRelay(t testing.TB, to *net.UDPAddr, drop func(b []byte) bool) *relay {
 	pc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
