@@ -60,6 +60,7 @@ var still = []string{"media", "format", "wire"}
 var outside = map[string]string{
 	"github.com/emiago/sipgo":       "SIP's messages, for the devices of GB/T 28181",
 	"github.com/golang-jwt/jwt":     "tokens of other people's identity providers",
+	"go.opentelemetry.io/otel":      "traces, in the protocol that collectors speak",
 	"github.com/pion/dtls":          "agrees on the keys of WebRTC",
 	"github.com/pion/srtp":          "encrypts what WebRTC sends",
 	"github.com/pion/rtp":           "the header that pion/srtp asks for",
@@ -76,6 +77,8 @@ var outsideTests = map[string]string{
 	"github.com/chromedp/cdproto":     "drives a real browser",
 	"github.com/pion/rtcp":            "a second opinion on RTCP",
 	"github.com/pion/interceptor":     "what that peer does beside sending",
+	"go.opentelemetry.io/proto":       "reads what a collector of traces is sent",
+	"google.golang.org/protobuf":      "reads what a collector of traces is sent",
 	"github.com/pion/webrtc":          "a second peer of WebRTC",
 	"github.com/rogpeppe/go-internal": "txtar scripts of the binary",
 }

@@ -25,6 +25,7 @@ import (
 	"weir/internal/control/heartbeat"
 	"weir/internal/control/hook"
 	"weir/internal/control/metrics"
+	"weir/internal/control/trace"
 	"weir/internal/host"
 	"weir/internal/hub"
 	"weir/internal/sender"
@@ -47,7 +48,7 @@ const Name = "weir/" + Version
 func Specs(protocols []service.Protocol) []config.Spec {
 	specs := []config.Spec{blocks.Root, blocks.HTTPAPI, blocks.HTTPServer, blocks.VhostRoot, blocks.Publish, blocks.Play,
 		blocks.Refer, blocks.Security, blocks.HTTPHooks, blocks.Heartbeat, blocks.Stats, blocks.Exporter, blocks.Breaker,
-		blocks.Pprof, blocks.Bandcheck, blocks.Limits, blocks.SignedURL, blocks.JWT}
+		blocks.Pprof, blocks.Bandcheck, blocks.Limits, blocks.SignedURL, blocks.JWT, blocks.Traces}
 	have := map[config.Spec]bool{}
 	for _, s := range specs {
 		have[s] = true
@@ -122,6 +123,7 @@ func New(o Options) (*Server, error) {
 		p := blocks.Play.Of(v)
 		return hub.Settings{Cache: p.GOPCache, CacheFrames: max(0, p.GOPCacheMaxFrames), Queue: p.QueueLength, Mix: p.MixCorrect}
 	})
+	tracing := &service.Tracing{}
 	desk := session.New(h, session.Rules{
 		Vhost: func(name string) (string, bool) {
 			v, ok := conf.Load().Vhost(name)
@@ -143,9 +145,10 @@ func New(o Options) (*Server, error) {
 		Max:     func() int { return blocks.Root.In(conf.Load()).MaxConnections },
 		History: func() time.Duration { return blocks.HTTPAPI.In(conf.Load()).History },
 		Reserve: func(r *session.Request) (func(), error) { return s.limits.Reserve(r) },
+		Trace:   trace.Act(tracing),
 	})
 	s.env = service.Env{
-		Log: o.Log, Conf: conf, Desk: desk, Hub: h, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Endpoints: &service.Endpoints{}, OnDemand: &service.OnDemand{}, Metrics: &service.Metrics{}, Busy: &service.LoadGauge{},
+		Log: o.Log, Conf: conf, Desk: desk, Hub: h, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Endpoints: &service.Endpoints{}, OnDemand: &service.OnDemand{}, Trace: tracing, Metrics: &service.Metrics{}, Busy: &service.LoadGauge{},
 		Identity: service.Identity{Server: Name, Version: Version, Level: Level, ID: serverID(blocks.Root.In(o.Conf).ServerID, o.PidFile),
 			Service: hub.NewID("", 8), PID: os.Getpid(), Started: time.Now(), Cwd: cwd},
 	}
@@ -163,6 +166,11 @@ func New(o Options) (*Server, error) {
 	})
 	s.env.Loops, s.env.Store = sender.NewLoops(o.Log), service.NewStore(o.Log, h)
 	s.add("sender", service.Base, s.env.Loops)
+	tr, err := trace.New(s.env, s.env.Trace)
+	if err != nil {
+		return nil, err
+	}
+	s.add("traces", service.Base, tr)
 	s.rules()
 	s.web()
 	// Whoever changes a file once we are ready finds it stamped.

@@ -129,6 +129,8 @@ type Env struct {
 	Bandcheck *BandGate
 	// Metrics collects what a part has to tell Prometheus.
 	Metrics *Metrics
+	// Trace is told what is done for somebody who begins to publish or play.
+	Trace *Tracing
 	// OnDemand tells which streams begin when somebody plays them.
 	OnDemand *OnDemand
 	// AskForward asks a callback server, as on_forward, where a stream is to be

@@ -276,6 +276,9 @@ type Rules struct {
 	// Reserve, if not nil, takes a place for an act before the authorizers are asked,
 	// or refuses it; release is called when the act is over, or refused after all.
 	Reserve func(r *Request) (release func(), err error)
+	// Trace, if not nil, is told when an act is asked for; done is called with what
+	// became of it. The context that it returns goes to the authorizers.
+	Trace func(ctx context.Context, r *Request) (traced context.Context, done func(error))
 }
 
 // A Desk admits sessions. Make one with New.

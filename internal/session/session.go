@@ -175,8 +175,13 @@ func (s *Session) Watch(ctx context.Context, ask Ask) error {
 
 // admit resolves the vhost and asks the authorizers. When it returns nil the
 // session holds the stream.
-func (s *Session) admit(ctx context.Context, act Act, ask *Ask) error {
+func (s *Session) admit(ctx context.Context, act Act, ask *Ask) (err error) {
 	d := s.desk
+	if d.rules.Trace != nil && !s.Internal {
+		var done func(error)
+		ctx, done = d.rules.Trace(ctx, &Request{Act: act, Session: s, Ask: *ask})
+		defer func() { done(err) }()
+	}
 	vhost, ok := d.rules.Vhost(ask.Key.Vhost)
 	if !ok {
 		return ErrNoVhost

@@ -3,6 +3,7 @@ package blocks
 import (
 	"fmt"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"weir/internal/config"
@@ -28,6 +29,38 @@ type HeartbeatConfig struct {
 
 	// Ports tells where the server listens too, as srs-proxy wants to know.
 	Ports bool `conf:"ports" default:"off" reload:"now" since:"7.0.15"`
+}
+
+// TracesConfig is traces: spans of OpenTelemetry, sent to a collector over HTTP (OTLP),
+// of what it takes to begin to publish and to play, callbacks included; these are told
+// the span in their header traceparent. It is a block of weir.
+type TracesConfig struct {
+	_ struct{} `env:"-"`
+
+	// Enabled turns them on.
+	Enabled bool `conf:"enabled" default:"off" reload:"restart" since:"weir"`
+
+	// Endpoint is where they are posted.
+	Endpoint string `conf:"endpoint" default:"http://127.0.0.1:4318/v1/traces" reload:"restart" since:"weir"`
+
+	// Ratio is the share of them that is sent, 0 to 1.
+	Ratio float64 `conf:"ratio" default:"1" reload:"restart" since:"weir"`
+
+	// Service is the name under which the collector has them.
+	Service string `conf:"service" default:"weir" reload:"restart" since:"weir"`
+}
+
+// Validate refuses what cannot be an address.
+func (c *TracesConfig) Validate() error {
+	u, err := url.Parse(c.Endpoint)
+	switch {
+	case !c.Enabled:
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return fmt.Errorf("endpoint of traces: %q is no address of HTTP, such as http://127.0.0.1:4318/v1/traces", c.Endpoint)
+	case c.Ratio < 0 || c.Ratio > 1:
+		return fmt.Errorf("ratio of traces: %v is not from 0 to 1", c.Ratio)
+	}
+	return nil
 }
 
 // StatsConfig is stats: what the summaries count.

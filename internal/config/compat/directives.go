@@ -138,6 +138,7 @@ var Directives = map[string]Proof{
 	"trusted_proxies":                   {Test: "proxies.txtar"},
 	"proxy_protocol":                    {Test: "proxies.txtar"},
 	"vhost.signed_url":                  {Test: "signed.txtar"},
+	"traces":                            {Test: "TestSpans"},
 	"vhost.play_cookie":                 {Test: "cookies.txtar"},
 	"vhost.jwt":                         {Test: "jwt.txtar"},
 	"vhost.refer.labels":                {Test: "TestReferLabels"},

@@ -374,6 +374,8 @@ func (h *Hooks) post(ctx context.Context, c *URLs, to, action string, s *session
 // call is post, and returns the answer too.
 func (h *Hooks) call(ctx context.Context, c *URLs, to, action string, s *session.Session, body any) (answer []byte, err error) {
 	defer func() { h.count.add(action, err) }()
+	ctx, done := h.env.Trace.Span(ctx, action, "url.full", to)
+	defer func() { done(err) }()
 	b, err := encode(body)
 	if err != nil {
 		return nil, err
@@ -388,6 +390,7 @@ func (h *Hooks) call(ctx context.Context, c *URLs, to, action string, s *session
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", h.env.Server)
+	h.env.Trace.Tell(ctx, req.Header)
 	if c.Secret != "" {
 		req.Header.Set(signatureHeader, sign(c.Secret, time.Now(), b))
 	}
