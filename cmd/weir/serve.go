@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -147,6 +150,9 @@ func runServer(o flags, snap *config.Snapshot, began time.Time, stdout io.Writer
 				names[i] = d.Name + " " + d.URL
 			}
 			logger.Info("ready in "+time.Since(began).Round(time.Millisecond).String(), "doors", strings.Join(names, ", "))
+			if all := pages(doors, blocks.RTCServer.In(snap).Enabled); len(all) > 0 {
+				logger.Info("pages for browsers: " + strings.Join(all, " "))
+			}
 			server.NotifySystemd("READY=1")
 			started()
 		}})
@@ -165,6 +171,33 @@ func runServer(o flags, snap *config.Snapshot, began time.Time, stdout io.Writer
 		logger.Error("stopped", "err", err) // the console is told by main
 	}
 	return err
+}
+
+// pages are the addresses of the pages that players and publishers open in a browser: of
+// all of them, and of WebRTC's.
+func pages(doors []service.Listen, rtc bool) (all []string) {
+	query := ""
+	for _, d := range doors {
+		if u, err := url.Parse(d.URL); err == nil && d.Name == "HTTP-API" && u.Port() != "1985" {
+			query = "?api=" + u.Port()
+		}
+	}
+	for _, d := range doors {
+		u, err := url.Parse(d.URL)
+		if err != nil || d.Name != "HTTP-Server" {
+			continue
+		}
+		host := u.Hostname()
+		if ip, err := netip.ParseAddr(host); err != nil || ip.IsUnspecified() {
+			host = "127.0.0.1"
+		}
+		base := "http://" + net.JoinHostPort(host, u.Port()) + "/players/"
+		if all = append(all, base); rtc {
+			all = append(all, base+"whip.html"+query, base+"whep.html"+query)
+		}
+		break
+	}
+	return all
 }
 
 // cause is what the system said, without the name of the call and the path.

@@ -194,6 +194,56 @@ func TestRTCPages(t *testing.T) {
 	}
 }
 
+// A browser plays what came by SRT and by RTMP with B-frames, which are left out. What it
+// publishes with G.711 others have with AAC, browsers with Opus, and recordings too.
+func TestRTCWays(t *testing.T) {
+	t.Parallel()
+	hall(t)
+	srt := freeUDP(t)
+	h := openRTC(t, "rtc_to_rtmp on; } srt { enabled on; } dvr { enabled on; dvr_path ./dvr/[stream].mp4; dvr_apply live/g711;",
+		"SRS_SRT_SERVER_ENABLED=on", "SRS_SRT_SERVER_LISTEN="+srt)
+	background(t, "ffmpeg", "-v", "error", "-re", "-i", bFrames.path(t), "-c", "copy", "-f", "mpegts", "srt://"+srt+"?streamid=#!::r=live/srt,m=publish&pkt_size=1316")
+	background(t, "ffmpeg", "-v", "error", "-re", "-i", bFrames.path(t), "-c", "copy", "-f", "flv", h.stream("b"))
+	h.awaitLive(t, "srt")
+	h.awaitLive(t, "b")
+	ctx := rtcBrowser(t)
+	playsRTC(t, visit(t, ctx, h.player("whep", "stream=srt")), "H264", 20)
+	playsRTC(t, visit(t, ctx, h.player("rtc_player", "stream=b")), "H264", 20)
+	if err := os.MkdirAll(h.dir+"/html/players", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	both := "<!doctype html><iframe allow='camera; microphone; autoplay' src='" + h.player("rtc_publisher", "stream=g711&acodec=pcmu") + "'></iframe><iframe allow='autoplay' src='" + h.player("whep", "stream=g711") + "'></iframe>"
+	if err := os.WriteFile(h.dir+"/html/players/g711.html", []byte(both), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	visit(t, ctx, "http://"+h.web+"/players/g711.html")
+	last := ""
+	defer func() { t.Logf("the pages said %q", last) }()
+	heard := regexp.MustCompile(`PCMU, [0-9]+ packets of sound / connected, .*, opus, sound energy [0-9.]*[1-9]`)
+	wait(t, "G.711 is published and heard as Opus", func() bool {
+		time.Sleep(200 * time.Millisecond)
+		text, err := chromedp.Run(ctx, chromedp.Evaluate[string]("[frames[0], frames[1]].map(f => f.document.querySelector('output')?.textContent).join(' / ')"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = text
+		return heard.MatchString(text)
+	})
+	want := func(from string, got avSeen) {
+		t.Helper()
+		for kind, codec := range map[string]string{"video": "h264", "audio": "aac"} {
+			if name, packets := got.stream(kind); name != codec || len(packets) < 10 {
+				t.Errorf("%s of %s is %q with %d packets", kind, from, name, len(packets))
+			}
+		}
+	}
+	want("HTTP-FLV", avList(t, "watch", h.page("g711", ".flv"), "--seconds", "3"))
+	visit(t, ctx, "about:blank")
+	file := h.dir + "/dvr/g711.mp4"
+	wait(t, "the recording is finished", func() bool { _, err := os.Stat(file); return err == nil })
+	want("the recording", avList(t, "list", file))
+}
+
 // The other codecs of a browser come back to it as they went.
 func TestRTCPagesCodecs(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@
 package static
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"io/fs"
@@ -139,7 +140,12 @@ func fromFolder(dir string) func(string) (fs.File, error) {
 	}
 }
 
-func pages404(name string) (fs.File, error) { return pages.Open(path.Join("html", name)) }
+// same are pages that have SRS's name and ours; they know by which they were called.
+var same = map[string]string{"players/rtc_player.html": "players/whep.html", "players/rtc_publisher.html": "players/whip.html"}
+
+func pages404(name string) (fs.File, error) {
+	return pages.Open(path.Join("html", cmp.Or(same[name], name)))
+}
 
 // send answers with the file of that name, the index of a folder, or a
 // redirection to a folder. It returns false if there is nothing.

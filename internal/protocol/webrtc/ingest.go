@@ -239,15 +239,20 @@ func (s *source) sound(r *wire.Received, now time.Time) {
 		s.publish(f)
 		return
 	}
-	s.in.pub.WriteInside(f)
+	if s.track.ID == hub.InsideID {
+		s.in.pub.WriteInside(f) // which dates it
+	} else {
+		f.DTS = f.Source
+	}
 	s.mouth.Write(f)
 }
 
-// speak has others get AAC of the publisher's Opus, if they are to see the stream and
-// are not to have it as it is.
+// speak has others get AAC of the publisher's sound, if they are to see the stream and
+// are not to have it as it is. Players of WebRTC get a publisher's Opus; of G.711, which
+// they would have to be told of before, they get what is made of the AAC.
 func (s *source) speak() {
 	in, env := s.in, s.in.peer.server.env
-	if s.track.Codec != media.Opus || in.pub.Private || in.peer.conf.RTCToRTMPAudio != "aac" {
+	if in.pub.Private || in.peer.conf.RTCToRTMPAudio != "aac" {
 		return
 	}
 	key := in.pub.Stream().Key
@@ -255,13 +260,15 @@ func (s *source) speak() {
 		env.Log.Warn("the sound cannot be decoded, others than WebRTC have the picture alone", "stream", key, "err", err)
 	})
 	if err != nil {
-		env.Log.Warn("no AAC can be made here, all players get Opus", "stream", key, "err", err)
+		env.Log.Warn("no AAC can be made here, all players get what came", "stream", key, "err", err)
 		return
 	}
 	s.mouth = mouth
-	inside := *s.track
-	inside.ID = hub.InsideID
-	s.track = &inside
+	if s.track.Codec == media.Opus {
+		inside := *s.track
+		inside.ID = hub.InsideID
+		s.track = &inside
+	}
 	in.pub.Announce(mouth.Track())
 }
 

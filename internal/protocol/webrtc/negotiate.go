@@ -161,6 +161,9 @@ func (p *plan) take(l *line, want media.Codec, live *media.Layout, conf *blocks.
 	*slot = l
 	if kind == media.Audio {
 		want = 0
+		if p.publish {
+			want = foremost(m)
+		}
 	}
 	if t := live.Main(kind); t != nil && want == 0 && !p.publish && names[strings.ToLower(t.Codec.String())] != 0 {
 		want = t.Codec
@@ -185,6 +188,16 @@ func (p *plan) take(l *line, want media.Codec, live *media.Layout, conf *blocks.
 		l.delay = m.Ext(sdp.ExtDelay)
 	}
 	return nil
+}
+
+// foremost is the codec of sound that an offer would like best.
+func foremost(m *sdp.Media) media.Codec {
+	for i := range m.Codecs {
+		if c := names[strings.ToLower(m.Codecs[i].Name)]; c != 0 && c.Kind() == media.Audio {
+			return c
+		}
+	}
+	return 0
 }
 
 // profile returns the profile_idc of a live stream's H.264 as SDP begins it, "" if it

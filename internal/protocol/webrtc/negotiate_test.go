@@ -89,6 +89,18 @@ func TestAgreeOnDelay(t *testing.T) {
 	}
 }
 
+// A publisher's sound has the codec that its offer names first.
+func TestAgreeOnSound(t *testing.T) {
+	text := chromium(t, "sendonly")
+	for typ, is := range map[string]media.Codec{"111": media.Opus, "0": media.PCMU, "8": media.PCMA} {
+		first := strings.Replace(text, "m=audio 9 UDP/TLS/RTP/SAVPF 111 ", "m=audio 9 UDP/TLS/RTP/SAVPF "+typ+" 111 ", 1)
+		p, err := agreeOn(t, first, true, 0, nil, nil)
+		if err != nil || p.audio.is != is {
+			t.Errorf("%s first: %v, %v", typ, p.audio.is, err)
+		}
+	}
+}
+
 func TestAgreeOnRoles(t *testing.T) {
 	text := chromium(t, "recvonly")
 	for _, c := range []struct{ offer, role, want string }{

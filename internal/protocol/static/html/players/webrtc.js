@@ -7,7 +7,7 @@
 // publish stand for webrtc://.
 export function address(query, here, what) {
   if (query.get('url')) return query.get('url')
-  const own = ['server', 'host', 'port', 'api', 'schema', 'vhost', 'app', 'stream', 'autostart', 'audio', 'video', 'url', 'vcodec', 'screen']
+  const own = ['server', 'host', 'port', 'api', 'schema', 'vhost', 'app', 'stream', 'autostart', 'audio', 'video', 'url', 'vcodec', 'acodec', 'screen']
   const schema = query.get('schema') || here.protocol.replace(':', '')
   const host = query.get('server') || query.get('host') || here.hostname
   const port = query.get('api') || query.get('port') || (schema === 'https' ? '1990' : '1985')
@@ -52,7 +52,8 @@ export function publish(video, url, want, say) {
     const stream = want.screen ? await navigator.mediaDevices.getDisplayMedia(wish) : await navigator.mediaDevices.getUserMedia(wish)
     for (const track of stream.getTracks()) {
       const sender = pc.addTransceiver(track, { direction: 'sendonly', streams: [stream] })
-      if (track.kind === 'video' && want.codec) prefer(sender, want.codec)
+      const codec = track.kind === 'video' ? want.codec : want.sound
+      if (codec) prefer(sender, track.kind, codec)
     }
     video.srcObject = stream
     return () => {
@@ -68,9 +69,9 @@ export function publish(video, url, want, say) {
 }
 
 // prefer puts one codec before the others.
-function prefer(transceiver, name) {
-  const all = RTCRtpSender.getCapabilities('video').codecs
-  const is = c => c.mimeType.toLowerCase() === 'video/' + name.toLowerCase()
+function prefer(transceiver, kind, name) {
+  const all = RTCRtpSender.getCapabilities(kind).codecs
+  const is = c => c.mimeType.toLowerCase() === kind + '/' + name.toLowerCase()
   transceiver.setCodecPreferences([...all.filter(is), ...all.filter(c => !is(c))])
 }
 
@@ -140,11 +141,13 @@ async function ask(url, what, sdp) {
   return { sdp: text, location: session && new URL(session, url).href }
 }
 
-// page joins a page's form to one of the functions above.
-export function page(run, what) {
+// page joins a page's form to one of the functions above. what is how the server is asked,
+// but under another name the page asks it otherwise.
+export function page(run, what, name, otherwise) {
+  if (location.pathname.endsWith(`/${name}.html`)) what = otherwise
   const query = new URLSearchParams(location.search)
   const [video, url, state] = ['video', 'url', 'state'].map(id => document.getElementById(id))
-  const want = { audio: query.get('audio') !== 'false', video: query.get('video') !== 'false', codec: query.get('vcodec') || '', screen: query.get('screen') === 'true' }
+  const want = { audio: query.get('audio') !== 'false', video: query.get('video') !== 'false', codec: query.get('vcodec') || '', sound: query.get('acodec') || '', screen: query.get('screen') === 'true' }
   let stop = null
   url.value = address(query, location, what)
   const start = () => {
