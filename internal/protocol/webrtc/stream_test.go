@@ -36,7 +36,7 @@ func tcpDoor(t *testing.T) (port string, open func(h *house)) {
 
 func TestPlayOverTCP(t *testing.T) {
 	port, door := tcpDoor(t)
-	h := build(t, "protocol tcp; tcp { enabled on; listen 127.0.0.1:"+port+"; }", "rtmp_to_rtc on;", "")
+	h := build(t, "protocol tcp; tcp { enabled on; listen 127.0.0.1:"+port+"; }", "rtmp_to_rtc on; stun_timeout 10;", "") // a farewell may be lost
 	door(h)
 	if w := h.s.Doors(nil); len(w) != 1 || w[0].Listen[0] != "127.0.0.1:"+port {
 		t.Errorf("it listens at %+v", w)
