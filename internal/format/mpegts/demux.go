@@ -14,14 +14,16 @@ import (
 const (
 	// maxPES bounds a packet of the elementary stream, which is a picture.
 	maxPES = 8 << 20
+	// bigPES is one whose memory is not kept.
+	bigPES = 1 << 20
 	// maxSection is the longest section of PAT and PMT, with its head.
 	maxSection = 1024
 	// maxStreams is how many streams of a program are looked at.
 	maxStreams = 32
 )
 
-// A Demuxer turns a transport stream into frames: those of the first picture and
-// the first sound that it knows, of one program. It takes bytes cut anywhere, finds
+// A Demuxer turns a transport stream into frames: those of the pictures and sounds that it
+// knows, four and eight at most, of one program. It takes bytes cut anywhere, finds
 // its place again after bytes that were lost or are no packets, and follows tables
 // that change.
 //
@@ -57,6 +59,19 @@ type stream struct {
 	pes     []byte
 	open    bool // pes is being gathered
 	size    int  // of the whole packet, 0 if it ends where the next begins
+}
+
+// id is the number of the track.
+func (s *stream) id() uint8 {
+	switch {
+	case s.video != nil:
+		return s.video.ID
+	case s.audio != nil:
+		return s.audio.ID
+	case s.opus != nil:
+		return s.opus.ID
+	}
+	return s.data.id
 }
 
 // section gathers a section of a table.
@@ -244,8 +259,7 @@ func (d *Demuxer) program(dst []*media.Frame, b []byte) []*media.Frame {
 		return dst
 	}
 	var now []*stream
-	var picture, sound bool
-	data := uint8(0)
+	var videos, audios, data uint8
 	for e := b[12+skip:]; len(e) >= 5 && len(now) < maxStreams; {
 		n := int(binary.BigEndian.Uint16(e[3:])) & 0x0fff
 		if 5+n > len(e) {
@@ -261,19 +275,24 @@ func (d *Demuxer) program(dst []*media.Frame, b []byte) []*media.Frame {
 			continue
 		}
 		switch {
-		case s == nil, s.video != nil && picture, s.video == nil && sound:
+		case s == nil, s.video != nil && videos == maxVideos, s.video == nil && audios == maxAudios:
 			continue
 		case s.video != nil:
-			picture = true
+			s.video.ID = videos
+			videos++
+		case s.audio != nil:
+			s.audio.ID = audios
+			audios++
 		default:
-			sound = true
+			s.opus.ID = audios
+			audios++
 		}
 		now = append(now, s)
 	}
 	// A stream that goes on keeps what it has.
 	for i, s := range now {
 		for _, old := range d.streams {
-			if old.pid == s.pid && old.typ == s.typ && (old.opus == nil) == (s.opus == nil) && (old.data == nil) == (s.data == nil) {
+			if old.pid == s.pid && old.typ == s.typ && (old.opus == nil) == (s.opus == nil) && (old.data == nil) == (s.data == nil) && old.id() == s.id() {
 				now[i] = old
 			}
 		}
@@ -410,7 +429,7 @@ func (d *Demuxer) add(dst []*media.Frame, s *stream, body []byte, start bool, co
 	if !s.open {
 		return dst
 	}
-	if len(s.pes)+len(body) > maxPES {
+	if len(s.pes)+len(body) > maxPES || len(s.pes) > bigPES && d.held() > 2*maxPES {
 		d.lost++
 		s.open = false
 		return dst
@@ -423,6 +442,14 @@ func (d *Demuxer) add(dst []*media.Frame, s *stream, body []byte, start bool, co
 	return dst
 }
 
+// held is how many bytes are being gathered.
+func (d *Demuxer) held() (n int) {
+	for _, s := range d.streams {
+		n += cap(s.pes)
+	}
+	return n
+}
+
 // finish reads the packet of the elementary stream that was gathered (2.4.3.6).
 func (d *Demuxer) finish(dst []*media.Frame, s *stream) []*media.Frame {
 	if !s.open {
@@ -430,7 +457,7 @@ func (d *Demuxer) finish(dst []*media.Frame, s *stream) []*media.Frame {
 	}
 	s.open = false
 	p := s.pes
-	if cap(s.pes) > 1<<20 {
+	if cap(s.pes) > bigPES {
 		s.pes = nil // one great picture does not hold the memory for ever
 	}
 	if s.size > 0 && len(p) < s.size || len(p) < 9 || p[6]&0xc0 != 0x80 || p[6]&0x30 != 0 {

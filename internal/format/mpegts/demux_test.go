@@ -61,6 +61,68 @@ func TestDemuxerReadsTheMuxer(t *testing.T) {
 	}
 }
 
+// Several pictures and sounds go through, each under its number, alone as well as in their
+// stream; a muxer that is not asked for all has the first ones.
+func TestSeveralTracks(t *testing.T) {
+	l := layout(t)
+	for n := range uint8(12) {
+		for _, first := range []*media.Track{l.Tracks[0], l.Main(media.Audio)} {
+			track := *first
+			track.ID = n
+			l = l.With(&track)
+		}
+	}
+	all, one, alone := NewPassing(l), NewMuxer(l), NewPassing(l)
+	ts, few := all.AppendTables(nil), one.AppendTables(nil)
+	again := alone.AppendTables(nil)
+	want := map[media.Kind][12]int{}
+	for i := range 30 {
+		for _, track := range l.Tracks {
+			p := []byte{0, 0, 0, 4, 0x65, byte(i), 0x80 | track.ID, 0x80}
+			f := &media.Frame{Layout: l, Track: track, DTS: time.Duration(i) * 40 * time.Millisecond, Key: true, Payload: p}
+			var err error
+			size := all.FrameSize(f)
+			was := len(ts)
+			if ts, err = all.AppendFrame(ts, f, f.DTS); err != nil || len(ts)-was > size {
+				t.Fatalf("%d bytes of %d: %v", len(ts)-was, size, err)
+			}
+			few, _ = one.AppendFrame(few, f, f.DTS)
+			b, _ := alone.AppendAlone(nil, f, f.DTS)
+			again = alone.AppendPackets(again, b)
+			if most := map[media.Kind]uint8{media.Video: maxVideos, media.Audio: maxAudios}[track.Kind]; track.ID < most {
+				n := want[track.Kind]
+				n[track.ID]++
+				want[track.Kind] = n
+			}
+		}
+	}
+	if !bytes.Equal(ts, again) {
+		t.Error("frames alone make another stream")
+	}
+	read := func(ts []byte) map[media.Kind][12]int {
+		d := NewDemuxer()
+		got := map[media.Kind][12]int{}
+		for _, f := range d.Flush(d.Feed(nil, ts)) {
+			n := got[f.Track.Kind]
+			n[f.Track.ID]++
+			got[f.Track.Kind] = n
+			if p := f.Payload; p[6] != 0x80|f.Track.ID {
+				t.Errorf("%v %d has a frame of %d", f.Track.Kind, f.Track.ID, p[6]&0x7f)
+			}
+		}
+		if d.Lost() > 0 {
+			t.Errorf("%d lost", d.Lost())
+		}
+		return got
+	}
+	if got := read(ts); got[media.Video] != want[media.Video] || got[media.Audio] != want[media.Audio] {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := read(few); got[media.Video] != [12]int{30} || got[media.Audio] != [12]int{30} {
+		t.Errorf("of the first alone: %v", got)
+	}
+}
+
 // Tables may change on the way, and a stream may begin anywhere.
 func TestDemuxerFollowsTables(t *testing.T) {
 	ts, frames := muxed(t)

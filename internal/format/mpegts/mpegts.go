@@ -1,11 +1,11 @@
 // Package mpegts writes and reads MPEG transport streams (ISO/IEC 13818-1) of one
-// program with at most one picture and one sound, as HLS and HTTP-TS want
-// them. A [Demuxer] reads.
+// program, with one picture and one sound, as HLS wants them, or several. A [Demuxer]
+// reads.
 //
 // A [Muxer] keeps the continuity counters, so what it appends call after call
 // is one stream, and may be cut into segments wherever [Muxer.AppendTables] is
 // called. Numbers are those of SRS: program 1, PMT on PID 0x1001, picture on
-// 0x100, sound on 0x101. The program clock is the decoding time of the picture,
+// 0x100, sound on 0x101, and further ones from 0x111 and 0x121 on. The program clock is the decoding time of the picture,
 // or of the sound if there is no picture.
 //
 // Carried are H.264, H.265, AAC, MP3, AC-3 and E-AC-3. Into a warm buffer
@@ -33,7 +33,12 @@ const (
 	PIDMap    = 0x1001 // PMT
 	PIDVideo  = 0x0100
 	PIDAudio  = 0x0101
+
+	pidMoreVideo, pidMoreAudio = 0x0110, 0x0120 // and its number
 )
+
+// maxVideos and maxAudios are how many pictures and sounds are carried, each way.
+const maxVideos, maxAudios = 4, 8
 
 // ErrFrame means that a frame has no form in a transport stream.
 var ErrFrame = errors.New("mpegts: bad frame")
@@ -76,19 +81,27 @@ func Supported(t *media.Track) bool { return streamType(t) != 0 }
 
 // A Muxer makes one transport stream. One goroutine uses it at a time.
 type Muxer struct {
-	video, audio *media.Track
-	passing      bool // data are carried too
+	passing      bool // all tracks are carried, and data
+	outs         []out
+	video, audio *out // the first of outs
 	data         []dataOut
 	tables       [2 * PacketSize]byte
 	mapped       []byte // the PMT as if its version were 0
 	version      byte   // of the PMT
-	// Continuity counters: the next value of each PID.
-	tablesCC, videoCC, audioCC byte
+	// Continuity counters: the next value of each PID, for tracks by their place.
+	tablesCC byte
+	cc       [maxVideos + maxAudios]byte
+	pes      []byte // the packet in the making
+}
 
+// out is one track that is carried.
+type out struct {
+	track      *media.Track
+	pid        uint16
+	place      int    // of its counter
 	length     int    // bytes of a unit's length in the payload
 	parameters []byte // parameter sets with start codes
 	adts       aac.Config
-	pes        []byte // the packet in the making
 }
 
 // NewMuxer returns a muxer of the first track of each kind that is carried.
@@ -98,8 +111,9 @@ func NewMuxer(l *media.Layout) *Muxer {
 	return m
 }
 
-// NewPassing returns a muxer that carries the data of transport streams too, such as
-// SCTE-35 and KLV, as far as the map has room for them.
+// NewPassing returns a muxer that carries all pictures and sounds, up to four and eight,
+// and the data of transport streams, such as SCTE-35 and KLV, as far as the map has room
+// for them.
 func NewPassing(l *media.Layout) *Muxer {
 	m := &Muxer{pes: make([]byte, 0, 64<<10), passing: true}
 	m.SetLayout(l)
@@ -109,28 +123,63 @@ func NewPassing(l *media.Layout) *Muxer {
 // SetLayout goes over to another layout within the stream. Tables should
 // follow.
 func (m *Muxer) SetLayout(l *media.Layout) {
-	m.video, m.audio = first(l, media.Video), first(l, media.Audio)
-	m.parameters, m.length, m.adts = nil, 4, aac.Config{}
-	if m.video != nil {
-		m.configure(m.video)
-	}
-	if m.audio != nil && m.audio.Codec == media.AAC {
-		c, err := aac.ParseConfig(m.audio.Config)
-		if err != nil { // the track says enough for a header
-			c = aac.Config{Type: aac.TypeLC, SampleRate: m.audio.SampleRate, Channels: m.audio.Channels}
+	m.outs, m.video, m.audio = nil, nil, nil
+	videos, audios := 0, 0
+	if l != nil {
+		m.outs = make([]out, 0, len(l.Tracks)) // pointers into it are kept
+		for _, t := range l.Tracks {
+			switch {
+			case !Supported(t):
+			case t.Kind == media.Video && videos < m.most(maxVideos):
+				o := m.add(t, PIDVideo, pidMoreVideo, videos, videos)
+				if videos++; m.video == nil {
+					m.video = o
+				}
+			case t.Kind == media.Audio && audios < m.most(maxAudios):
+				o := m.add(t, PIDAudio, pidMoreAudio, audios, maxVideos+audios)
+				if audios++; m.audio == nil {
+					m.audio = o
+				}
+			}
 		}
-		m.adts = c
 	}
 	m.setData(l)
 	m.makeTables()
 }
 
-func first(l *media.Layout, k media.Kind) *media.Track {
-	if l != nil {
-		for _, t := range l.Tracks {
-			if t.Kind == k && Supported(t) {
-				return t
-			}
+// most is how many tracks of a kind are carried, of n that might be.
+func (m *Muxer) most(n int) int {
+	if m.passing {
+		return n
+	}
+	return 1
+}
+
+// add adds the nth track of its kind.
+func (m *Muxer) add(t *media.Track, pid, more uint16, n, place int) *out {
+	if n > 0 {
+		pid = more + uint16(n)
+	}
+	m.outs = append(m.outs, out{track: t, pid: pid, place: place, length: 4})
+	o := &m.outs[len(m.outs)-1]
+	switch {
+	case t.Kind == media.Video:
+		o.configure(t)
+	case t.Codec == media.AAC:
+		c, err := aac.ParseConfig(t.Config)
+		if err != nil { // the track says enough for a header
+			c = aac.Config{Type: aac.TypeLC, SampleRate: t.SampleRate, Channels: t.Channels}
+		}
+		o.adts = c
+	}
+	return o
+}
+
+// of returns the one of f's track, nil if it is not carried.
+func (m *Muxer) of(f *media.Frame) *out {
+	for i := range m.outs {
+		if carries(m.outs[i].track, f) {
+			return &m.outs[i]
 		}
 	}
 	return nil
@@ -138,27 +187,27 @@ func first(l *media.Layout, k media.Kind) *media.Track {
 
 // configure takes the parameter sets out of the configuration. Without them
 // the stream must bring its own.
-func (m *Muxer) configure(t *media.Track) {
+func (o *out) configure(t *media.Track) {
 	var sets [][]byte
 	if t.Codec == media.H264 {
 		if c, err := h264.ParseConfig(t.Config); err == nil {
-			m.length = c.LengthSize
+			o.length = c.LengthSize
 			sets = append(append(sets, c.SPS...), c.PPS...)
 		}
 	} else if c, err := h265.ParseConfig(t.Config); err == nil {
-		m.length = c.LengthSize
+		o.length = c.LengthSize
 		for _, typ := range []byte{h265.TypeVPS, h265.TypeSPS, h265.TypePPS} {
 			sets = append(sets, c.Units(typ)...)
 		}
 	}
 	for _, s := range sets {
-		m.parameters = append(append(m.parameters, 0, 0, 0, 1), s...)
+		o.parameters = append(append(o.parameters, 0, 0, 0, 1), s...)
 	}
 }
 
 // Carries reports whether f belongs to one of the muxer's tracks.
 func (m *Muxer) Carries(f *media.Frame) bool {
-	return carries(m.video, f) || carries(m.audio, f) || m.dataOf(f) != nil
+	return m.of(f) != nil || m.dataOf(f) != nil
 }
 
 func carries(t *media.Track, f *media.Frame) bool {
@@ -191,10 +240,10 @@ func (m *Muxer) AppendTablesAt(dst []byte, cc byte) []byte {
 // muxers of the same layout make the same of a frame, wherever they stand. What
 // it made is put into a stream by [Muxer.AppendPackets].
 func (m *Muxer) AppendAlone(dst []byte, f *media.Frame, dts time.Duration) ([]byte, error) {
-	video, audio := m.videoCC, m.audioCC
-	m.videoCC, m.audioCC = 0, 0
+	cc := m.cc
+	m.cc = [len(m.cc)]byte{}
 	dst, err := m.AppendFrame(dst, f, dts)
-	m.videoCC, m.audioCC = video, audio
+	m.cc = cc
 	return dst, err
 }
 
@@ -205,28 +254,36 @@ func (m *Muxer) AppendPackets(dst, packets []byte) []byte {
 		at := len(dst)
 		dst = append(dst, packets[:PacketSize]...)
 		packets = packets[PacketSize:]
-		cc := &m.audioCC
-		if dst[at+1]&0x1f == PIDVideo>>8 && dst[at+2] == PIDVideo&0xff {
-			cc = &m.videoCC
-		}
+		cc := &m.cc[m.placeOf(uint16(dst[at+1]&0x1f)<<8|uint16(dst[at+2]))]
 		dst[at+3] = dst[at+3]&0xf0 | *cc
 		*cc = (*cc + 1) & 15
 	}
 	return dst
 }
 
+// placeOf returns where the counter of a PID is.
+func (m *Muxer) placeOf(pid uint16) int {
+	for i := range m.outs {
+		if m.outs[i].pid == pid {
+			return m.outs[i].place
+		}
+	}
+	return 0
+}
+
 // FrameSize returns how many bytes [Muxer.AppendFrame] appends for f at most, 0
 // if it is not carried.
 func (m *Muxer) FrameSize(f *media.Frame) int {
-	if !m.Carries(f) {
+	o := m.of(f)
+	if o == nil && m.dataOf(f) == nil {
 		return 0
 	}
 	// A unit's length may have one byte where a start code has four.
 	pes := len(f.Payload) + 64
 	if f.Track.Kind == media.Video {
-		pes += len(m.parameters) + 3*len(f.Payload)/max(1, m.length)
-		if m.length == 4 {
-			pes = len(f.Payload) + len(m.parameters) + 64
+		pes += len(o.parameters) + 3*len(f.Payload)/max(1, o.length)
+		if o.length == 4 {
+			pes = len(f.Payload) + len(o.parameters) + 64
 		}
 	}
 	const room = PacketSize - 4
@@ -237,20 +294,21 @@ func (m *Muxer) FrameSize(f *media.Frame) int {
 // tracks that the muxer does not carry append nothing. On an error, which
 // wraps [ErrFrame], nothing is appended either.
 func (m *Muxer) AppendFrame(dst []byte, f *media.Frame, dts time.Duration) ([]byte, error) {
+	o := m.of(f)
 	switch {
 	case f.Track.Kind == media.Data:
 		if d := m.dataOf(f); d != nil {
 			dst = d.append(dst, f, dts)
 		}
 		return dst, nil
-	case carries(m.audio, f):
-		return m.appendAudio(dst, f, nil, dts)
-	case !carries(m.video, f):
+	case o == nil:
 		return dst, nil
+	case f.Track.Kind == media.Audio:
+		return m.appendAudio(dst, o, f, nil, dts)
 	}
 	pes := append(m.pes[:0], 0, 0, 1, streamVideo, 0, 0)
 	pes = appendTimes(pes, ticks(dts+f.CTO), ticks(dts))
-	pes, err := m.appendUnits(pes, f)
+	pes, err := o.appendUnits(pes, f)
 	m.pes = pes
 	if err != nil {
 		return dst, fmt.Errorf("%w: %v: %w", ErrFrame, f.Track.Codec, err)
@@ -259,25 +317,33 @@ func (m *Muxer) AppendFrame(dst []byte, f *media.Frame, dts time.Duration) ([]by
 	if n := len(pes) - 6; n <= 0xffff {
 		pes[4], pes[5] = byte(n>>8), byte(n)
 	}
-	return appendPackets(dst, PIDVideo, &m.videoCC, pes, ticks(dts), f.Key), nil
+	clock := noClock
+	if o == m.video {
+		clock = ticks(dts)
+	}
+	return appendPackets(dst, o.pid, &m.cc[o.place], pes, clock, f.Key), nil
 }
 
 // AppendAudio appends audio frames of one track as one packet of the
 // elementary stream, as far as it can hold them; the first is heard at pts,
 // the others by their distance to the first.
 func (m *Muxer) AppendAudio(dst []byte, pts time.Duration, frames ...*media.Frame) ([]byte, error) {
-	if len(frames) == 0 || !carries(m.audio, frames[0]) {
+	if len(frames) == 0 {
 		return dst, nil
 	}
-	return m.appendAudio(dst, frames[0], frames[1:], pts)
+	o := m.of(frames[0])
+	if o == nil || o.track.Kind != media.Audio {
+		return dst, nil
+	}
+	return m.appendAudio(dst, o, frames[0], frames[1:], pts)
 }
 
 // maxAudio is how many bytes of sound go into a packet of the elementary
 // stream, whose length has 16 bits.
 const maxAudio = 60000
 
-func (m *Muxer) appendAudio(dst []byte, f *media.Frame, more []*media.Frame, pts time.Duration) ([]byte, error) {
-	start, cc := len(dst), m.audioCC
+func (m *Muxer) appendAudio(dst []byte, o *out, f *media.Frame, more []*media.Frame, pts time.Duration) ([]byte, error) {
+	start, cc := len(dst), m.cc[o.place]
 	base := f.DTS
 	for {
 		id := byte(streamAudio)
@@ -292,11 +358,11 @@ func (m *Muxer) appendAudio(dst []byte, f *media.Frame, more []*media.Frame, pts
 			if f.Track.Codec == media.AAC {
 				limit = aac.MaxFrame
 				if len(f.Payload) <= limit {
-					pes = m.adts.AppendADTS(pes, len(f.Payload))
+					pes = o.adts.AppendADTS(pes, len(f.Payload))
 				}
 			}
 			if len(f.Payload) > limit {
-				m.audioCC = cc
+				m.cc[o.place] = cc
 				return dst[:start], fmt.Errorf("%w: %v of %d bytes", ErrFrame, f.Track.Codec, len(f.Payload))
 			}
 			pes = append(pes, f.Payload...)
@@ -308,11 +374,11 @@ func (m *Muxer) appendAudio(dst []byte, f *media.Frame, more []*media.Frame, pts
 		n := len(pes) - 6
 		pes[4], pes[5] = byte(n>>8), byte(n)
 		m.pes = pes
-		clock := noClock
-		if m.video == nil {
+		clock, access := noClock, m.video == nil && o == m.audio
+		if access {
 			clock = ticks(at)
 		}
-		dst = appendPackets(dst, PIDAudio, &m.audioCC, pes, clock, m.video == nil)
+		dst = appendPackets(dst, o.pid, &m.cc[o.place], pes, clock, access)
 		if len(more) == 0 {
 			return dst, nil
 		}
@@ -328,20 +394,20 @@ var (
 
 // appendUnits appends f with start codes: a delimiter first, then before a key
 // frame the parameter sets, unless it brings its own.
-func (m *Muxer) appendUnits(dst []byte, f *media.Frame) ([]byte, error) {
+func (o *out) appendUnits(dst []byte, f *media.Frame) ([]byte, error) {
 	typ, aud, aut, sps := h264.Type, audH264, byte(h264.TypeAUD), byte(h264.TypeSPS)
 	if f.Track.Codec == media.H265 {
 		typ, aud, aut, sps = h265.Type, audH265, h265.TypeAUD, h265.TypeSPS
 	}
 	dst = append(dst, aud...)
-	if f.Key && !has(f.Payload, m.length, typ, sps) {
-		dst = append(dst, m.parameters...)
+	if f.Key && !has(f.Payload, o.length, typ, sps) {
+		dst = append(dst, o.parameters...)
 	}
 	for n, b := 0, f.Payload; len(b) > 0; n++ {
 		if n == nal.MaxUnits {
 			return dst, nal.ErrUnits
 		}
-		unit, rest, err := nal.Next(b, m.length)
+		unit, rest, err := nal.Next(b, o.length)
 		if err != nil {
 			return dst, err
 		}

@@ -191,9 +191,9 @@ func TestAudio(t *testing.T) {
 	if n != len(frames) {
 		t.Errorf("%d frames, want %d", n, len(frames))
 	}
-	cc := m.audioCC
+	cc := m.cc
 	long := &media.Frame{Track: tr, Payload: make([]byte, aac.MaxFrame+1)}
-	if b, err := m.AppendAudio([]byte("x"), 0, frames[0], long); !errors.Is(err, ErrFrame) || string(b) != "x" || m.audioCC != cc {
+	if b, err := m.AppendAudio([]byte("x"), 0, frames[0], long); !errors.Is(err, ErrFrame) || string(b) != "x" || m.cc != cc {
 		t.Errorf("a frame too long: %d bytes, %v", len(b), err)
 	}
 }

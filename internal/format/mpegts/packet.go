@@ -103,11 +103,8 @@ func (m *Muxer) makeTables() {
 		pmt[11] = byte(len(cueDescriptor))
 		pmt = append(pmt, cueDescriptor...)
 	}
-	if m.video != nil {
-		pmt = appendStream(pmt, m.video, PIDVideo)
-	}
-	if m.audio != nil {
-		pmt = appendStream(pmt, m.audio, PIDAudio)
+	for i := range m.outs {
+		pmt = appendStream(pmt, m.outs[i].track, m.outs[i].pid)
 	}
 	for i := range m.data {
 		pmt = m.data[i].appendEntry(pmt)
