@@ -276,7 +276,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.RTCConfig.NACKPreferRTX":                "NACKPreferRTX sends players lost packets again in a stream of their own (RFC\n4588), where they take it.",
 	"weir/internal/config/blocks.RTCConfig.OpusBitrate":                  "OpusBitrate is the rate of sound made for WebRTC of AAC or MP3, in bits a second.",
 	"weir/internal/config/blocks.RTCConfig.PLIForRTMP":                   "PLIForRTMP is how often a publisher is asked for a key frame where others play\nit too, in seconds from 0.5 to 30.",
-	"weir/internal/config/blocks.RTCConfig.PlayoutDelay":                 "PlayoutDelay is how long players keep pictures at least, of streams with sound:\nbrowsers keep sound about as long, and would have it be late beside the picture\nfor the first ten seconds. 0 leaves it to them. It is in milliseconds.",
+	"weir/internal/config/blocks.RTCConfig.PlayoutDelay":                 "PlayoutDelay is how long players keep pictures at least, of streams with sound:\nbrowsers keep sound about as long, and would have it be late beside the picture\nfor the first ten seconds. What peers of WebRTC publish is left to them, and with 0\neverything is. It is in milliseconds.",
 	"weir/internal/config/blocks.RTCConfig.RTCToRTMP":                    "RTCToRTMP lets other protocols play what WebRTC publishes.",
 	"weir/internal/config/blocks.RTCConfig.RTCToRTMPAudio":               "RTCToRTMPAudio is what others get of WebRTC's Opus: AAC that is made of it, or\nOpus as it is, which RTMP and HTTP-FLV carry in their enhanced form only.",
 	"weir/internal/config/blocks.RTCConfig.RTMPToRTC":                    "RTMPToRTC lets WebRTC play what other protocols publish.",

@@ -130,6 +130,7 @@ var Directives = map[string]Proof{
 	"vhost.rtc.stun_timeout":                {Test: "TestOffersThatNeverFinish"},
 	"vhost.rtc.init_rate_from_sdp":          {Test: "TestPublish", Why: "always as if on"},
 	"vhost.rtc.stun_strict_check":           {Why: "signatures are checked always, which SRS never does; on checks the peer's name too"},
+	"vhost.rtc.playout_delay":               {Test: "TestWhoseDelayIsTold"},
 	"vhost.rtc.dtls_role":                   {Test: "TestAgreeOnRoles"},
 	"vhost.rtc.dtls_version":                {Why: "DTLS 1.2 whatever it says"},
 	"vhost.rtc.nack_no_copy":                {Why: "always as if on"},

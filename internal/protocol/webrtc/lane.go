@@ -29,6 +29,7 @@ type lane struct {
 	watched []atomic.Int32           // viewers of each loop
 	wished  [trackCount]atomic.Int64 // when a key frame was asked for, in Unix ns
 	layered atomic.Bool              // the picture comes in layers
+	near    atomic.Bool              // the publisher is a peer too, and in sync by its own reports
 
 	mu sync.Mutex
 	// All below is guarded by mu.
@@ -82,7 +83,7 @@ type packet struct {
 	codec media.Codec
 	key   bool // the first of a key frame
 	first bool // the first of a frame
-	heard bool // and its stream has sound
+	heard bool // its stream has sound, which its player may keep for longer
 }
 
 const (
@@ -168,7 +169,7 @@ func (l *lane) add(f *media.Frame) {
 	for i := range l.made {
 		t.meter.add(at, l.made[i].Size()+onWire)
 		l.push(packet{Payload: l.made[i], at: at, time: stamp, frame: t.frame, seq: t.seq, track: uint8(track), codec: f.Track.Codec,
-			key: f.Key && i == 0 && track != soundTrack, first: i == 0, heard: f.Layout.Main(media.Audio) != nil})
+			key: f.Key && i == 0 && track != soundTrack, first: i == 0, heard: !l.near.Load() && f.Layout.Main(media.Audio) != nil})
 		t.seq++
 	}
 	clear(l.made)

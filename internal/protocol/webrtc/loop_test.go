@@ -217,3 +217,30 @@ func BenchmarkSend(b *testing.B) {
 		}
 	}
 }
+
+// Players are told to keep pictures longer beside sound, but not those of a peer, who
+// tells itself how both belong together, and whom somebody may be talking to.
+func TestWhoseDelayIsTold(t *testing.T) {
+	s := bare()
+	st, _ := s.env.Hub.Hold(hub.Key{Stream: "s"})
+	picture, sound := &media.Track{Kind: media.Video, Codec: media.H264}, &media.Track{Kind: media.Audio, Codec: media.Opus}
+	for _, c := range []struct {
+		name   string
+		by     string
+		tracks []*media.Track
+		want   bool
+	}{
+		{"picture alone", "rtmp", []*media.Track{picture}, false},
+		{"with sound", "rtmp", []*media.Track{picture, sound}, true},
+		{"of a peer", protocol, []*media.Track{picture, sound}, false},
+	} {
+		ln := newLane(s, laneKey{stream: st}, blocks.RTC.Default())
+		ln.open.Store(true)
+		ln.near.Store(byPeer(&hub.Publication{By: c.by}))
+		ln.add(&media.Frame{Track: picture, Layout: &media.Layout{Tracks: c.tracks}, Arrived: time.Now(), Key: true, Payload: unit(0x65, 100, 0)})
+		p, ok := ln.packet(ln.tail)
+		if !ok || p.heard != c.want {
+			t.Errorf("%s: told %v (%v)", c.name, p.heard, ok)
+		}
+	}
+}

@@ -251,6 +251,7 @@ func (s *server) published(p *hub.Publication) {
 	for key, l := range s.lanes {
 		if key.stream == p.Stream() {
 			l.open.Store(s.mayPlay(p))
+			l.near.Store(byPeer(p))
 			l.layered.Store(false) // unless its publisher says so
 		}
 	}
@@ -258,12 +259,15 @@ func (s *server) published(p *hub.Publication) {
 
 // mayPlay reports whether WebRTC may play what is published.
 func (s *server) mayPlay(p *hub.Publication) bool {
-	if p == nil || p.By == protocol {
+	if p == nil || byPeer(p) {
 		return true
 	}
 	v, ok := s.env.Conf.Load().Vhost(p.Stream().Key.Vhost)
 	return ok && !p.Private && blocks.RTC.Of(v).RTMPToRTC
 }
+
+// byPeer reports whether a peer publishes.
+func byPeer(p *hub.Publication) bool { return p != nil && p.By == protocol }
 
 // protocol is our name at the desk.
 const protocol = "webrtc"

@@ -105,6 +105,7 @@ func (s *server) lane(key laneKey, p *peer) *lane {
 	if fresh {
 		// Whoever publishes from now on is told of to published.
 		l.open.Store(s.mayPlay(key.stream.Publication()))
+		l.near.Store(byPeer(key.stream.Publication()))
 		if p := s.publisher(key.stream); p != nil && len(p.ingest.sources) > pictureTrack+1 {
 			l.layered.Store(true)
 		}
