@@ -386,7 +386,7 @@ func TestSRTTransportStreams(t *testing.T) {
 				t.Errorf("%s has %s, want %s", url, got, want)
 			}
 		}
-		out := must(t, "ffmpeg", "-v", "fatal", "-t", "2", "-i", h.page("data", ".ts"), "-map", "0:d:1", "-c", "copy", "-f", "data", "-")
+		out := must(t, "ffmpeg", "-v", "fatal", "-t", "4", "-i", h.page("data", ".ts"), "-map", "0:d:1", "-c", "copy", "-f", "data", "-")
 		if n := strings.Count(out, "key, length, value"); n < 2 {
 			t.Errorf("KLV %d times in %q", n, out)
 		}
