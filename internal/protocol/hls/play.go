@@ -93,10 +93,9 @@ func (s *server) sendPlaylist(w http.ResponseWriter, r *http.Request, st *stream
 		shelf.Refuse(w, err)
 		return
 	}
-	shelf.Give(s.env.Conf.Load(), w, r, st.key)
 	f := s.playlistFor(r, conf, v, l, ctx)
 	v.Session.Count(len(r.URL.RequestURI()), f.Size)
-	f.Serve(w, r)
+	shelf.Give(s.env.Conf.Load(), w, r, st.key, f)
 }
 
 // playlistFor returns what a viewer is answered with.
@@ -141,10 +140,6 @@ func withoutCtx(query string) string {
 
 // sendFile answers with a segment, an initialization segment or a key.
 func (s *server) sendFile(w http.ResponseWriter, r *http.Request, it thing) {
-	f := it.file
-	if !shelf.Lets(s.env.Conf.Load(), w, r, it.key) {
-		return
-	}
 	if id := r.URL.Query().Get(ctxParam); id != "" {
 		v, err := s.viewers.Get(id)
 		if err != nil {
@@ -152,10 +147,10 @@ func (s *server) sendFile(w http.ResponseWriter, r *http.Request, it thing) {
 			return
 		}
 		if v != nil {
-			v.Session.Count(len(r.URL.RequestURI()), f.Size)
+			v.Session.Count(len(r.URL.RequestURI()), it.file.Size)
 		}
 	}
-	f.Serve(w, r)
+	shelf.Lend(s.env.Conf.Load(), w, r, it.key, it.file)
 }
 
 // viewer returns the viewer with an id, signed in if it is new. An id that we do

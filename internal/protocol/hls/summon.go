@@ -42,10 +42,9 @@ func (s *server) summon(w http.ResponseWriter, r *http.Request, key hub.Key) {
 	for {
 		if st, ok := s.streams.Get(key); ok {
 			if l := st.listed(); l != nil {
-				shelf.Give(s.env.Conf.Load(), w, r, key)
 				f := s.playlistFor(r, conf, v, l, r.URL.Query().Get(ctxParam))
 				v.Session.Count(len(r.URL.RequestURI()), f.Size)
-				f.Serve(w, r)
+				shelf.Give(s.env.Conf.Load(), w, r, key, f)
 				return
 			}
 		}

@@ -111,7 +111,7 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	dir, name := s.folder(r)
-	if v, ok := s.env.Conf.Load().Vhost(service.VhostName(r)); ok && shelf.Leftover(s.env.Conf.Load(), v.Name, name) {
+	if shelf.Leftover(s.env.Conf.Load(), name) {
 		http.Error(w, "Not Found", http.StatusNotFound)
 		return true
 	}

@@ -51,16 +51,14 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, key hub.Key, f *Fil
 		Refuse(w, err)
 		return
 	}
-	switch conf := g.Env.Conf.Load(); {
-	case entry:
-		Give(conf, w, r, key)
-	case !Lets(conf, w, r, key):
-		return
-	}
 	if v != nil {
 		v.Session.Count(len(r.URL.RequestURI()), f.Size)
 	}
-	f.Serve(w, r)
+	serve := Lend
+	if entry {
+		serve = Give
+	}
+	serve(g.Env.Conf.Load(), w, r, key, f)
 }
 
 // Reads reports whether a request wants to read, with the headers by which pages

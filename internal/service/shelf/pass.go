@@ -72,14 +72,18 @@ func opened(c *blocks.PlayCookieConfig, r *http.Request, key hub.Key) time.Time 
 	return time.Time{}
 }
 
-// Give lets who was let in to a stream's manifest have its files, where the vhost has
-// play_cookie. It comes before the answer is written.
-func Give(conf *config.Snapshot, w http.ResponseWriter, r *http.Request, key hub.Key) {
-	c := passConf(conf, key.Vhost)
-	if !c.Enabled {
-		return
+// Give answers who was let in to a stream's manifest with it, and lets him have its files,
+// where the vhost has play_cookie.
+func Give(conf *config.Snapshot, w http.ResponseWriter, r *http.Request, key hub.Key, manifest *File) {
+	if c := passConf(conf, key.Vhost); c.Enabled {
+		origins(c, w, r)
+		give(c, w, r, key)
+		manifest = manifest.private()
 	}
-	lend(c, w, r)
+	manifest.Serve(w, r)
+}
+
+func give(c *blocks.PlayCookieConfig, w http.ResponseWriter, r *http.Request, key hub.Key) {
 	if time.Until(opened(c, r, key)) > c.MaxAge/2 {
 		return
 	}
@@ -92,8 +96,8 @@ func Give(conf *config.Snapshot, w http.ResponseWriter, r *http.Request, key hub
 	http.SetCookie(w, cookie)
 }
 
-// lend lets pages of the named origins send cookies (fetch with credentials).
-func lend(c *blocks.PlayCookieConfig, w http.ResponseWriter, r *http.Request) {
+// origins lets pages of the named origins send cookies (fetch with credentials).
+func origins(c *blocks.PlayCookieConfig, w http.ResponseWriter, r *http.Request) {
 	origin := r.Header.Get("Origin")
 	if origin == "" || !slices.Contains(c.Origins, origin) {
 		return
@@ -109,9 +113,10 @@ func lend(c *blocks.PlayCookieConfig, w http.ResponseWriter, r *http.Request) {
 }
 
 // Leftover reports whether a file's name is one that live streams leave on disk, which
-// are not for whoever asks where the vhost has play_cookie.
-func Leftover(conf *config.Snapshot, vhost, name string) bool {
-	if !passConf(conf, vhost).Enabled {
+// are not for whoever asks where a vhost has play_cookie: any, since vhosts share a folder
+// and who asks says which he means.
+func Leftover(conf *config.Snapshot, name string) bool {
+	if !slices.ContainsFunc(conf.Vhosts(), func(v *config.Vhost) bool { return blocks.PlayCookie.Of(v).Enabled }) {
 		return false
 	}
 	switch strings.ToLower(pathpkg.Ext(name)) {
@@ -121,17 +126,23 @@ func Leftover(conf *config.Snapshot, vhost, name string) bool {
 	return strings.Contains(pathpkg.Base(name), "Seg1-Frag")
 }
 
-// Lets reports whether a request may have a file of a stream; others it has answered.
-func Lets(conf *config.Snapshot, w http.ResponseWriter, r *http.Request, key hub.Key) bool {
-	c := passConf(conf, key.Vhost)
-	if !c.Enabled {
-		return true
+// Lend answers a request for a file of a stream, if it may have it.
+func Lend(conf *config.Snapshot, w http.ResponseWriter, r *http.Request, key hub.Key, file *File) {
+	if c := passConf(conf, key.Vhost); c.Enabled {
+		origins(c, w, r)
+		if opened(c, r, key).IsZero() {
+			w.Header().Set("Cache-Control", "no-store")
+			http.Error(w, "this file is for those who have asked for its playlist, with cookies", http.StatusForbidden)
+			return
+		}
+		file = file.private()
 	}
-	lend(c, w, r)
-	if opened(c, r, key).IsZero() {
-		w.Header().Set("Cache-Control", "no-store")
-		http.Error(w, "this file is for those who have asked for its playlist, with cookies", http.StatusForbidden)
-		return false
-	}
-	return true
+	file.Serve(w, r)
+}
+
+// private is the file for one viewer: caches that many share would give it to others.
+func (f *File) private() *File {
+	own := *f
+	own.Cache = "private, " + strings.TrimPrefix(f.Cache, "public, ")
+	return &own
 }
