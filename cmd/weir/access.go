@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/netip"
 	"net/url"
 	"path"
@@ -142,7 +143,7 @@ func whyDenied(w io.Writer, s *config.Snapshot, address, ip, act, page, bearer s
 	admitted = true
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	rules := server.Rules(config.NewStore(s))
+	rules := server.Rules(config.NewStore(s), slog.New(slog.DiscardHandler))
 	for _, r.Act = range []session.Act{session.Connect, acts[act]} {
 		for _, step := range rules.Explain(ctx, r) {
 			says := "admits"

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"log/slog"
+
 	"weir/internal/config"
 	"weir/internal/config/blocks"
 	"weir/internal/control/auth"
@@ -17,7 +19,7 @@ func (s *Server) rules() {
 	s.limits = auth.NewLimits(s.env.Desk, func(vhost string) auth.Limit { return Limits(conf.Load(), vhost) })
 	br := breaker.New(s.env)
 	s.add("circuit_breaker", service.Base, br)
-	s.env.Desk.Authorize(br, Rules(conf), s.hooks)
+	s.env.Desk.Authorize(br, Rules(conf, s.env.Log), s.hooks)
 	s.env.Desk.Observe(s.hooks)
 	s.env.AskForward = s.hooks.Forward
 	s.add("hooks", service.Base, s.hooks)
@@ -27,8 +29,8 @@ func (s *Server) rules() {
 }
 
 // Rules returns the access rules of the configuration in force.
-func Rules(conf *config.Store) *auth.Auth {
-	var sets jwks.Sources
+func Rules(conf *config.Store, log *slog.Logger) *auth.Auth {
+	sets := jwks.Sources{Log: log}
 	return &auth.Auth{
 		Security: func(vhost string) auth.Security {
 			v, _ := conf.Load().Vhost(vhost)

@@ -4,15 +4,19 @@
 package jwks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
 	"sync"
 	"time"
+
+	"weir/internal/service"
 )
 
 // The pace of reading.
@@ -34,6 +38,8 @@ type Source struct {
 	Address string
 	// Client is what asks, nil means one that checks certificates.
 	Client *http.Client
+	// Log is told of faults of ours; nil for nobody.
+	Log *slog.Logger
 
 	mu      sync.Mutex
 	keys    []Key         // of the last attempt that did well; guarded by mu
@@ -97,11 +103,14 @@ func (s *Source) attempt() {
 	// Nobody's context: others wait for it too, and it is bounded.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	text, err := s.text(ctx)
 	var keys []Key
-	if err == nil {
-		keys, err = Parse(text)
-	}
+	err := service.Guard(cmp.Or(s.Log, discard), func() error {
+		text, err := s.text(ctx)
+		if err == nil {
+			keys, err = Parse(text)
+		}
+		return err
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err = err; err == nil {
@@ -140,6 +149,8 @@ func (s *Source) text(ctx context.Context) ([]byte, error) {
 	return all(resp.Body)
 }
 
+var discard = slog.New(slog.DiscardHandler)
+
 // strict is never led from https to http.
 var strict = &http.Client{CheckRedirect: func(r *http.Request, via []*http.Request) error {
 	if len(via) >= 5 || via[0].URL.Scheme == "https" && r.URL.Scheme != "https" {
@@ -159,14 +170,15 @@ func all(r io.Reader) ([]byte, error) {
 // Sources has one [Source] for each address, so that vhosts share them and reloads
 // keep what was read. The zero value is ready.
 type Sources struct {
-	all sync.Map // of address to *Source
+	Log *slog.Logger // may be nil
+	all sync.Map     // of address to *Source
 }
 
 // Of returns the source of an address, which the configuration names.
 func (s *Sources) Of(address string) *Source {
 	v, ok := s.all.Load(address)
 	if !ok {
-		v, _ = s.all.LoadOrStore(address, &Source{Address: address})
+		v, _ = s.all.LoadOrStore(address, &Source{Address: address, Log: s.Log})
 	}
 	return v.(*Source)
 }
