@@ -325,13 +325,7 @@ func (l *loop) padding(v *viewer, t *out, e *entry) bool {
 	wire.PutCounter(b, false, t.typ, e.seq, e.stamp, t.ssrc, v.choice.twcc, e.seq)
 	b[0] |= 0x20
 	b[len(b)-1] = padSize
-	out, ok := l.encrypt(v, b)
-	if !ok {
-		return false
-	}
-	o.post(len(out), v.path.addr)
-	v.sent += len(out)
-	return true
+	return l.ship(v, o, b)
 }
 
 // counterSize is the length of a header with a counter.

@@ -102,11 +102,12 @@ func (l *loop) seal(v *viewer, t *out, p *packet, seq uint16, stamp uint32, numb
 		head = wire.PutDelay(b, head, t.delay, v.peer.conf.PlayoutDelay)
 		b = b[:head+p.Size()]
 	}
-	n := copy(b[head:], p.Head())
-	if t.numbers != 0 || v.choice != nil {
-		wire.PutNumber(b[head:], p.codec, number)
-	}
-	copy(b[head+n:], p.Body)
+	v.fill(b[head:], t, p, number)
+	return l.ship(v, o, b)
+}
+
+// ship encrypts a packet of RTP, which stands in the room of o, and sends it.
+func (l *loop) ship(v *viewer, o *outbox, b []byte) bool {
 	out, ok := l.encrypt(v, b)
 	if !ok {
 		return false
@@ -124,17 +125,17 @@ func (l *loop) repair(v *viewer, t *out, p *packet, seq uint16, stamp uint32, nu
 	wire.PutHeader(b, p.Marker, t.rtx, t.rtxSeq, stamp, t.rtxSSRC)
 	t.rtxSeq++
 	binary.BigEndian.PutUint16(b[wire.HeaderSize:], seq)
-	n := copy(b[wire.HeaderSize+2:], p.Head())
+	v.fill(b[wire.HeaderSize+2:], t, p, number)
+	l.ship(v, o, b)
+}
+
+// fill writes the payload of a packet, with the viewer's own number of the picture.
+func (v *viewer) fill(b []byte, t *out, p *packet, number uint16) {
+	n := copy(b, p.Head())
 	if t.numbers != 0 || v.choice != nil {
-		wire.PutNumber(b[wire.HeaderSize+2:], p.codec, number)
+		wire.PutNumber(b, p.codec, number)
 	}
-	copy(b[wire.HeaderSize+2+n:], p.Body)
-	out, ok := l.encrypt(v, b)
-	if !ok {
-		return
-	}
-	o.post(len(out), v.path.addr)
-	v.sent += len(out)
+	copy(b[n:], p.Body)
 }
 
 // reports takes a compound of RTCP that was decrypted. p.mu is held.
