@@ -227,9 +227,9 @@ func local(host string) bool {
 
 // PlayCookieConfig is play_cookie: who is let in to a stream's playlist or manifest
 // (HLS, DASH, HDS), by whatever rule, gets a signed cookie, and segments and keys are
-// for those who have it. Files that live streams leave on disk are then not served to
-// anybody. Players on pages of other sites must send cookies (withCredentials). It is a
-// block of weir.
+// for those who have it. Caches that many share keep none of it, and files that live
+// streams leave on disk are not served to anybody, in any vhost. Players on pages of
+// other sites must send cookies (withCredentials). It is a block of weir.
 type PlayCookieConfig struct {
 	_ struct{} `env:"-"`
 
