@@ -136,6 +136,11 @@ func (s *server) tell(n note, dir, name string, duration time.Duration, c *clien
 // mostFiles is how many files of a folder are looked at when the server starts.
 const mostFiles = 200000
 
+// fileTick is by how much the time of a file may be behind the clock: systems stamp files by
+// the last tick, of which there are a hundred a second at least. A process that was killed
+// so short a time before we began is nobody whom we could have followed.
+const fileTick = 20 * time.Millisecond
+
 // takeStock finds the recordings of earlier runs, and finishes those that were left.
 func (s *server) takeStock() {
 	seen := map[string]bool{}
@@ -168,8 +173,8 @@ func (s *server) search(dir string) {
 		if !recorded(whole) {
 			return nil
 		}
-		// What is written now is younger than we are.
-		if st, err := d.Info(); left && (err != nil || !st.ModTime().Before(s.env.Started)) {
+		// What is written now is younger than we are, but for a tick.
+		if st, err := d.Info(); left && (err != nil || !st.ModTime().Before(s.env.Started.Add(-fileTick))) {
 			return nil
 		}
 		if left {

@@ -750,3 +750,26 @@ func TestTimeJitter(t *testing.T) {
 		}
 	}
 }
+
+// A file that is being begun while the server looks for what was left is nothing that was
+// left, though it is empty, not yet marked, and stamped with the tick before.
+func TestBegunIsNotLeft(t *testing.T) {
+	h := start(t, "[app]/[stream].flv", "")
+	for name, c := range map[string]struct {
+		ago  time.Duration
+		gone bool
+	}{"begun.flv": {10 * time.Millisecond, false}, "left.flv": {time.Second, true}} {
+		file := filepath.Join(h.dir, name+ending)
+		if err := os.WriteFile(file, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		at := h.Env.Started.Add(-c.ago)
+		if err := os.Chtimes(file, at, at); err != nil {
+			t.Fatal(err)
+		}
+		newServer(h.Env).search(h.dir)
+		if _, err := os.Stat(file); (err != nil) != c.gone {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
