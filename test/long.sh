@@ -1,11 +1,15 @@
 #!/bin/bash
-# What takes too long for every change: simulated days at their full length (the race
+# What takes too long for every change: every platform's build, simulated days at their full length (the race
 # detector sees shorter ones), 100,000 viewers that come and go, recordings
 # that are killed 50 times, lips and freezes in a browser, what SRT loses beside libsrt on ways that lose, and a while of fuzzing of every parser. Run it before a
 # release: long.sh 1m
 set -eu
 cd "$(dirname "$0")/.."
 ulimit -n "$(ulimit -Hn)"
+for platform in linux/386 linux/arm64 linux/arm darwin/amd64 darwin/arm64; do
+	echo "building for $platform"
+	CGO_ENABLED=0 GOOS=${platform%/*} GOARCH=${platform#*/} go build -o /dev/null ./cmd/weir
+done
 go test -run 'TestTimelineTwelveHours|TestHours' -timeout 20m ./internal/media ./internal/protocol/dash ./internal/protocol/hls
 go test -run '^$' -bench Joins -benchtime 1x -timeout 20m ./test/performance
 go test -run '^TestNoDropoutGapOrDrift$' -timeout 20m ./internal/sound -long
