@@ -329,6 +329,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.RootConfig.FFLogLevel":                  "FFLogLevel is the level at which ffmpeg logs, in its own words: of ingests, and of transcoders if\nit is not info.",
 	"weir/internal/config/blocks.RootConfig.ForceGraceQuit":              "ForceGraceQuit makes SIGTERM quit gracefully too.",
 	"weir/internal/config/blocks.RootConfig.GraceFinalWait":              "GraceFinalWait is how long a graceful quit waits after the last session.",
+	"weir/internal/config/blocks.RootConfig.GraceMoveTo":                 "GraceMoveTo is where a graceful quit asks those RTMP clients to go that said they\ncan (Enhanced RTMP's reconnect request): rtmp://host[:port][/app], without an app\nthe client's own; empty for the address that they came by, where another server is\nexpected to answer by then.",
 	"weir/internal/config/blocks.RootConfig.GraceStartWait":              "GraceStartWait is how long a graceful quit (SIGQUIT) waits before the\nlisteners close, so that a load balancer can notice.",
 	"weir/internal/config/blocks.RootConfig.InDocker":                    "InDocker makes the server behave as in a container even if it detects none.",
 	"weir/internal/config/blocks.RootConfig.InotifyAutoReload":           "InotifyAutoReload reloads the configuration when its file changes.",

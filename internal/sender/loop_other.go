@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net"
 	"sync/atomic"
+
+	"weir/internal/session"
 )
 
 // Elsewhere than on Linux each viewer has a goroutine.
@@ -31,15 +33,16 @@ func takeDescriptor(*net.TCPConn) (int, error) { return -1, errors.ErrUnsupporte
 
 func newOutlet(int, Handoff) *outlet { return &outlet{} }
 
-func (*loop) kind() string           { return "" }
-func (*loop) run()                   {}
-func (*loop) close()                 {}
-func (*loop) stop(error)             {}
-func (*loop) post(func())            {}
-func (*loop) add(*outlet)            {}
-func (*loop) dismiss(*outlet, error) {}
-func (*loop) grown()                 {}
-func (*loop) beat()                  {}
+func (*loop) kind() string               { return "" }
+func (*loop) run()                       {}
+func (*loop) close()                     {}
+func (*loop) stop(error)                 {}
+func (*loop) post(func())                {}
+func (*loop) add(*outlet)                {}
+func (*loop) dismiss(*outlet, error)     {}
+func (*loop) move(*outlet, session.Move) {}
+func (*loop) grown()                     {}
+func (*loop) beat()                      {}
 
 // Pause does nothing: there are no loops.
 func (*Control) Pause(bool) {}

@@ -33,6 +33,9 @@ type Handoff struct {
 	// Peer takes what the viewer sends, and appends what it is to be answered; nil
 	// drops it. An error of it ends the viewer; ErrBack gives the connection back.
 	Peer func(o *Control, dst, b []byte) ([]byte, error)
+	// Move appends what asks the viewer to go on elsewhere; nil for one that cannot be
+	// asked.
+	Move func(dst []byte, m session.Move) []byte
 	// Ends says that the answer ends with the publication.
 	Ends bool
 	// Done is told, by a goroutine of its own, that the loop is through with the
@@ -219,6 +222,9 @@ func (l *Loops) HandOver(h Handoff) bool {
 	o.unhook = context.AfterFunc(h.Session.Context(), func() {
 		lp.post(func() { lp.dismiss(o, context.Cause(h.Session.Context())) })
 	})
+	if h.Move != nil {
+		h.Session.MoveBy(func(m session.Move) { lp.post(func() { lp.move(o, m) }) })
+	}
 	lp.post(func() { lp.add(o) })
 	return true
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"weir/internal/session"
 )
 
 const (
@@ -46,6 +48,7 @@ type outlet struct {
 	index   int       // in reel.viewers
 	pending bool      // has something to send although its reel has not grown
 	batched bool      // stands in the batch
+	over    bool      // it is the loop's no more
 }
 
 func newOutlet(fd int, h Handoff) *outlet {
@@ -107,6 +110,17 @@ func (l *loop) feed(o *outlet, b []byte) {
 	l.answer = answer[:0]
 	if err != nil {
 		l.end(o, err)
+	}
+}
+
+// move asks the viewer, which may be on its way to the loop still, to go on elsewhere.
+func (l *loop) move(o *outlet, m session.Move) {
+	if o.over || o.closing || len(o.private) > privateMost {
+		return
+	}
+	o.private = o.hand.Move(o.private, m)
+	if l.viewers[o.fd] == o {
+		l.push(o)
 	}
 }
 
@@ -358,6 +372,7 @@ func (l *loop) end(o *outlet, cause error) {
 // finish tells what became of a viewer that is in no list any more.
 func (l *loop) finish(o *outlet, cause error) {
 	o.unhook()
+	o.over = true
 	l.count.Add(-1)
 	var conn net.Conn
 	if errors.Is(cause, ErrBack) {

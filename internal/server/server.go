@@ -352,6 +352,8 @@ func (s *Server) drain() {
 	patient := s.wait(root.GraceStartWait)
 	s.group.CloseDoors()
 	s.group.Unbind(service.Sinks)
+	n := s.env.Desk.Move(session.Move{TcURL: root.GraceMoveTo, Description: "The server is stopping."}, nil)
+	s.env.Log.Info("graceful stop: clients that can were asked to go on elsewhere", "asked", n)
 	for pause := time.Duration(0); patient; pause = min(time.Second, pause+100*time.Millisecond) {
 		n, _ := s.env.Desk.Len()
 		if n == 0 {

@@ -34,7 +34,8 @@ type Session struct {
 	before      *hub.Counters // of the stream, when it was published; guarded by mu
 	ask         Ask           // guarded by mu
 	stream      *hub.Stream
-	meter       meter // guarded by mu
+	meter       meter      // guarded by mu
+	moveBy      func(Move) // guarded by mu
 	connected   bool
 	closed      bool
 	release     func() // of the hold on the stream

@@ -113,6 +113,12 @@ type RootConfig struct {
 	// GraceFinalWait is how long a graceful quit waits after the last session.
 	GraceFinalWait time.Duration `conf:"grace_final_wait" default:"3200" unit:"ms" reload:"now"`
 
+	// GraceMoveTo is where a graceful quit asks those RTMP clients to go that said they
+	// can (Enhanced RTMP's reconnect request): rtmp://host[:port][/app], without an app
+	// the client's own; empty for the address that they came by, where another server is
+	// expected to answer by then.
+	GraceMoveTo string `conf:"grace_move_to" default:"" reload:"now" since:"weir"`
+
 	// ForceGraceQuit makes SIGTERM quit gracefully too.
 	ForceGraceQuit bool `conf:"force_grace_quit" default:"off" reload:"now"`
 }

@@ -138,6 +138,7 @@ var Directives = map[string]Proof{
 	// Who may do what.
 	"trusted_proxies":                   {Test: "proxies.txtar"},
 	"proxy_protocol":                    {Test: "proxies.txtar"},
+	"grace_move_to":                     {Test: "TestGracefulStopAsksToMove"},
 	"vhost.signed_url":                  {Test: "signed.txtar"},
 	"traces":                            {Test: "TestSpans"},
 	"vhost.play_cookie":                 {Test: "cookies.txtar"},

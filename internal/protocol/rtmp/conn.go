@@ -69,6 +69,7 @@ func (c *conn) run() error {
 	if err := c.accept(target); err != nil {
 		return err
 	}
+	c.movable()
 	if v, ok := c.env.Conf.Load().Vhost(target.Vhost); ok {
 		if conf := blocks.Bandcheck.Of(v); conf.Enabled {
 			return c.bandcheck(target, v.Name, conf)

@@ -28,6 +28,7 @@ func (c *conn) handOver(sub *hub.Subscription, only sender.Only, gather time.Dur
 		return nil
 	}
 	chunk := c.link.ChunkSize()
+	c.session.MoveBy(nil)
 	_, peer, err := c.link.Detach()
 	if err != nil {
 		return err
@@ -35,12 +36,14 @@ func (c *conn) handOver(sub *hub.Subscription, only sender.Only, gather time.Dur
 	given := loops.HandOver(sender.Handoff{
 		Session: c.session, Conn: tcp, Sub: sub, Spec: sender.Spec{Form: media.FormRTMP, ChunkSize: chunk, Only: only}, Gather: gather,
 		Peer: func(o *sender.Control, dst, b []byte) ([]byte, error) { return listen(peer, o, dst, b) },
+		Move: c.mover(peer),
 		Done: func(nc net.Conn, err error) { c.back(peer, nc, err) },
 	})
 	if given {
 		return errHandedOver
 	}
 	c.link = peer.Attach(c.session.Context(), c.session.Conn(c.nc), link.Options{})
+	c.movable()
 	return nil
 }
 
@@ -78,5 +81,6 @@ func (c *conn) back(peer *link.Peer, nc net.Conn, err error) {
 	defer nc.Close()
 	c.link = peer.Attach(c.session.Context(), c.session.Conn(c.nc), link.Options{})
 	defer c.link.Close()
+	c.movable()
 	c.end(service.Guard(c.log, func() error { return c.wishes(laterWish) }))
 }

@@ -15,6 +15,7 @@ import (
 	"weir/internal/format/flv"
 	"weir/internal/media"
 	"weir/internal/protocol/protocoltest"
+	"weir/internal/session"
 	"weir/internal/wire/rtmp"
 )
 
@@ -121,7 +122,7 @@ func brief(m rtmp.Message) string {
 				if o.Text("level") == "error" {
 					line += " error"
 				}
-				return line + " " + strings.TrimSpace(o.Text("code")+" "+o.Text("description"))
+				return line + " " + strings.TrimSpace(o.Text("code")+" "+o.Text("tcUrl")+o.Text("description"))
 			}
 			return fmt.Sprintf("%s %v", line, c.Args[0])
 		}
@@ -131,7 +132,7 @@ func brief(m rtmp.Message) string {
 }
 
 // say sends one line of a script: a command with its transaction and arguments,
-// or one of "connect URL [pageUrl]", "meta [NAME]", "headers", "frames N", "audio N",
+// or one of "connect URL [pageUrl]", "reconnects URL", "meta [NAME]", "headers", "frames N", "audio N",
 // "window N", "close", "wait MS".
 func (k *talker) say(line string) {
 	k.t.Helper()
@@ -144,8 +145,11 @@ func (k *talker) say(line string) {
 		return n
 	}
 	switch words[0] {
-	case "connect":
+	case "connect", "reconnects": // the second is one that can be asked to
 		o := amf.Object{{Key: "app", Value: "live"}, {Key: "tcUrl", Value: strings.Trim(words[1], `"`)}}
+		if words[0] == "reconnects" {
+			o = append(o, amf.Property{Key: "capsEx", Value: rtmp.CapsReconnect})
+		}
 		if len(words) > 2 {
 			o = append(o, amf.Property{Key: "pageUrl", Value: words[2]})
 		}
@@ -225,7 +229,7 @@ func (k *talker) hear(patience time.Duration) string {
 	}
 }
 
-// run plays a script. Lines that begin with a word and a colon are for a talker
+// run plays a script. "server: URL" has everybody asked to go there. Lines that begin with a word and a colon are for a talker
 // of that name; ">" before what it hears next, all else is said. "> skip TEXT"
 // skips up to a line, "> accepted" stands for the answer to connect.
 func run(t *testing.T, h *protocoltest.House, script string) {
@@ -235,6 +239,10 @@ func run(t *testing.T, h *protocoltest.House, script string) {
 		line, _, _ = strings.Cut(line, "#")
 		who, line, ok := strings.Cut(strings.TrimSpace(line), ": ")
 		if !ok {
+			continue
+		}
+		if who == "server" {
+			h.Env.Desk.Move(session.Move{TcURL: line}, nil)
 			continue
 		}
 		k := talkers[who]
