@@ -67,21 +67,23 @@ var outside = map[string]string{
 	"github.com/pion/logging":       "the log that pion/dtls asks for",
 	"github.com/thesyncim/gopus":    "Opus, for sound from and to browsers",
 	"github.com/tphakala/go-aac":    "AAC-LC, for sound from and to browsers; LGPL, left out by the tag noaac",
+	"github.com/minio/minio-go":     "recordings into object storage",
 	"github.com/hajimehoshi/go-mp3": "MP3, for sound to browsers",
 }
 
 // outsideTests lists those that only tests, and what is below test/, may import.
 var outsideTests = map[string]string{
-	"github.com/google/go-cmp":        "readable differences",
-	"github.com/chromedp/chromedp":    "drives a real browser",
-	"github.com/chromedp/cdproto":     "drives a real browser",
-	"github.com/pion/rtcp":            "a second opinion on RTCP",
-	"github.com/pion/interceptor":     "what that peer does beside sending",
-	"go.opentelemetry.io/proto":       "reads what a collector of traces is sent",
-	"google.golang.org/protobuf":      "reads what a collector of traces is sent",
-	"golang.org/x/tools":              "reads the program as other platforms see it",
-	"github.com/pion/webrtc":          "a second peer of WebRTC",
-	"github.com/rogpeppe/go-internal": "txtar scripts of the binary",
+	"github.com/google/go-cmp":          "readable differences",
+	"github.com/chromedp/chromedp":      "drives a real browser",
+	"github.com/chromedp/cdproto":       "drives a real browser",
+	"github.com/pion/rtcp":              "a second opinion on RTCP",
+	"github.com/pion/interceptor":       "what that peer does beside sending",
+	"go.opentelemetry.io/proto":         "reads what a collector of traces is sent",
+	"google.golang.org/protobuf":        "reads what a collector of traces is sent",
+	"golang.org/x/tools":                "reads the program as other platforms see it",
+	"github.com/johannesboyne/gofakes3": "object storage that takes recordings",
+	"github.com/pion/webrtc":            "a second peer of WebRTC",
+	"github.com/rogpeppe/go-internal":   "txtar scripts of the binary",
 }
 
 // file is one Go source file of the project.

@@ -241,6 +241,8 @@ type Event struct {
 type Recording struct {
 	// File is a path, as configured.
 	File string
+	// URL is where object storage has it, empty if it is in none.
+	URL string
 }
 
 // A Segment is a finished piece of HLS, as on_hls tells of it.

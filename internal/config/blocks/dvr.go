@@ -1,8 +1,11 @@
 package blocks
 
 import (
+	"errors"
 	"fmt"
+	"net/url"
 	"path"
+	"strings"
 	"time"
 )
 
@@ -43,6 +46,66 @@ type DVRConfig struct {
 	// together: the oldest are deleted first. With 0 there is no bound. It is a
 	// directive of weir.
 	KeepSize int `conf:"dvr_keep_size" default:"0" reload:"now" since:"weir"`
+
+	// S3 is where finished recordings are sent.
+	S3 DVRS3Config `conf:"s3"`
+}
+
+// DVRS3Config is s3 of dvr: finished recordings are sent to object storage that speaks S3
+// (Amazon's, MinIO, Ceph, R2 and others). on_dvr is told when that is done, and carries
+// the object's url beside the file. A store that is away or refuses is tried again, after
+// a restart too; a large file goes on where it broke off. It is a block of weir.
+type DVRS3Config struct {
+	_ struct{} `env:"-"`
+
+	// Enabled turns it on. What was recorded before is not sent.
+	Enabled bool `conf:"enabled" default:"off" reload:"now" since:"weir"`
+
+	// Endpoint is the http or https address of the store, without the bucket.
+	Endpoint string `conf:"endpoint" default:"https://s3.amazonaws.com" reload:"now" since:"weir"`
+
+	// Region is the bucket's region.
+	Region string `conf:"region" default:"" shown:"what the store says" reload:"now" since:"weir"`
+
+	// Bucket is where objects go. It must be there.
+	Bucket string `conf:"bucket" default:"" shown:"none, required" reload:"now" since:"weir"`
+
+	// Name is an object's name, with [vhost], [app], [stream] and [file], which is the
+	// part of dvr_path from its first variable on.
+	Name string `conf:"name" default:"[file]" reload:"now" since:"weir"`
+
+	// AccessKey and SecretKey are who may write there. Without them AWS_ACCESS_KEY_ID
+	// and AWS_SECRET_ACCESS_KEY of the environment count, then ~/.aws/credentials, then
+	// the role of the machine.
+	AccessKey string `conf:"access_key" default:"" shown:"of the environment" reload:"now" since:"weir"`
+
+	// SecretKey belongs to access_key.
+	SecretKey string `conf:"secret_key" default:"" shown:"of the environment" reload:"now" since:"weir"`
+
+	// URL is where objects are found, for on_dvr and the API: the address of a CDN perhaps.
+	URL string `conf:"url" default:"" shown:"endpoint and bucket" reload:"now" since:"weir"`
+
+	// KeepLocal keeps the file that was sent; with off it is deleted, and the API's list
+	// has it no more.
+	KeepLocal bool `conf:"keep_local" default:"on" reload:"now" since:"weir"`
+}
+
+// Validate refuses what no recording could be sent to.
+func (c *DVRS3Config) Validate() error {
+	u, err := url.Parse(c.Endpoint)
+	switch {
+	case !c.Enabled:
+		return nil
+	case c.Bucket == "":
+		return errors.New("s3 of dvr is on and has no bucket; write bucket NAME;")
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "":
+		return fmt.Errorf("endpoint of s3: %q is not an address like https://s3.example.com", c.Endpoint)
+	case (c.AccessKey == "") != (c.SecretKey == ""):
+		return errors.New("s3 of dvr needs both access_key and secret_key, or neither")
+	case !strings.Contains(c.Name, "[file]"):
+		return errors.New("name of s3 has no [file], so that each recording would replace another")
+	}
+	return nil
 }
 
 // Warnings tells of patterns that match nothing.

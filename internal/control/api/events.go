@@ -70,7 +70,7 @@ func (l *events) Observe(e session.Event) {
 		h.Why = e.Err.Error()
 	}
 	if e.Recording != nil {
-		h.File = e.Recording.File
+		h.File, h.URL = e.Recording.File, e.Recording.URL
 	}
 	if e.Segment != nil {
 		h.File, h.URL, h.Seconds = e.Segment.File, e.Segment.URL, e.Segment.Duration.Seconds()

@@ -203,6 +203,7 @@ type onDVR struct {
 	File      string `json:"file"`
 	StreamURL string `json:"stream_url"`
 	StreamID  string `json:"stream_id"`
+	URL       string `json:"url,omitempty"` // in object storage
 }
 
 // fixed2 is a number written with two decimals, as SRS does.
@@ -293,7 +294,7 @@ func (h *Hooks) Observe(e session.Event) {
 		h.tell(&u, u.OnClose, "on_close", s, onClose{h.base("on_close", s, ask), out, in})
 	case session.Recorded:
 		h.tell(&u, u.OnDVR, "on_dvr", s, onDVR{h.base("on_dvr", s, ask), tcURL(s, ask), ask.Said.Stream, ask.Said.Param,
-			h.env.Cwd, e.Recording.File, ask.Key.URL(), e.StreamID})
+			h.env.Cwd, e.Recording.File, ask.Key.URL(), e.StreamID, e.Recording.URL})
 	case session.Segmented:
 		g := e.Segment
 		h.tell(&u, u.OnHLS, "on_hls", s, onHLS{h.base("on_hls", s, ask), tcURL(s, ask), ask.Said.Stream, ask.Said.Param, fixed2(g.Duration.Seconds()),

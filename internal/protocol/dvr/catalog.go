@@ -30,7 +30,9 @@ type recording struct {
 	Active   bool    `json:"active"`
 	Duration float64 `json:"duration"` // seconds
 	Bytes    int64   `json:"bytes"`
-	Lost     uint64  `json:"lost,omitempty"` // frames, of one that is active
+	Lost     uint64  `json:"lost,omitempty"`       // frames, of one that is active
+	Upload   string  `json:"upload,omitempty"`     // waiting or done, if it goes to object storage
+	Remote   string  `json:"remote_url,omitempty"` // of the object
 
 	dir, name string
 }
@@ -95,6 +97,7 @@ func (s *server) enter(n note, dir, name string, duration time.Duration) (*recor
 		return nil, err
 	}
 	r := &recording{note: n, File: file, URL: s.url(dir, name), Duration: duration.Seconds(), Bytes: st.Size(), dir: dir, name: name}
+	r.Upload, r.Remote = s.uploadOf(r)
 	s.list.put(r)
 	return r, nil
 }
@@ -111,26 +114,37 @@ func (s *server) url(dir, name string) string {
 	return "/" + filepath.ToSlash(rel)
 }
 
-// tell lists a finished file and tells of it. c is nil if it is not here any
-// more.
+// tell lists a finished file, and tells of it or has it sent first. c is nil if it is
+// not here any more.
 func (s *server) tell(n note, dir, name string, duration time.Duration, c *client) {
-	if _, err := s.enter(n, dir, name, duration); err != nil {
+	r, err := s.enter(n, dir, name, duration)
+	if err != nil {
 		s.env.Log.Warn("recording is gone", "file", join(dir, name), "err", err)
 		return
 	}
 	s.finished.Add(1)
-	s.env.Log.Info("dvr file is finished", "stream", n.App+"/"+n.Stream, "file", join(dir, name), "duration", duration)
+	s.env.Log.Info("dvr file is finished", "stream", n.App+"/"+n.Stream, "file", r.File, "duration", duration)
+	if r.Upload != "" {
+		s.send(r, c)
+	} else {
+		s.announce(r, c)
+	}
+	select {
+	case s.tidy <- struct{}{}:
+	default:
+	}
+}
+
+// announce tells of a recording.
+func (s *server) announce(r *recording, c *client) {
+	n := &r.note
 	who := &session.Session{Visitor: session.Visitor{IP: n.IP, TcURL: n.TcURL}, ID: n.Client}
 	if c != nil {
 		who = c.Session
 	}
 	key := hub.Key{Vhost: n.Vhost, App: n.App, Stream: n.Stream}
-	s.env.Desk.Tell(session.Event{What: session.Recorded, Session: who, StreamID: n.StreamID, Recording: &session.Recording{File: join(dir, name)},
+	s.env.Desk.Tell(session.Event{What: session.Recorded, Session: who, StreamID: n.StreamID, Recording: &session.Recording{File: r.File, URL: r.Remote},
 		Ask: session.Ask{Key: key, Said: session.Said{App: n.App, Stream: n.Stream, Param: n.Param, TcURL: n.TcURL}}})
-	select {
-	case s.tidy <- struct{}{}:
-	default:
-	}
 }
 
 // mostFiles is how many files of a folder are looked at when the server starts.
@@ -180,7 +194,9 @@ func (s *server) search(dir string) {
 		if left {
 			s.rescue(root, dir, whole)
 		} else if note, duration, err := inspect(root, name); err == nil {
-			s.enter(note, dir, name, duration)
+			if r, err := s.enter(note, dir, name, duration); err == nil && r.Upload == waiting {
+				s.send(r, nil)
+			}
 		}
 		return nil
 	})
@@ -253,6 +269,7 @@ func (s *server) rescue(root *os.Root, dir, whole string) {
 	if _, err := root.Lstat(name); err == nil {
 		name = free(root, name)
 	}
+	s.toSend(root, name, s.conf(n.Vhost))
 	if err := root.Rename(left, name); err != nil {
 		log.Warn("recording of an earlier run cannot be given its name", "err", err)
 		return
@@ -327,15 +344,15 @@ func (s *server) clear(now time.Time) {
 			if !old && !much {
 				continue
 			}
-			if s.delete(r) {
+			if s.delete(r, "since it is too old or there is too much") {
 				total -= r.Bytes
 			}
 		}
 	}
 }
 
-// delete removes a recording, and its folders if nothing else is in them.
-func (s *server) delete(r *recording) bool {
+// delete removes a recording and its mark, and its folders if nothing else is in them.
+func (s *server) delete(r *recording, why string) bool {
 	root, err := os.OpenRoot(r.dir)
 	if err != nil {
 		return false
@@ -345,8 +362,9 @@ func (s *server) delete(r *recording) bool {
 		s.env.Log.Warn("recording cannot be deleted", "file", r.File, "err", err)
 		return false
 	}
+	root.Remove(r.name + marked)
 	s.list.drop(r)
-	s.env.Log.Info("recording is deleted, since it is too old or there is too much", "file", r.File)
+	s.env.Log.Info("recording is deleted, "+why, "file", r.File)
 	for d := path.Dir(r.name); d != "." && d != "/"; d = path.Dir(d) {
 		if root.Remove(d) != nil {
 			break

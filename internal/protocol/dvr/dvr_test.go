@@ -69,7 +69,11 @@ func startIn(t *testing.T, dir, name, more string) *house {
 	heard := Protocol
 	heard.New = func(env service.Env) (service.Service, error) {
 		env.Desk.Observe(h)
-		return Protocol.New(env)
+		s, err := Protocol.New(env)
+		if err == nil {
+			s.(*server).uploads.first = 10 * time.Millisecond
+		}
+		return s, err
 	}
 	h.House = protocoltest.Open(t, protocoltest.Options{Protocol: heard, Vhost: "dvr { enabled on; dvr_path " + h.dir + "/" + name + "; " + more + " }", Root: "http_server { enabled on; dir " + h.dir + "; }"})
 	return h

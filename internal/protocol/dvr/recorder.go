@@ -349,7 +349,7 @@ func (r *recorder) finish() {
 		o.discard()
 		return
 	}
-	name, err := o.keep(duration)
+	name, err := r.server.keep(o, duration)
 	if err != nil {
 		r.log.Error("recording cannot be given its name", "file", join(o.dir, o.name+ending), "err", err)
 		return
@@ -358,13 +358,14 @@ func (r *recorder) finish() {
 }
 
 // keep gives a file that is whole its name and closes it.
-func (o *open) keep(duration time.Duration) (name string, err error) {
+func (s *server) keep(o *open, duration time.Duration) (name string, err error) {
 	defer o.root.Close()
 	o.f.Sync() // that a disk is slow to do that costs nobody but the recording
 	name = o.name
 	if strings.Contains(name, "[duration]") {
 		name = free(o.root, completed(name, duration))
 	}
+	s.toSend(o.root, name, o.conf)
 	return name, errors.Join(o.f.Close(), o.root.Rename(o.name+ending, name))
 }
 

@@ -42,19 +42,20 @@ var Protocol = service.Protocol{
 }
 
 func newServer(env service.Env) *server {
-	s := &server{env: env, create: create, recorders: map[hub.Key]*recorder{}, tidy: make(chan struct{}, 1)}
+	s := &server{env: env, create: create, recorders: map[hub.Key]*recorder{}, tidy: make(chan struct{}, 1), uploads: newUploads()}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s
 }
 
 type server struct {
-	env    service.Env
-	create func(dir, name string) (root *os.Root, f file, as string, err error)
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	wg     sync.WaitGroup
-	list   catalog
-	tidy   chan struct{} // wakes the one who deletes what is too old or too much
+	env     service.Env
+	create  func(dir, name string) (root *os.Root, f file, as string, err error)
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	wg      sync.WaitGroup
+	list    catalog
+	tidy    chan struct{} // wakes the one who deletes what is too old or too much
+	uploads *uploads
 
 	finished atomic.Int64 // files
 	lost     atomic.Int64 // frames that are in no file
@@ -80,6 +81,9 @@ const (
 // Run implements service.Service. When ctx is done the publications have ended.
 func (s *server) Run(ctx context.Context) error {
 	s.wg.Go(func() { service.Guard(s.env.Log, func() error { s.takeStock(); return nil }) })
+	var sending sync.WaitGroup
+	sending.Go(func() { service.Guard(s.env.Log, func() error { s.sendAll(ctx); return nil }) })
+	defer sending.Wait()
 	t := time.NewTicker(tidyEvery)
 	defer t.Stop()
 	for {
@@ -198,9 +202,15 @@ func (s *server) metrics() []service.Metric {
 	}
 	s.mu.Unlock()
 	one := func(v float64) []service.Sample { return []service.Sample{{Value: v}} }
+	s.uploads.mu.Lock()
+	queued := len(s.uploads.waiting) + s.uploads.running
+	s.uploads.mu.Unlock()
 	return []service.Metric{
 		{Name: "weir_dvr_active", Help: "Files that are written now", Samples: one(float64(active))},
 		{Name: "weir_dvr_files_total", Help: "Recordings that were finished", Counter: true, Samples: one(float64(s.finished.Load()))},
 		{Name: "weir_dvr_lost_frames_total", Help: "Frames that a disk was too slow or too full for", Counter: true, Samples: one(float64(s.lost.Load()))},
+		{Name: "weir_dvr_uploads_total", Help: "Recordings that were sent to object storage", Counter: true, Samples: one(float64(s.uploads.sent.Load()))},
+		{Name: "weir_dvr_upload_failures_total", Help: "Attempts to send a recording that failed", Counter: true, Samples: one(float64(s.uploads.failed.Load()))},
+		{Name: "weir_dvr_uploads_waiting", Help: "Recordings that are to be sent", Samples: one(float64(queued))},
 	}
 }
