@@ -5,7 +5,7 @@
 // one.
 //
 // A [Socket] belongs to one goroutine, which waits, reads, queues and flushes; anybody may
-// [Socket.Wake] it.
+// [Socket.Wake] it and [Socket.Send] by it. Other goroutines that send much have a [Batch] each.
 package datagram
 
 import (

@@ -72,6 +72,39 @@ func TestQueue(t *testing.T) {
 	}
 }
 
+// Datagrams arrive as they were posted, whether the system cuts them or not.
+func TestPost(t *testing.T) {
+	for network, address := range map[string]string{"udp4": "127.0.0.1:0", "udp6": "[::1]:0"} {
+		for _, cut := range []bool{true, false} {
+			from := listen(t, network, address, 1)[0]
+			if !cut {
+				from.cutNothing()
+			}
+			var to []*Socket
+			for range 3 {
+				to = append(to, listen(t, network, address, 1)[0])
+			}
+			o := from.NewBatch()
+			want := make([][]string, len(to))
+			for round := range 40 {
+				for i, s := range to {
+					for j, size := range []int{1200, 1200, 700, 900, 100, 1200, 1200, 1200}[:1+(round+i)%8] {
+						b := bytes.Repeat([]byte{byte(round), byte(i), byte(j)}, 400)[:size]
+						o.Post(netip.Addr{}, s.LocalAddr(), copy(o.Room(size+32), b))
+						want[i] = append(want[i], string(b))
+					}
+				}
+			}
+			o.Flush()
+			for i, s := range to {
+				if got := receive(t, s, len(want[i])); !slices.Equal(got, want[i]) {
+					t.Errorf("%s, cut %v: %d is not what was sent", network, cut, i)
+				}
+			}
+		}
+	}
+}
+
 // Sockets that share an address have all that comes between them, and nobody else can
 // have it.
 func TestShare(t *testing.T) {
@@ -159,12 +192,16 @@ func TestAnswersFromWhereItCame(t *testing.T) {
 						}
 						s.Queue(s.At(), from, b, nil)
 						s.Queue(s.At(), from, b, nil) // both as one piece
+						s.Send(s.At(), from, b)
+						o := s.NewBatch()
+						o.Post(s.At(), from, copy(o.Room(len(b)), b))
+						o.Flush()
 					})
 					s.Flush()
 				}
 			}
 			nc.SetReadDeadline(time.Now().Add(5 * time.Second))
-			for range 2 {
+			for range 4 {
 				b := make([]byte, 16)
 				if k, err := nc.Read(b); err != nil || string(b[:k]) != "hello" {
 					t.Errorf("%s, %d sockets: %q, %v", network, n, b[:k], err)

@@ -71,8 +71,11 @@ type Socket struct {
 	woken     atomic.Bool // Wake was called since the last Wait returned
 	signalled atomic.Bool // the eventfd was written
 
+	until    time.Time   // the deadline that epoll has
+	segments atomic.Bool // the kernel has UDP_SEGMENT
+
 	in  inbound
-	out outbound
+	out *Batch
 }
 
 // inbound is the memory of one recvmmsg.
@@ -84,23 +87,24 @@ type inbound struct {
 	info  [inBatch][cmsgSize]byte
 }
 
-// outbound is the memory of one sendmmsg, which is filled by Queue.
-type outbound struct {
-	segments bool // the kernel has UDP_SEGMENT
-	msgs     [outBatch]mmsghdr
-	addrs    [outBatch][addrSize]byte
-	control  [outBatch][cmsgSize]byte
-	whom     [outBatch]netip.AddrPort
-	from     [outBatch]netip.Addr
-	size     [outBatch]int  // of a segment
-	count    [outBatch]int  // of segments
-	total    [outBatch]int  // of bytes
-	closed   [outBatch]bool // a shorter segment has ended it
-	first    [outBatch]int  // its first iovec
-	n        int
-	iovs     []syscall.Iovec
-	arena    []byte // heads, which are copied
-	heads    []span // where each iovec of a head stands in arena
+// A Batch is what is sent by a [Socket] in one call. It belongs to one goroutine, which
+// need not be the socket's; the socket must outlive it.
+type Batch struct {
+	sock    *Socket
+	msgs    [outBatch]mmsghdr
+	addrs   [outBatch][addrSize]byte
+	control [outBatch]controls
+	whom    [outBatch]netip.AddrPort
+	from    [outBatch]netip.Addr
+	size    [outBatch]int  // of a segment
+	count   [outBatch]int  // of segments
+	total   [outBatch]int  // of bytes
+	closed  [outBatch]bool // a shorter segment has ended it
+	first   [outBatch]int  // its first iovec
+	n       int
+	iovs    []syscall.Iovec
+	arena   []byte // heads, which are copied
+	heads   []span // where each iovec of a head stands in arena
 }
 
 // span is a part of the arena, for the iovec with that index.
@@ -204,7 +208,8 @@ func newSocket(fd int, six bool, local netip.AddrPort) (*Socket, error) {
 		s.wild = err == nil
 	}
 	_, err = syscall.GetsockoptInt(fd, solUDP, udpSegment)
-	s.out.segments = err == nil
+	s.segments.Store(err == nil)
+	s.out = s.NewBatch()
 	return s, nil
 }
 
@@ -213,7 +218,7 @@ func (s *Socket) LocalAddr() netip.AddrPort { return s.local }
 
 // Batching says how datagrams are written.
 func (s *Socket) Batching() string {
-	if s.out.segments {
+	if s.segments.Load() {
 		return "sendmmsg, segments"
 	}
 	return "sendmmsg"
@@ -239,7 +244,10 @@ func (s *Socket) Wait(until time.Time) {
 	syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(s.poller), syscall.EPOLL_CTL_MOD, uintptr(s.fd), uintptr(unsafe.Pointer(&ev)), 0, 0)
 	s.asleep.Store(true)
 	if !s.woken.Load() {
-		s.epoll.SetReadDeadline(until)
+		if until != s.until {
+			s.epoll.SetReadDeadline(until)
+			s.until = until
+		}
 		s.raw.Read(s.look) // an error is that the time is over
 	}
 	s.asleep.Store(false)
@@ -320,7 +328,7 @@ func parseAddr(b []byte, six bool) (netip.AddrPort, bool) {
 		if zone := binary.NativeEndian.Uint32(b[24:]); zone != 0 {
 			a = a.WithZone(zoneName(zone))
 		}
-		return netip.AddrPortFrom(a, binary.BigEndian.Uint16(b[2:])), true
+		return netip.AddrPortFrom(a.Unmap(), binary.BigEndian.Uint16(b[2:])), true
 	}
 	return netip.AddrPort{}, false
 }
@@ -343,36 +351,49 @@ func putAddr(b []byte, to netip.AddrPort, six bool) (size int) {
 	return syscall.SizeofSockaddrInet6
 }
 
+// NewBatch returns a Batch that sends by the socket.
+func (s *Socket) NewBatch() *Batch { return &Batch{sock: s} }
+
+// Queue is [Batch.Queue] of the socket's own batch.
+func (s *Socket) Queue(from netip.Addr, to netip.AddrPort, head, payload []byte) {
+	s.out.Queue(from, to, head, payload)
+}
+
+// Flush is [Batch.Flush] of the socket's own batch.
+func (s *Socket) Flush() { s.out.Flush() }
+
+// Send sends one datagram at once, from an address of ours; the zero address is for the
+// system to choose. Anybody may call it.
+func (s *Socket) Send(from netip.Addr, to netip.AddrPort, b []byte) {
+	var c controls
+	if s.wild {
+		c.source(from, s.six)
+	}
+	if c.n == 0 {
+		syscall.Sendto(s.fd, b, syscall.MSG_DONTWAIT, sockaddr(to, s.six))
+		return
+	}
+	syscall.SendmsgN(s.fd, b, c.b[:c.n], sockaddr(to, s.six), syscall.MSG_DONTWAIT)
+}
+
 // Queue adds a datagram of two parts, either of which may be empty, which is sent from an
 // address of ours; the zero address is for the system to choose. The head is copied; the
 // payload must not change before Flush.
-func (s *Socket) Queue(from netip.Addr, to netip.AddrPort, head, payload []byte) {
+func (o *Batch) Queue(from netip.Addr, to netip.AddrPort, head, payload []byte) {
 	size := len(head) + len(payload)
 	if size == 0 {
 		return
 	}
-	o := &s.out
-	if i := o.n - 1; i >= 0 && o.segments && !o.closed[i] && o.whom[i] == to && o.from[i] == from && size <= o.size[i] && o.count[i] < maxSegments && o.total[i]+size <= maxMessage {
-		o.count[i]++
-		o.total[i] += size
-		o.closed[i] = size < o.size[i]
-		o.part(head, payload)
-		return
+	if !o.joins(from, to, size) {
+		if o.n == outBatch || len(o.arena) > maxArena {
+			o.Flush()
+		}
+		o.open(from, to, size)
 	}
-	if o.n == outBatch || len(o.arena) > maxArena {
-		s.Flush()
-	}
-	i := o.n
-	o.n++
-	o.whom[i], o.from[i], o.size[i], o.count[i], o.total[i], o.closed[i], o.first[i] = to, from, size, 1, size, false, len(o.iovs)
-	o.part(head, payload)
-}
-
-// part adds the parts of a datagram to the newest message.
-func (o *outbound) part(head, payload []byte) {
 	if len(head) > 0 {
-		o.heads = append(o.heads, span{len(o.iovs), len(o.arena), len(o.arena) + len(head)})
+		at := len(o.arena)
 		o.arena = append(o.arena, head...) // may move: the iovec is filled in by Flush
+		o.heads = append(o.heads, span{len(o.iovs), at, len(o.arena)})
 		o.iovs = append(o.iovs, syscall.Iovec{})
 	}
 	if len(payload) > 0 {
@@ -382,12 +403,62 @@ func (o *outbound) part(head, payload []byte) {
 	}
 }
 
-// Flush sends what was queued. What the system has no room for is lost, as on the way.
-func (s *Socket) Flush() {
-	o := &s.out
+// Room returns n bytes, no more than a datagram has, to write one to, which Post then
+// adds; nothing else may be asked of the Batch before. What it holds may be sent first.
+func (o *Batch) Room(n int) []byte {
+	if o.arena == nil {
+		o.arena = make([]byte, 0, maxArena)
+	}
+	if at := len(o.arena); o.n < outBatch && at+n <= cap(o.arena) {
+		return o.arena[at : at+n : at+n]
+	}
+	o.Flush()
+	return o.arena[:n:n]
+}
+
+// Post adds the datagram of the first n bytes that Room returned; otherwise it is as
+// Queue.
+func (o *Batch) Post(from netip.Addr, to netip.AddrPort, n int) {
+	at := len(o.arena)
+	o.arena = o.arena[:at+n]
+	if o.joins(from, to, n) {
+		if last := &o.heads[len(o.heads)-1]; last.to == at && last.iov == len(o.iovs)-1 {
+			last.to += n // one piece with the one before
+			return
+		}
+	} else {
+		o.open(from, to, n)
+	}
+	o.heads = append(o.heads, span{len(o.iovs), at, at + n})
+	o.iovs = append(o.iovs, syscall.Iovec{})
+}
+
+// joins reports whether a datagram is one more segment of the newest message, and counts
+// it there.
+func (o *Batch) joins(from netip.Addr, to netip.AddrPort, size int) bool {
+	i := o.n - 1
+	if i < 0 || o.closed[i] || !o.sock.segments.Load() || o.whom[i] != to || o.from[i] != from || size > o.size[i] || o.count[i] == maxSegments || o.total[i]+size > maxMessage {
+		return false
+	}
+	o.count[i]++
+	o.total[i] += size
+	o.closed[i] = size < o.size[i]
+	return true
+}
+
+// open begins a message with a datagram.
+func (o *Batch) open(from netip.Addr, to netip.AddrPort, size int) {
+	i := o.n
+	o.n++
+	o.whom[i], o.from[i], o.size[i], o.count[i], o.total[i], o.closed[i], o.first[i] = to, from, size, 1, size, false, len(o.iovs)
+}
+
+// Flush sends what was added. What the system has no room for is lost, as on the way.
+func (o *Batch) Flush() {
 	if o.n == 0 {
 		return
 	}
+	s := o.sock
 	for _, h := range o.heads {
 		o.iovs[h.iov].Base = &o.arena[h.from]
 		o.iovs[h.iov].SetLen(h.to - h.from)
@@ -404,14 +475,14 @@ func (s *Socket) Flush() {
 		o.describe(i, s.wild, s.six)
 	}
 	for at := 0; at < o.n; {
-		n, errno := s.send(at)
+		n, errno := o.send(at)
 		switch {
 		case errno == 0:
 			at += max(1, n)
 		case errno == syscall.EINTR:
 		case o.count[at] > 1 && (errno == syscall.EIO || errno == syscall.EINVAL || errno == syscall.EOPNOTSUPP):
-			o.segments = false // the way out cannot do it
-			s.singly(at)
+			s.segments.Store(false) // the way out cannot do it
+			o.singly(at)
 			at++
 		default:
 			at++ // a peer that cannot be reached, or no room: it is lost
@@ -422,46 +493,60 @@ func (s *Socket) Flush() {
 }
 
 // describe tells the system of a message what its bytes do not say.
-func (o *outbound) describe(i int, wild, six bool) {
-	n := 0
-	add := func(level, typ int32, size int) []byte {
-		c := (*syscall.Cmsghdr)(unsafe.Pointer(&o.control[i][n]))
-		c.Level, c.Type = level, typ
-		c.SetLen(syscall.CmsgLen(size))
-		data := o.control[i][n+syscall.CmsgLen(0):][:size]
-		clear(data)
-		n += syscall.CmsgSpace(size)
-		return data
-	}
+func (o *Batch) describe(i int, wild, six bool) {
+	c := &o.control[i]
+	c.n = 0
 	if o.count[i] > 1 {
-		binary.NativeEndian.PutUint16(add(solUDP, udpSegment, 2), uint16(o.size[i]))
+		binary.NativeEndian.PutUint16(c.add(solUDP, udpSegment, 2), uint16(o.size[i]))
 	}
-	switch from := o.from[i].Unmap(); {
-	case !wild || !from.IsValid():
+	if wild {
+		c.source(o.from[i], six)
+	}
+	if c.n > 0 {
+		h := &o.msgs[i].hdr
+		h.Control = &c.b[0]
+		h.SetControllen(c.n)
+	}
+}
+
+// controls are the control messages of one message.
+type controls struct {
+	b [cmsgSize]byte
+	n int
+}
+
+// add adds one of a size, and returns its data.
+func (c *controls) add(level, typ int32, size int) []byte {
+	h := (*syscall.Cmsghdr)(unsafe.Pointer(&c.b[c.n]))
+	h.Level, h.Type = level, typ
+	h.SetLen(syscall.CmsgLen(size))
+	data := c.b[c.n+syscall.CmsgLen(0):][:size]
+	clear(data)
+	c.n += syscall.CmsgSpace(size)
+	return data
+}
+
+// source adds from where a message is sent, if that is known.
+func (c *controls) source(from netip.Addr, six bool) {
+	switch from = from.Unmap(); {
+	case !from.IsValid():
 	case six && from.Is6():
 		a := from.As16()
-		copy(add(syscall.IPPROTO_IPV6, ipv6Pktinfo, 20), a[:])
+		copy(c.add(syscall.IPPROTO_IPV6, ipv6Pktinfo, 20), a[:])
 	case !six && from.Is4():
 		a := from.As4()
-		copy(add(syscall.IPPROTO_IP, ipPktinfo, 12)[4:], a[:])
-	}
-	if n > 0 {
-		h := &o.msgs[i].hdr
-		h.Control = &o.control[i][0]
-		h.SetControllen(n)
+		copy(c.add(syscall.IPPROTO_IP, ipPktinfo, 12)[4:], a[:])
 	}
 }
 
 // send sends messages from one on, and returns how many went.
-func (s *Socket) send(at int) (int, syscall.Errno) {
-	o := &s.out
-	n, _, errno := syscall.RawSyscall6(sysSendmmsg, uintptr(s.fd), uintptr(unsafe.Pointer(&o.msgs[at])), uintptr(o.n-at), syscall.MSG_DONTWAIT, 0, 0)
+func (o *Batch) send(at int) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(sysSendmmsg, uintptr(o.sock.fd), uintptr(unsafe.Pointer(&o.msgs[at])), uintptr(o.n-at), syscall.MSG_DONTWAIT, 0, 0)
 	return int(n), errno
 }
 
 // singly sends the segments of a message one by one.
-func (s *Socket) singly(i int) {
-	o := &s.out
+func (o *Batch) singly(i int) {
 	end := len(o.iovs)
 	if i+1 < o.n {
 		end = o.first[i+1]
@@ -470,10 +555,10 @@ func (s *Socket) singly(i int) {
 	for _, v := range o.iovs[o.first[i]:end] {
 		all = append(all, unsafe.Slice(v.Base, int(v.Len))...)
 	}
-	sa := sockaddr(o.whom[i], s.six)
+	sa := sockaddr(o.whom[i], o.sock.six)
 	for len(all) > 0 {
 		n := min(o.size[i], len(all))
-		syscall.Sendto(s.fd, all[:n], syscall.MSG_DONTWAIT, sa)
+		syscall.Sendto(o.sock.fd, all[:n], syscall.MSG_DONTWAIT, sa)
 		all = all[n:]
 	}
 }

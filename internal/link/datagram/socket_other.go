@@ -24,6 +24,33 @@ type Socket struct {
 	out   []byte
 }
 
+// A Batch is what is sent by a [Socket]: one datagram here.
+type Batch struct {
+	sock *Socket
+	b    []byte
+}
+
+// NewBatch returns a Batch that sends by the socket.
+func (s *Socket) NewBatch() *Batch { return &Batch{sock: s} }
+
+// Room returns n bytes to write a datagram to, which Post then adds.
+func (o *Batch) Room(n int) []byte {
+	if cap(o.b) < n {
+		o.b = make([]byte, n)
+	}
+	return o.b[:n:n]
+}
+
+// Post sends the datagram of the first n bytes that Room returned.
+func (o *Batch) Post(from netip.Addr, to netip.AddrPort, n int) { o.sock.Send(from, to, o.b[:n]) }
+
+// Flush sends what was added.
+func (o *Batch) Flush() {}
+
+// Send sends one datagram at once. From where is for the system to choose. Anybody may
+// call it.
+func (s *Socket) Send(_ netip.Addr, to netip.AddrPort, b []byte) { s.pc.WriteToUDPAddrPort(b, to) }
+
 func adopt(pc *net.UDPConn, _ bool) (*Socket, error) {
 	pc.SetReadBuffer(buffer)
 	pc.SetWriteBuffer(buffer)

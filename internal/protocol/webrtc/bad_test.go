@@ -36,7 +36,7 @@ func TestForgedAndReplayed(t *testing.T) {
 	g := h.gallery(false)
 	var mu sync.Mutex
 	var heard [][]byte
-	way := newRelay(t, h.s.socks[0].pc.LocalAddr().(*net.UDPAddr), func(b []byte) bool {
+	way := newRelay(t, h.at(0), func(b []byte) bool {
 		mu.Lock()
 		defer mu.Unlock()
 		heard = append(heard, bytes.Clone(b))

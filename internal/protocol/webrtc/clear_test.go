@@ -41,7 +41,7 @@ func (h *house) bareJoin(path, kind string, n int) *bareClient {
 		theirs = "ujs2"
 	}
 	c.user = value("a=ice-ufrag:") + ":" + theirs
-	pc, err := net.DialUDP("udp4", nil, h.s.socks[n].pc.LocalAddr().(*net.UDPAddr))
+	pc, err := net.DialUDP("udp4", nil, h.at(n))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestViewerMoves(t *testing.T) {
 func TestReusePortAndBlackHole(t *testing.T) {
 	hole := udp(t, "udp4")
 	h := build(t, "reuseport 3; black_hole { enabled on; addr "+hole.LocalAddr().String()+"; }", "", "")
-	if len(h.s.socks) != 3 || h.s.socks[0].port() != h.s.socks[2].port() {
+	if len(h.s.socks) != 3 || h.s.socks[0].sock.LocalAddr().Port() != h.s.socks[2].sock.LocalAddr().Port() {
 		t.Fatalf("%d sockets", len(h.s.socks))
 	}
 	st := h.publish("/rtc/v1/whip/?app=live&stream=s", pion.MimeTypeH264, nil)

@@ -132,7 +132,7 @@ func (in *ingest) say(b []byte) {
 	}
 	at := in.peer.path
 	in.peer.session.Count(0, len(out))
-	at.sock.write(out, at.addr)
+	at.write(out)
 }
 
 // arrivals are when packets came that have a counter of the whole transport.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -278,4 +279,9 @@ func bareIngest(t *testing.T, p *peer) *ingest {
 		t.Fatal(err)
 	}
 	return newIngest(p, pub)
+}
+
+// at is the address of a socket of the server's.
+func (h *house) at(n int) *net.UDPAddr {
+	return net.UDPAddrFromAddrPort(h.s.socks[n].sock.LocalAddr())
 }

@@ -1,7 +1,6 @@
 package webrtc
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"net"
@@ -13,6 +12,7 @@ import (
 
 	"weir/internal/config/blocks"
 	"weir/internal/hub"
+	"weir/internal/link/datagram"
 	"weir/internal/media"
 	"weir/internal/service"
 	"weir/internal/session"
@@ -43,73 +43,20 @@ func bare() *server {
 	return &server{env: service.Env{Log: slog.New(slog.DiscardHandler), Hub: h, Desk: desk}, conf: blocks.RTCServer.Default(), peers: map[string]*peer{}, ids: map[string]*peer{}, lanes: map[laneKey]*lane{}, bell: make(chan struct{}, 1)}
 }
 
-// Datagrams arrive as they were posted, whether the system cuts them or not.
-func TestOutbox(t *testing.T) {
-	for _, network := range []string{"udp4", "udp6"} {
-		for _, cut := range []bool{true, false} {
-			t.Run(fmt.Sprint(network, cut), func(t *testing.T) {
-				k := newSocket(bare(), udp(t, network))
-				k.allow(cut)
-				var to []*net.UDPConn
-				for range 3 {
-					to = append(to, udp(t, network))
-				}
-				o := newOutbox(k)
-				want := make([][][]byte, len(to))
-				for round := range 40 {
-					for i, pc := range to {
-						for j, size := range []int{1200, 1200, 700, 900, 100, 1200, 1200, 1200}[:1+(round+i)%8] {
-							b := bytes.Repeat([]byte{byte(round), byte(i), byte(j)}, 400)[:size]
-							copy(o.room(size)[:size], b)
-							o.post(size, addrOf(pc))
-							want[i] = append(want[i], b)
-						}
-					}
-				}
-				o.flush()
-				buf := make([]byte, 2048)
-				for i, pc := range to {
-					pc.SetReadDeadline(time.Now().Add(5 * time.Second))
-					for n, w := range want[i] {
-						got, _, err := pc.ReadFrom(buf)
-						if err != nil || !bytes.Equal(buf[:got], w) {
-							t.Fatalf("datagram %d of %d to %d: %d bytes, want %d, %v", n, len(want[i]), i, got, len(w), err)
-						}
-					}
-				}
-			})
-		}
+// testSocket is a socket of UDP at the loopback interface.
+func testSocket(t testing.TB, s *server) *socket {
+	all, err := datagram.Listen(t.Context(), "udp4", "127.0.0.1:0", 1)
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-func TestInbox(t *testing.T) {
-	for _, network := range []string{"udp4", "udp6"} {
-		pc, from := udp(t, network), udp(t, network)
-		in := newInbox(pc)
-		for i := range 100 {
-			if _, err := from.WriteTo(bytes.Repeat([]byte{byte(i)}, i), pc.LocalAddr()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for i := 0; i < 100; {
-			n, err := in.receive()
-			if err != nil {
-				t.Fatal(err)
-			}
-			for j := range n {
-				if b, at := in.datagram(j); at != addrOf(from) || !bytes.Equal(b, bytes.Repeat([]byte{byte(i)}, i)) {
-					t.Errorf("datagram %d from %v has %d bytes", i, at, len(b))
-				}
-				i++
-			}
-		}
-	}
+	t.Cleanup(func() { all[0].Close() })
+	return newSocket(s, all[0])
 }
 
 // crowd is a lane with viewers that are sent to for real, and read by nobody.
 func crowd(t testing.TB, viewers int, profile srtp.ProtectionProfile) (*loop, *lane) {
 	s := bare()
-	k := newSocket(s, udp(t, "udp4"))
+	k := testSocket(t, s)
 	l := newLoop(s, 0)
 	s.loops = []*loop{l}
 	st, _ := s.env.Hub.Hold(hub.Key{Stream: "s"})
@@ -127,7 +74,7 @@ func crowd(t testing.TB, viewers int, profile srtp.ProtectionProfile) (*loop, *l
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := &viewer{peer: &peer{server: s, session: sess, log: s.env.Log}, lane: ln, loop: l, cname: "c", keys: keys, path: path{k, addrOf(sink)}}
+		v := &viewer{peer: &peer{server: s, session: sess, log: s.env.Log}, lane: ln, loop: l, cname: "c", keys: keys, path: path{sock: k, addr: addrOf(sink)}}
 		v.tracks[pictureTrack] = out{on: true, typ: 96, ssrc: 7, rate: 90000, is: media.H264}
 		l.list(v)
 	}
@@ -196,24 +143,19 @@ func TestSendingDoesNotAllocate(t *testing.T) {
 
 func BenchmarkSend(b *testing.B) {
 	for _, profile := range []srtp.ProtectionProfile{srtp.ProtectionProfileAeadAes128Gcm, srtp.ProtectionProfileAes128CmHmacSha1_80} {
-		for _, cut := range []bool{true, false} {
-			for _, viewers := range []int{1, 20, 200} {
-				b.Run(fmt.Sprintf("%v/cut=%v/viewers=%d", profile, cut, viewers), func(b *testing.B) {
-					l, ln := crowd(b, viewers, profile)
-					for k := range l.lanes[ln].viewers {
-						l.lanes[ln].viewers[k].path.sock.allow(cut)
-					}
-					next := framer(b, 8*(wire.MaxPayload-2))
-					packets := 0
-					b.ReportAllocs()
-					for b.Loop() {
-						ln.add(next())
-						l.turn()
-						packets += 8 * viewers
-					}
-					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(packets), "ns/packet")
-				})
-			}
+		for _, viewers := range []int{1, 20, 200} {
+			b.Run(fmt.Sprintf("%v/viewers=%d", profile, viewers), func(b *testing.B) {
+				l, ln := crowd(b, viewers, profile)
+				next := framer(b, 8*(wire.MaxPayload-2))
+				packets := 0
+				b.ReportAllocs()
+				for b.Loop() {
+					ln.add(next())
+					l.turn()
+					packets += 8 * viewers
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(packets), "ns/packet")
+			})
 		}
 	}
 }

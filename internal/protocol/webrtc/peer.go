@@ -5,8 +5,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,7 +58,7 @@ type peer struct {
 	ufrag, pwd string // ours
 	theirs     string // their ufrag
 	path       path   // where it is sent to; no socket before the first check
-	known      []netip.AddrPort
+	known      []path // where it is
 	pipe       *pipe
 	conn       *dtls.Conn    // while it may be needed; see shelve
 	state      *dtls.State   // of the connection, once it is there
@@ -68,12 +68,6 @@ type peer struct {
 	candidates []string      // that it has told
 	early      [][]byte      // of a publisher, that came before in
 	over       bool
-}
-
-// A path is the way to a peer.
-type path struct {
-	sock *socket
-	addr netip.AddrPort
 }
 
 // maxKnown is at how many addresses a peer may be.
@@ -240,7 +234,7 @@ func (p *peer) location() string {
 }
 
 // checked takes a check of STUN that proved to be the peer's, and returns our answer.
-func (p *peer) checked(k *socket, from netip.AddrPort, m *stun.Message) []byte {
+func (p *peer) checked(from path, m *stun.Message) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.over {
@@ -250,36 +244,31 @@ func (p *peer) checked(k *socket, from netip.AddrPort, m *stun.Message) []byte {
 	p.checks.Add(1)
 	if !p.knows(from) {
 		if len(p.known) == maxKnown {
-			k.forget(p.known[0])
+			p.known[0].sock.forget(p.known[0].addr, p)
 			p.known = p.known[1:]
 		}
 		p.known = append(p.known, from)
-		k.remember(from, p)
+		from.sock.remember(from.addr, p)
 	}
-	if first := p.path.sock == nil; first || m.Nominated && p.path.addr != from {
-		p.path = path{k, from}
+	if first := p.path.sock == nil; first || m.Nominated && p.path != from {
+		p.path = from
 		switch {
 		case first && p.bare:
 			p.open(nil, nil)
 		case first:
 			p.server.begin(p.secure)
 		default:
-			p.log.Info("RTC client moved", "to", from.String())
+			p.log.Info("RTC client moved", "to", from.addr.String())
 		}
 		if p.viewer != nil {
 			p.viewer.move(p.path)
 		}
 	}
-	return stun.AppendSuccess(nil, m, from, []byte(p.pwd))
+	return stun.AppendSuccess(nil, m, from.addr, []byte(p.pwd))
 }
 
-func (p *peer) knows(from netip.AddrPort) bool {
-	for _, a := range p.known {
-		if a == from {
-			return true
-		}
-	}
-	return false
+func (p *peer) knows(from path) bool {
+	return slices.ContainsFunc(p.known, func(k path) bool { return k.sock == from.sock && k.addr == from.addr })
 }
 
 // handle takes a datagram from an address that is known to be the peer's.
@@ -373,8 +362,8 @@ func (p *peer) finish() {
 	s.mu.Unlock()
 	if at.sock != nil {
 		p.farewell()
-		for _, a := range known {
-			at.sock.forget(a)
+		for _, k := range known {
+			k.sock.forget(k.addr, p)
 		}
 	}
 	if p.viewer != nil {
@@ -395,7 +384,7 @@ func (p *peer) send(b []byte) {
 	p.mu.Unlock()
 	if at.sock != nil {
 		p.session.Count(0, len(b))
-		at.sock.write(b, at.addr)
+		at.write(b)
 	}
 }
 

@@ -2,7 +2,6 @@ package webrtc
 
 import (
 	"encoding/json"
-	"net"
 	"runtime"
 	"strconv"
 	"strings"
@@ -391,7 +390,7 @@ func TestDTLS(t *testing.T) {
 				}
 				// Every other datagram of the handshake is lost, until many are.
 				n := 0
-				r := newRelay(t, h.s.socks[0].pc.LocalAddr().(*net.UDPAddr), func(b []byte) bool {
+				r := newRelay(t, h.at(0), func(b []byte) bool {
 					n++
 					return lossy && n%2 == 1 && n < 10
 				})

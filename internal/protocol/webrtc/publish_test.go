@@ -392,7 +392,7 @@ func (r *relay) through(sdp string) string {
 
 func (h *house) relay(percent int) *relay {
 	r := rand.New(rand.NewPCG(7, 8))
-	return newRelay(h.t, h.s.socks[0].pc.LocalAddr().(*net.UDPAddr), func([]byte) bool { return r.IntN(100) < percent })
+	return newRelay(h.t, h.at(0), func([]byte) bool { return r.IntN(100) < percent })
 }
 
 // What is lost on the way in is asked for again, and where that does not help, the

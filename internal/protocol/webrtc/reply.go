@@ -94,7 +94,7 @@ func trackOf(k media.Kind) int {
 func (s *server) reach() *reach {
 	r := &reach{conf: s.conf, addresses: interfaces, resolve: lookup}
 	if len(s.socks) > 0 {
-		r.udp = s.socks[0].port()
+		r.udp = s.socks[0].sock.LocalAddr().Port()
 	}
 	if s.conf.TCP.Enabled && len(s.conf.TCP.Listen) > 0 {
 		_, port := config.SplitListen(s.conf.TCP.Listen[0])

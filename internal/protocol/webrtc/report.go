@@ -46,7 +46,7 @@ func (l *loop) report(v *viewer) {
 			return
 		}
 	}
-	o.post(copy(o.room(len(out))[:len(out)], out), v.path.addr)
+	o.post(copy(o.room(len(out))[:len(out)], out), &v.path)
 	v.sent += len(out)
 }
 
@@ -112,7 +112,7 @@ func (l *loop) ship(v *viewer, o *outbox, b []byte) bool {
 	if !ok {
 		return false
 	}
-	o.post(len(out), v.path.addr)
+	o.post(len(out), &v.path)
 	v.sent += len(out)
 	return true
 }

@@ -14,9 +14,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +23,7 @@ import (
 	"weir/internal/config/blocks"
 	"weir/internal/hub"
 	"weir/internal/link"
+	"weir/internal/link/datagram"
 	"weir/internal/service"
 	"weir/internal/session"
 )
@@ -74,9 +73,6 @@ type server struct {
 	conns   sync.WaitGroup // TCP connections
 }
 
-// socketBuffer is what the system is asked to hold of what comes and goes, in bytes.
-const socketBuffer = 4 << 20
-
 // Bind implements service.Binder.
 func (s *server) Bind(ctx context.Context) (err error) {
 	if s.identity, err = newIdentity(s.conf.Certificate, s.conf.ECDSA, func(err error) {
@@ -84,27 +80,20 @@ func (s *server) Bind(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
-	share, lc := 1, net.ListenConfig{}
-	if n := min(s.conf.ReusePort, 64); n > 1 && reusePort != nil {
-		share, lc.Control = n, reusePort
-	}
 	for _, l := range s.conf.Listen {
 		network, address, err := link.Address(l)
 		if err != nil {
 			return fmt.Errorf("rtc_server: %w", err)
 		}
-		for n := range share {
-			if n == 1 { // all of them at the port that the first one got
-				address = s.socks[len(s.socks)-1].pc.LocalAddr().String()
-			}
-			pc, err := lc.ListenPacket(ctx, "udp"+network[len("tcp"):], address)
-			if err != nil {
-				s.close()
-				return fmt.Errorf("listen at UDP %s: %w; configure another port for rtc_server", address, err)
-			}
-			s.socks = append(s.socks, newSocket(s, pc.(*net.UDPConn)))
+		all, err := datagram.Listen(ctx, "udp"+network[len("tcp"):], address, min(s.conf.ReusePort, 64))
+		if err != nil {
+			s.close()
+			return fmt.Errorf("listen at UDP %s: %w; configure another port for rtc_server", address, err)
 		}
-		s.env.Log.Info("RTC listen at udp://"+s.socks[len(s.socks)-1].pc.LocalAddr().String(), "sockets", share)
+		for _, u := range all {
+			s.socks = append(s.socks, newSocket(s, u))
+		}
+		s.env.Log.Info("RTC listen at udp://"+all[0].LocalAddr().String(), "sockets", len(all), "sends", all[0].Batching())
 	}
 	if s.conf.BlackHole.Enabled {
 		if s.hole, err = newHole(s.conf.BlackHole.Addr); err != nil {
@@ -137,7 +126,7 @@ func (s *server) Unbind() { s.shut.Store(true) }
 
 func (s *server) close() {
 	for _, k := range s.socks {
-		k.close()
+		k.sock.Close()
 	}
 }
 
@@ -186,8 +175,11 @@ func (s *server) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	s.conns.Wait()
 	close(stop)
-	s.close()
+	for _, k := range s.socks {
+		k.stop()
+	}
 	own.Wait()
+	s.close()
 	return nil
 }
 
@@ -271,9 +263,6 @@ func byPeer(p *hub.Publication) bool { return p != nil && p.By == protocol }
 
 // protocol is our name at the desk.
 const protocol = "webrtc"
-
-// local is the address at which a peer reaches a socket, as far as it is known.
-func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
 // logger returns the log of a session.
 func (s *server) logger(sess *session.Session) *slog.Logger {

@@ -2,12 +2,12 @@ package webrtc
 
 import (
 	"bytes"
-	"errors"
-	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"weir/internal/link/datagram"
 	"weir/internal/service"
 	"weir/internal/wire/stun"
 )
@@ -17,55 +17,45 @@ import (
 type socket struct {
 	// Immutable.
 	server *server
-	pc     *net.UDPConn // nil if it is a stream
-	stream *stream      // a connection that stands for a socket of its own, or nil
+	sock   *datagram.Socket // nil if it is a stream
+	stream *stream          // a connection that stands for a socket of its own, or nil
+	over   atomic.Bool      // nothing is read any more
 
 	mu    sync.RWMutex
 	peers map[netip.AddrPort]*peer // guarded by mu
-
-	segments // of sending
 }
 
-func newSocket(s *server, pc *net.UDPConn) *socket {
-	pc.SetReadBuffer(socketBuffer) // less will do
-	pc.SetWriteBuffer(socketBuffer)
-	return &socket{server: s, pc: pc, peers: map[netip.AddrPort]*peer{}, segments: probe(pc)}
+func newSocket(s *server, u *datagram.Socket) *socket {
+	return &socket{server: s, sock: u, peers: map[netip.AddrPort]*peer{}}
 }
 
-func (k *socket) close() { k.pc.Close() }
-
-// port is the one that the socket is at.
-func (k *socket) port() uint16 {
-	return uint16(k.pc.LocalAddr().(*net.UDPAddr).Port)
-}
-
-// read takes what comes until the socket is closed.
+// read takes what comes until stop is called.
 func (k *socket) read() {
-	in := newInbox(k.pc)
-	for {
-		n, err := in.receive()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			continue // what somebody's ICMP said of a datagram of ours
-		}
-		now := time.Now()
-		for i := range n {
-			b, from := in.datagram(i)
-			k.take(b, from, now)
+	var now time.Time
+	take := func(from netip.AddrPort, b []byte) { k.take(b, path{k, from, k.sock.At()}, now) }
+	for !k.over.Load() {
+		k.sock.Wait(datagram.Never)
+		for more := true; more; {
+			now = time.Now()
+			more = k.sock.Read(take) == datagram.Burst && !k.over.Load()
 		}
 	}
 }
 
+// stop has read return.
+func (k *socket) stop() {
+	k.over.Store(true)
+	k.sock.Wake()
+}
+
 // take takes a datagram.
-func (k *socket) take(b []byte, from netip.AddrPort, now time.Time) {
+func (k *socket) take(b []byte, from path, now time.Time) {
 	if stun.Is(b) {
 		k.check(b, from)
 		return
 	}
 	k.mu.RLock()
-	p := k.peers[from]
+	p := k.peers[from.addr]
 	k.mu.RUnlock()
 	if p == nil {
 		return // nobody's
@@ -81,7 +71,7 @@ func (k *socket) take(b []byte, from netip.AddrPort, now time.Time) {
 
 // check takes a message of STUN. Before it is known who is meant, and has signed, it
 // costs no memory.
-func (k *socket) check(b []byte, from netip.AddrPort) {
+func (k *socket) check(b []byte, from path) {
 	m, err := stun.Parse(b)
 	if err != nil || m.Type != stun.BindingRequest {
 		return
@@ -94,9 +84,9 @@ func (k *socket) check(b []byte, from netip.AddrPort) {
 	if p == nil || !p.signed(&m, ours, theirs) {
 		return
 	}
-	if answer := p.checked(k, from, &m); answer != nil {
+	if answer := p.checked(from, &m); answer != nil {
 		p.session.Count(len(b), len(answer))
-		k.write(answer, from)
+		from.write(answer)
 	}
 }
 
@@ -118,17 +108,27 @@ func (k *socket) remember(from netip.AddrPort, p *peer) {
 	k.peers[from] = p
 }
 
-func (k *socket) forget(from netip.AddrPort) {
+// forget ends that, unless somebody else is there now.
+func (k *socket) forget(from netip.AddrPort, p *peer) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.peers, from)
+	if k.peers[from] == p {
+		delete(k.peers, from)
+	}
+}
+
+// A path is the way to a peer: by a socket, to an address, from one of ours.
+type path struct {
+	sock *socket
+	addr netip.AddrPort
+	own  netip.Addr // zero if it is the socket's
 }
 
 // write sends one datagram.
-func (k *socket) write(b []byte, to netip.AddrPort) {
-	if k.stream != nil {
-		k.stream.send(b)
+func (w *path) write(b []byte) {
+	if w.sock.stream != nil {
+		w.sock.stream.send(b)
 		return
 	}
-	k.pc.WriteToUDPAddrPort(b, to)
+	w.sock.sock.Send(w.own, w.addr, b)
 }

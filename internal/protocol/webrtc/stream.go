@@ -60,7 +60,7 @@ func (s *server) serveTCP(nc net.Conn) {
 	writer.Go(t.write)
 	defer writer.Wait()
 	defer t.close()
-	from := link.Remote(nc)
+	from := path{sock: k, addr: link.Remote(nc)}
 	buf := make([]byte, 2+frameMost)
 	nc.SetReadDeadline(time.Now().Add(firstTime))
 	for first := true; ; first = false {

@@ -82,8 +82,8 @@ func TestStrangersOverTCP(t *testing.T) {
 
 // Floods of checks for names that nobody has cost no memory, and are not answered.
 func TestFloodOfChecks(t *testing.T) {
-	k := newSocket(bare(), udp(t, "udp4"))
-	from := addrOf(udp(t, "udp4"))
+	k := testSocket(t, bare())
+	from := path{sock: k, addr: addrOf(udp(t, "udp4"))}
 	b := (&stun.Request{Username: "nobody77:them", Nominate: true}).Append(nil, []byte("guess"))
 	now := time.Now()
 	if n := testing.AllocsPerRun(1000, func() { k.take(b, from, now) }); n != 0 {

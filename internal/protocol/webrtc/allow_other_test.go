@@ -1,6 +1,0 @@
-//go:build !linux
-
-package webrtc
-
-// allow says whether the system may cut letters, which it cannot.
-func (k *socket) allow(bool) {}
