@@ -58,17 +58,20 @@ var still = []string{"media", "format", "wire"}
 
 // outside lists the modules that may be imported, and why.
 var outside = map[string]string{
-	"github.com/emiago/sipgo":       "SIP's messages, for the devices of GB/T 28181",
-	"github.com/golang-jwt/jwt":     "tokens of other people's identity providers",
-	"go.opentelemetry.io/otel":      "traces, in the protocol that collectors speak",
-	"github.com/pion/dtls":          "agrees on the keys of WebRTC",
-	"github.com/pion/srtp":          "encrypts what WebRTC sends",
-	"github.com/pion/rtp":           "the header that pion/srtp asks for",
-	"github.com/pion/logging":       "the log that pion/dtls asks for",
-	"github.com/thesyncim/gopus":    "Opus, for sound from and to browsers",
-	"github.com/tphakala/go-aac":    "AAC-LC, for sound from and to browsers; LGPL, left out by the tag noaac",
-	"github.com/minio/minio-go":     "recordings into object storage",
-	"github.com/hajimehoshi/go-mp3": "MP3, for sound to browsers",
+	"github.com/emiago/sipgo":          "SIP's messages, for the devices of GB/T 28181",
+	"github.com/golang-jwt/jwt":        "tokens of other people's identity providers",
+	"go.opentelemetry.io/otel":         "traces, in the protocol that collectors speak",
+	"github.com/pion/dtls":             "agrees on the keys of WebRTC",
+	"github.com/pion/srtp":             "encrypts what WebRTC sends",
+	"github.com/pion/rtp":              "the header that pion/srtp asks for",
+	"github.com/pion/logging":          "the log that pion/dtls asks for",
+	"github.com/thesyncim/gopus":       "Opus, for sound from and to browsers",
+	"github.com/tphakala/go-aac":       "AAC-LC, for sound from and to browsers; LGPL, left out by the tag noaac",
+	"github.com/caddyserver/certmagic": "certificates from an authority (ACME)",
+	"github.com/mholt/acmez":           "the account that certmagic is given",
+	"go.uber.org/zap":                  "the log that certmagic asks for",
+	"github.com/minio/minio-go":        "recordings into object storage",
+	"github.com/hajimehoshi/go-mp3":    "MP3, for sound to browsers",
 }
 
 // outsideTests lists those that only tests, and what is below test/, may import.
@@ -81,6 +84,8 @@ var outsideTests = map[string]string{
 	"go.opentelemetry.io/proto":         "reads what a collector of traces is sent",
 	"google.golang.org/protobuf":        "reads what a collector of traces is sent",
 	"golang.org/x/tools":                "reads the program as other platforms see it",
+	"github.com/letsencrypt/pebble":     "an authority of certificates",
+	"github.com/miekg/dns":              "names for that authority",
 	"github.com/johannesboyne/gofakes3": "object storage that takes recordings",
 	"github.com/pion/webrtc":            "a second peer of WebRTC",
 	"github.com/rogpeppe/go-internal":   "txtar scripts of the binary",

@@ -5,6 +5,14 @@ package config
 // fieldDocs are the doc comments of blocks and their fields, by package, type and
 // field.
 var fieldDocs = map[string]string{
+	"weir/internal/config/blocks.ACMEConfig":                             "ACMEConfig is acme: certificates for HTTPS and RTMPS are got from an authority\n(RFC 8555; Let's Encrypt unless another is named) and renewed before they end. The\nnames must lead here, and the authority must reach http_server at port 80 of them or\nHTTPS at port 443. Turning it on says that you accept the authority's terms. Other\nnames are served with the files of cert and key, if there are any. It is a block of\nweir.",
+	"weir/internal/config/blocks.ACMEConfig.Directory":                   "Directory is the authority's address.",
+	"weir/internal/config/blocks.ACMEConfig.Domains":                     "Domains are the names that get certificates. Clients that name none get the first's.",
+	"weir/internal/config/blocks.ACMEConfig.Email":                       "Email is where the authority writes to if something is wrong.",
+	"weir/internal/config/blocks.ACMEConfig.Enabled":                     "Enabled turns it on.",
+	"weir/internal/config/blocks.ACMEConfig.Key":                         "Key is the account that an authority wants to know of beforehand (external account\nbinding): its id, then its key.",
+	"weir/internal/config/blocks.ACMEConfig.Roots":                       "Roots is a file of certificates, in PEM, by which an authority of one's own is\nknown, instead of those that the machine trusts.",
+	"weir/internal/config/blocks.ACMEConfig.Storage":                     "Storage is the folder of keys and certificates. Servers that share it get one\ntogether.",
 	"weir/internal/config/blocks.APIAuthConfig":                          "APIAuthConfig is http_api's auth.",
 	"weir/internal/config/blocks.APIAuthConfig.Enabled":                  "Enabled asks every caller of the API for a name and a password, or for a\ntoken.",
 	"weir/internal/config/blocks.APIAuthConfig.Password":                 "Password is the password.",

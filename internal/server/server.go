@@ -19,6 +19,7 @@ import (
 
 	"weir/internal/config"
 	"weir/internal/config/blocks"
+	"weir/internal/control/acme"
 	"weir/internal/control/api"
 	"weir/internal/control/auth"
 	"weir/internal/control/bandcheck"
@@ -48,7 +49,7 @@ const Name = "weir/" + Version
 func Specs(protocols []service.Protocol) []config.Spec {
 	specs := []config.Spec{blocks.Root, blocks.HTTPAPI, blocks.HTTPServer, blocks.VhostRoot, blocks.Publish, blocks.Play,
 		blocks.Refer, blocks.Security, blocks.HTTPHooks, blocks.Heartbeat, blocks.Stats, blocks.Exporter, blocks.Breaker,
-		blocks.Pprof, blocks.Bandcheck, blocks.Limits, blocks.SignedURL, blocks.JWT, blocks.Traces}
+		blocks.Pprof, blocks.Bandcheck, blocks.Limits, blocks.SignedURL, blocks.JWT, blocks.Traces, blocks.ACME}
 	have := map[config.Spec]bool{}
 	for _, s := range specs {
 		have[s] = true
@@ -148,7 +149,7 @@ func New(o Options) (*Server, error) {
 		Trace:   trace.Act(tracing),
 	})
 	s.env = service.Env{
-		Log: o.Log, Conf: conf, Desk: desk, Hub: h, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Endpoints: &service.Endpoints{}, OnDemand: &service.OnDemand{}, Trace: tracing, Metrics: &service.Metrics{}, Busy: &service.LoadGauge{},
+		Log: o.Log, Conf: conf, Desk: desk, Hub: h, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Endpoints: &service.Endpoints{}, OnDemand: &service.OnDemand{}, Trace: tracing, Managed: &service.Managed{}, Metrics: &service.Metrics{}, Busy: &service.LoadGauge{},
 		Identity: service.Identity{Server: Name, Version: Version, Level: Level, ID: serverID(blocks.Root.In(o.Conf).ServerID, o.PidFile),
 			Service: hub.NewID("", 8), PID: os.Getpid(), Started: time.Now(), Cwd: cwd},
 	}
@@ -171,6 +172,11 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.add("traces", service.Base, tr)
+	ac, err := acme.New(s.env)
+	if err != nil {
+		return nil, err
+	}
+	s.add("acme", service.Doors, ac)
 	s.rules()
 	s.web()
 	// Whoever changes a file once we are ready finds it stamped.

@@ -92,7 +92,7 @@ func (w *web) load(s *config.Snapshot) (*link.Certificate, error) {
 	if !c.on || !c.tls {
 		return nil, nil
 	}
-	return service.LoadPair(w.env, w.part, "https", c.cert, c.key)
+	return service.LoadPair(w.env, s, w.part, "https", c.cert, c.key)
 }
 
 // Run implements service.Service.
@@ -106,7 +106,7 @@ func (w *web) Run(ctx context.Context) error {
 		ErrorLog:          log.New(quiet{w.env.Log}, "", 0),
 		ConnContext:       connContext,
 	}
-	secure := tls.NewListener(service.Proxied(w.secure, w.env.Conf), w.pair.TLS("h2", "http/1.1"))
+	secure := tls.NewListener(service.Proxied(w.secure, w.env.Conf), w.pair.TLS(w.env.Managed, "h2", "http/1.1"))
 	var wg sync.WaitGroup
 	wg.Go(func() { w.replies.Run(ctx) })
 	for _, l := range []net.Listener{service.Proxied(w.plain, w.env.Conf), secure, w.back} {

@@ -131,6 +131,8 @@ type Env struct {
 	Metrics *Metrics
 	// Trace is told what is done for somebody who begins to publish or play.
 	Trace *Tracing
+	// Managed has the certificates that are got from an authority.
+	Managed *Managed
 	// OnDemand tells which streams begin when somebody plays them.
 	OnDemand *OnDemand
 	// AskForward asks a callback server, as on_forward, where a stream is to be

@@ -20,6 +20,7 @@ var (
 	Root       = config.NewRoot[RootConfig]()
 	HTTPAPI    = config.NewServer[HTTPAPIConfig]("http_api")
 	HTTPServer = config.NewServer[HTTPServerConfig]("http_server")
+	ACME       = config.NewServer[ACMEConfig]("acme")
 	Traces     = config.NewServer[TracesConfig]("traces")
 	Heartbeat  = config.NewServer[HeartbeatConfig]("heartbeat")
 	Stats      = config.NewServer[StatsConfig]("stats")
@@ -55,7 +56,7 @@ var (
 // All returns every block of this package, in the order of the documents.
 func All() []config.Spec {
 	return []config.Spec{
-		Root, HTTPAPI, HTTPServer, Heartbeat, Traces, Stats, Exporter, Breaker, Pprof, Casters, SRTServer, RTCServer, RTMPS,
+		Root, HTTPAPI, HTTPServer, Heartbeat, Traces, ACME, Stats, Exporter, Breaker, Pprof, Casters, SRTServer, RTCServer, RTMPS,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
 		DASH, HDS, DVR, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, JWT, PlayCookie, Forward, Cluster, SRT, RTC,
 	}

@@ -142,6 +142,7 @@ var Directives = map[string]Proof{
 	"vhost.signed_url":                  {Test: "signed.txtar"},
 	"traces":                            {Test: "TestSpans"},
 	"vhost.play_cookie":                 {Test: "cookies.txtar"},
+	"acme":                              {Test: "TestCertificates"},
 	"vhost.dvr.s3":                      {Test: "TestUploadAgain"},
 	"vhost.jwt":                         {Test: "jwt.txtar"},
 	"vhost.refer.labels":                {Test: "TestReferLabels"},

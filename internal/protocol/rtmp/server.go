@@ -81,7 +81,7 @@ func (s *server) load(c *config.Snapshot) (*link.Certificate, error) {
 	if !t.Enabled {
 		return nil, nil
 	}
-	return service.LoadPair(s.env, "rtmps", "rtmps", t.Cert, t.Key)
+	return service.LoadPair(s.env, c, "rtmps", "rtmps", t.Cert, t.Key)
 }
 
 // Run implements service.Service.
@@ -90,7 +90,9 @@ func (s *server) Run(ctx context.Context) error {
 		s.entrance.Close()
 		s.secure.Close()
 	})()
-	s.wg.Go(func() { s.accept(ctx, tls.NewListener(service.Proxied(s.secure, s.env.Conf), s.pair.TLS())) })
+	s.wg.Go(func() {
+		s.accept(ctx, tls.NewListener(service.Proxied(s.secure, s.env.Conf), s.pair.TLS(s.env.Managed)))
+	})
 	s.accept(ctx, service.Proxied(s.entrance, s.env.Conf))
 	s.wg.Wait()
 	return nil
