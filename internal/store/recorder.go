@@ -41,6 +41,7 @@ type recorder struct {
 	last   time.Duration  // newest DTS of chunk
 	broken bool           // the next chunk does not go on from the one before
 	layout *media.Layout  // of the newest frame
+	tracks
 }
 
 func (r *recorder) all() []*View {
@@ -66,7 +67,7 @@ func (r *recorder) loop(ctx context.Context) {
 				v.seg = nil
 			}
 			r.drop()
-			r.writer = writer{}
+			r.writer, r.tracks = writer{}, tracks{}
 		}
 	}
 }
@@ -79,13 +80,15 @@ func (r *recorder) read(ctx context.Context) error {
 	for {
 		n, err := r.sub.Read(ctx, frames)
 		if r.sub.Resumed() {
+			r.drain()
 			r.broken = true
 		}
 		for _, f := range frames[:n] {
-			r.frame(f)
+			r.take(f)
 		}
 		clear(frames[:n])
 		if err != nil {
+			r.drain()
 			r.finish()
 			return err
 		}
@@ -95,46 +98,69 @@ func (r *recorder) read(ctx context.Context) error {
 // frame takes the next frame of the stream.
 func (r *recorder) frame(f *media.Frame) {
 	// A segment has one picture and one sound: the first of each.
-	if k := f.Track.Kind; k == media.Data || f.Track != f.Layout.Main(k) && f.Track != carried(f.Layout, k) {
+	main := first(f)
+	if !main && !r.also(f) {
 		return
 	}
 	views := r.all()
-	if f.Layout != r.layout {
+	if f.Layout != r.layout && f.Seq >= r.told {
+		r.told = f.Seq
 		r.change(f, views)
 	}
-	if r.run != nil && r.run.chunks > 0 && r.run.lacks(f.Track) {
-		r.added(f, views)
+	if r.run != nil && r.run.chunks > 0 {
+		switch {
+		case r.run.lacks(f.Track):
+			r.added(f, views)
+		case !main && r.run.misses(f.Track):
+			r.renew(f, views)
+		}
 	}
 	if r.chunk != nil {
-		r.cut(f, views)
+		r.cut(f, main, views)
 	}
 	if r.chunk == nil {
-		r.open(f)
+		r.open(f, views)
 	}
 	for _, v := range views {
 		if v.seg == nil && len(r.frames) == 0 {
 			v.open(r.chunk, f)
 		}
 		if v.seg != nil {
-			v.cut.add(f)
-			v.size += len(f.Payload)
+			if v.size += len(f.Payload); main {
+				v.cut.add(f)
+			}
 		}
 	}
+	r.add(f)
+	r.resume()
+}
+
+// add puts f into the chunk.
+func (r *recorder) add(f *media.Frame) {
 	r.frames = append(r.frames, f)
 	r.size += len(f.Payload)
 	r.last = max(r.last, f.DTS)
 }
 
-// cut ends the segments, and so the chunk, that end before f.
-func (r *recorder) cut(f *media.Frame, views []*View) {
+// cut ends the segments, and so the chunk, that end before f. Others than the first
+// tracks have no say in that.
+func (r *recorder) cut(f *media.Frame, main bool, views []*View) {
 	ends := r.broken || r.size > segmentBytes
 	for _, v := range views {
-		if v.ends = v.seg != nil && (r.broken || v.cut.before(f) || v.size > segmentBytes); v.ends {
+		if v.ends = v.seg != nil && (r.broken || main && v.cut.before(f) || v.size > segmentBytes); v.ends {
 			ends = true
 		}
 	}
 	if !ends {
 		return
+	}
+	if !r.broken {
+		r.align(f.DTS)
+	}
+	if r.stale {
+		for _, v := range views {
+			v.ends = v.seg != nil
+		}
 	}
 	r.close(f.DTS, f, views)
 	for _, v := range views {
@@ -142,6 +168,7 @@ func (r *recorder) cut(f *media.Frame, views []*View) {
 			v.close(f.DTS, r.broken)
 		}
 	}
+	r.broken = r.broken || r.stale
 }
 
 // change goes over to another layout. Where a track is new it joins, unless
@@ -164,6 +191,8 @@ func (r *recorder) change(f *media.Frame, views []*View) {
 		r.broken = true
 	case added:
 		r.added(f, views)
+	case r.each && !slices.Equal(tracksOf(old, true), tracksOf(f.Layout, true)):
+		r.renew(f, views)
 	}
 }
 
@@ -174,7 +203,7 @@ func (r *recorder) added(f *media.Frame, views []*View) {
 		return
 	}
 	n := *r.run
-	n.setLayout(f.Layout)
+	n.setLayout(f.Layout, r.each)
 	r.run = &n
 	if r.chunk != nil {
 		r.chunk.Run = r.run
@@ -217,13 +246,15 @@ func (r *recorder) restartAt(f *media.Frame, views []*View) bool {
 // begin begins a run.
 func (r *recorder) begin(start time.Duration, at time.Time, l *media.Layout) {
 	r.runs++
+	r.stale = false
 	r.run = &Run{ID: r.runs, Start: start, Began: at}
-	r.run.setLayout(l)
+	r.run.setLayout(l, r.each)
 	r.restart(l)
 }
 
 // open begins a chunk with f, and a run where the line is broken.
-func (r *recorder) open(f *media.Frame) {
+func (r *recorder) open(f *media.Frame, views []*View) {
+	r.want(views)
 	if r.broken || r.run == nil {
 		r.begin(f.DTS, f.Arrived, f.Layout)
 	}
@@ -244,9 +275,12 @@ func (r *recorder) close(next time.Duration, f *media.Frame, views []*View) {
 		}
 	}
 	if r.run.chunks == 0 {
-		r.run.keep(r.frames)
+		r.run.keep(r.frames, r.heard)
 	}
-	r.write(c, forms, r.frames, f)
+	r.write(c, forms, r.mains(), f)
+	if forms&Each != 0 && (r.run.Several() || len(r.lines) > 0) { // once several, always
+		r.parts(c, forms, f)
+	}
 	r.run.chunks++
 	for _, v := range views {
 		if v.seg != nil {
@@ -272,7 +306,7 @@ func (r *recorder) finish() {
 			v.close(v.cut.last, true)
 		}
 	}
-	r.run, r.layout = nil, nil
+	r.run, r.layout, r.tracks = nil, nil, tracks{}
 }
 
 // open begins a segment with the chunk that f begins.

@@ -23,23 +23,53 @@ type Run struct {
 	// Init is the initialization segment of both tracks, VideoInit and AudioInit
 	// of one; nil if there is nothing to carry.
 	Init, VideoInit, AudioInit []byte
+	// Tracks are Video and Audio and, where a view wants each, all others that MP4
+	// carries, in the order of the layout; Inits the initialization segment of each.
+	Tracks []*media.Track
+	Inits  [][]byte
 
 	chunks int // that are finished; owned by the recorder
+}
+
+// Several reports whether the run has more than one track of a kind.
+func (r *Run) Several() bool { return several(r.Tracks) }
+
+func several(tracks []*media.Track) bool {
+	for i, t := range tracks {
+		if i > 0 && tracks[i-1].Kind == t.Kind {
+			return true
+		}
+	}
+	return false
 }
 
 // At returns when a moment of the run was: its first frame's arrival is the
 // anchor.
 func (r *Run) At(dts time.Duration) time.Time { return r.Began.Add(dts - r.Start) }
 
-func (r *Run) setLayout(l *media.Layout) {
+func (r *Run) setLayout(l *media.Layout, each bool) {
 	r.Layout = l
 	r.Video, r.Audio = carried(l, media.Video), carried(l, media.Audio)
+	r.Tracks = tracksOf(l, each)
 	r.setInit()
 }
 
+// tracksOf returns the tracks of a layout that go into chunks and that MP4 carries: the
+// first of each kind, or all.
+func tracksOf(l *media.Layout, each bool) (all []*media.Track) {
+	for _, t := range l.Tracks {
+		if t.Kind != media.Data && mp4.Supported(t) && (each || len(all) == 0 || all[len(all)-1].Kind != t.Kind) {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
 // keep takes the frames of the first chunk. It forgets the tracks of which there is
-// nothing among them, though they were announced: players would wait for them.
-func (r *Run) keep(frames []*media.Frame) {
+// nothing among them, though they were announced: players would wait for them. But
+// others than the first that have been heard of before stay, or each pause of one would
+// begin a run.
+func (r *Run) keep(frames []*media.Frame, heard map[place]bool) {
 	for _, f := range frames { // tracks need not come in the order of their time
 		r.Start = min(r.Start, f.DTS)
 	}
@@ -52,6 +82,7 @@ func (r *Run) keep(frames []*media.Frame) {
 	if r.Audio != nil && !has(r.Audio) {
 		r.Audio = nil
 	}
+	r.Tracks = slices.DeleteFunc(slices.Clone(r.Tracks), func(t *media.Track) bool { return !has(t) && !heard[placeOf(t)] })
 	r.setInit()
 }
 
@@ -61,8 +92,24 @@ func (r *Run) lacks(t *media.Track) bool {
 		r.Audio == nil && t.Kind == media.Audio && carried(r.Layout, media.Audio) == t
 }
 
+// misses is lacks for the tracks that are not the first of their kind.
+func (r *Run) misses(t *media.Track) bool {
+	return slices.Contains(r.Layout.Tracks, t) && mp4.Supported(t) && !slices.Contains(r.Tracks, t)
+}
+
 func (r *Run) setInit() {
 	r.Init, r.VideoInit, r.AudioInit = initOf(r.Video, r.Audio), initOf(r.Video), initOf(r.Audio)
+	r.Inits = make([][]byte, len(r.Tracks))
+	for i, t := range r.Tracks {
+		switch t {
+		case r.Video:
+			r.Inits[i] = r.VideoInit
+		case r.Audio:
+			r.Inits[i] = r.AudioInit
+		default:
+			r.Inits[i] = initOf(t)
+		}
+	}
 }
 
 // carried returns the first track of a kind that MP4 carries.
@@ -107,6 +154,28 @@ type Chunk struct {
 	// The forms that were asked for. MP4 is Video's bytes and then Audio's.
 	TS, MP4, FLV []byte
 	Video, Audio Piece
+	// Parts are the tracks of the run by themselves, in the order of Run.Tracks, with
+	// Each.
+	Parts []Part
+}
+
+// Part returns what the chunk has of a track by itself, nil if that is nothing.
+func (c *Chunk) Part(kind media.Kind, id uint8) *Part {
+	for i, t := range c.Run.Tracks {
+		if t.Kind == kind && t.ID == id && i < len(c.Parts) && c.Parts[i].Frames > 0 {
+			return &c.Parts[i]
+		}
+	}
+	return nil
+}
+
+// A Part is one track's part of a chunk.
+type Part struct {
+	Piece
+	TS []byte
+	// Key says that decoding can start here, and Frames how many there are.
+	Key    bool
+	Frames int
 }
 
 // A Piece is one track's part of a chunk as CMAF. Times are in ticks of the

@@ -28,9 +28,10 @@ type Forms uint8
 
 // The forms.
 const (
-	TS  Forms = 1 << iota // a transport stream that begins with its tables
-	MP4                   // CMAF, each track for itself
-	FLV                   // FLV tags without sequence headers
+	TS   Forms = 1 << iota // a transport stream that begins with its tables
+	MP4                    // CMAF, each track for itself
+	FLV                    // FLV tags without sequence headers
+	Each                   // TS and MP4, where asked for, of every track by itself too, once the stream has several of a kind
 )
 
 // A View is one listing of a stream. Its functions are called one at a time by
@@ -44,6 +45,9 @@ type View struct {
 	Next func() int64
 	// Done is told of each segment.
 	Done func(*Segment)
+	// Each says whether second pictures and sounds are wanted, in [Chunk.Parts]: asked
+	// when a chunk begins; nil says no.
+	Each func() bool
 
 	// Owned by the recorder.
 	cut   cutter

@@ -27,16 +27,33 @@ type writer struct {
 	buf     []byte         // of a transport stream in the making
 	pending []*media.Frame // sound that waits to be packed
 	samples []mp4.Sample
-	pieces  uint32 // counts the CMAF chunks
+	pieces  uint32             // counts the CMAF chunks
+	line                       // of the first tracks
+	lines   map[place]*ownLine // of the others, and for TS of all
+	faults  int                // frames that could not be written
+}
+
+// line is where what was written of a track ended.
+type line struct {
 	sounded bool
 	sound   int64 // where the next frame of sound is due, if sounded
 	shown   int64 // where the picture of the chunk before ended
-	faults  int   // frames that could not be written
+}
+
+// ownLine is what goes on from one part of a track to the next.
+type ownLine struct {
+	line
+	track  *media.Track
+	muxer  *mpegts.Muxer
+	pieces uint32
 }
 
 // restart begins a run.
 func (w *writer) restart(l *media.Layout) {
-	w.sounded, w.shown = false, 0
+	w.line = line{}
+	for _, o := range w.lines {
+		o.line = line{} // its transport stream goes on counting
+	}
 	w.setLayout(l)
 }
 

@@ -262,7 +262,8 @@ func (h *house) awaitHLS(t *testing.T, name string) {
 		if err != nil {
 			return false
 		}
-		if i := strings.Index(string(b), "/live/"+name+".m3u8?"); i >= 0 { // hls_ctx
+		if i := strings.LastIndex(string(b), "\n/live/"+name+"."); i >= 0 && strings.Contains(string(b)[i:], "hls_ctx") {
+			i++
 			line, _, _ := strings.Cut(string(b)[i:], "\n")
 			if b, err = get("http://" + h.web + strings.TrimSpace(line)); err != nil {
 				return false

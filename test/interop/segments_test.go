@@ -268,3 +268,37 @@ func TestMultivariant(t *testing.T) {
 		t.Errorf("hls.js complained: %s", l.State)
 	}
 }
+
+// What FFmpeg 8 publishes of two pictures and two sounds is a ladder in HLS: hls.js sees
+// both and goes from one to the other, and ffprobe reads all.
+func TestMultitrackHLS(t *testing.T) {
+	t.Parallel()
+	hall(t)
+	h := open(t, "")
+	background(t, "node", "../clients/av.mjs", "publish", multi.path(t), h.stream("s"))
+	h.awaitLive(t, "s")
+	h.awaitHLS(t, "s")
+	ctx := plays(t, strings.Replace(hlsPage, "const hls =", "var hls =", 1), hlsJS, h.page("s", ".m3u8"))
+	wait(t, "the page plays", func() bool { return lookAt(t, ctx).Frames > 5 })
+	do := func(js, want string) {
+		t.Helper()
+		got, err := chromedp.Run(ctx, chromedp.Evaluate[string](js+", [hls.levels.length, hls.audioTracks.map(a => a.name).join(), hls.audioTrack].join(' ')"))
+		if err != nil || got != want {
+			t.Fatalf("after %s hls.js has %q, want %q, %v", js, got, want, err)
+		}
+	}
+	for n, width := range []int{160, 320} { // hls.js sorts its levels
+		do(fmt.Sprintf("hls.nextLevel = %d", n), "2 Audio 1,Audio 2 0")
+		wait(t, fmt.Sprintf("the picture is %d wide", width), func() bool { return lookAt(t, ctx).Width == width })
+	}
+	do("hls.audioTrack = 1", "2 Audio 1,Audio 2 1")
+	before := lookAt(t, ctx).Time
+	wait(t, "it goes on", func() bool { return lookAt(t, ctx).Time > before+2 })
+	if l := lookAt(t, ctx); strings.Contains(l.State, "fatal") {
+		t.Errorf("hls.js complained: %s", l.State)
+	}
+	got := must(t, "ffprobe", "-v", "error", "-show_entries", "stream=codec_name,width", "-of", "csv=p=0", h.page("s", ".m3u8"))
+	if !strings.Contains(got, "h264,320") || !strings.Contains(got, "h264,160") || strings.Count(got, "aac") < 2 {
+		t.Errorf("ffprobe sees %q", got)
+	}
+}

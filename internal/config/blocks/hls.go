@@ -95,6 +95,12 @@ type HLSConfig struct {
 	// given again. hls_m3u8_file must begin with [app]/[stream].
 	Multivariant []config.Rule `conf:"hls_multivariant" env:"-" reload:"now" since:"weir"`
 
+	// Tracks says what players are given of a stream that has several pictures or sounds
+	// (multitrack): all of them, each as a playlist of its own that the multivariant
+	// playlist lists, or the first of each only, as of every other stream. It is a
+	// directive of weir.
+	Tracks string `conf:"hls_tracks" default:"all" enum:"all|first" reload:"now" since:"weir"`
+
 	// Keys encrypts segments with AES-128.
 	Keys bool `conf:"hls_keys" default:"off" reload:"now"`
 

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Limits of [Parse].
@@ -35,7 +36,7 @@ var (
 
 // A Playlist is a media playlist.
 type Playlist struct {
-	// Version is the protocol version: 3 for MPEG-TS, 7 for fragmented MP4.
+	// Version is the protocol version: 3 for MPEG-TS, 7 for fragmented MP4, 8 for gaps.
 	// 0 stands for 3.
 	Version int
 	// Sequence is the number of the first segment.
@@ -65,6 +66,8 @@ type Segment struct {
 	Key Key
 	// Map is the URI of the initialization segment, "" for none.
 	Map string
+	// Gap says that there is no such segment: players take another rendition.
+	Gap bool
 }
 
 // A Key tells how segments are encrypted. The zero Key is no encryption.
@@ -145,6 +148,9 @@ func AppendSegmentHead(dst []byte, s, prev *Segment) []byte {
 		dst = s.Time.UTC().AppendFormat(append(dst, "#EXT-X-PROGRAM-DATE-TIME:"...), timeFormat)
 		dst = append(dst, '\n')
 	}
+	if s.Gap {
+		dst = append(dst, "#EXT-X-GAP\n"...)
+	}
 	ms := max(s.Duration+time.Millisecond/2, 0).Milliseconds()
 	dst = strconv.AppendInt(append(dst, "#EXTINF:"...), ms/1000, 10)
 	dst = append(dst, '.', byte('0'+ms/100%10), byte('0'+ms/10%10), byte('0'+ms%10))
@@ -198,19 +204,68 @@ type Variant struct {
 	Codecs             string // RFC 6381
 	Width, Height      int
 	Rate               float64 // pictures a second
+	// Audio is the group of sounds that goes with it.
+	Audio string
 }
 
-// AppendMaster appends a multivariant playlist, the variant to begin with first.
-// Without a known bandwidth it says 1, as SRS does; the attribute must be there.
-func AppendMaster(dst []byte, independent bool, variants ...Variant) []byte {
+// A Sound is one of several sounds to choose from.
+type Sound struct {
+	Group, Name, Language string // the language as in RFC 5646, or empty
+	Default               bool
+	Channels              int
+	URI                   string
+}
+
+// AppendLadder appends a multivariant playlist with sounds to choose from. Variants that
+// begin at no key frame may have sounds that do: independent is for all.
+func AppendLadder(dst []byte, independent bool, sounds []Sound, variants ...Variant) []byte {
 	dst = append(dst, "#EXTM3U\n"...)
 	if independent {
 		dst = append(dst, "#EXT-X-INDEPENDENT-SEGMENTS\n"...)
+	}
+	for _, s := range sounds {
+		dst = appendSound(dst, s)
 	}
 	for _, v := range variants {
 		dst = appendVariant(dst, v)
 	}
 	return dst
+}
+
+func appendSound(dst []byte, s Sound) []byte {
+	dst = appendQuoted(append(dst, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="...), s.Group)
+	dst = appendQuoted(append(dst, ",NAME="...), s.Name)
+	if s.Language != "" {
+		dst = appendQuoted(append(dst, ",LANGUAGE="...), s.Language)
+	}
+	if s.Default {
+		dst = append(dst, ",DEFAULT=YES"...)
+	}
+	dst = append(dst, ",AUTOSELECT=YES"...)
+	if s.Channels > 0 {
+		dst = appendQuoted(append(dst, ",CHANNELS="...), strconv.Itoa(s.Channels))
+	}
+	dst = appendURI(append(dst, `,URI="`...), s.URI, true)
+	return append(dst, "\"\n"...)
+}
+
+// appendQuoted appends a quoted string, which holds no quote and no end of line (RFC 8216
+// 4.2).
+func appendQuoted(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	for _, r := range s {
+		if r < ' ' || r == 0x7f || r == '"' {
+			r = '_'
+		}
+		dst = utf8.AppendRune(dst, r)
+	}
+	return append(dst, '"')
+}
+
+// AppendMaster appends a multivariant playlist, the variant to begin with first.
+// Without a known bandwidth it says 1, as SRS does; the attribute must be there.
+func AppendMaster(dst []byte, independent bool, variants ...Variant) []byte {
+	return AppendLadder(dst, independent, nil, variants...)
 }
 
 func appendVariant(dst []byte, v Variant) []byte {
@@ -225,6 +280,9 @@ func appendVariant(dst []byte, v Variant) []byte {
 	}
 	if v.Rate > 0 {
 		dst = strconv.AppendFloat(append(dst, ",FRAME-RATE="...), v.Rate, 'f', 3, 64)
+	}
+	if v.Audio != "" {
+		dst = appendQuoted(append(dst, ",AUDIO="...), v.Audio)
 	}
 	return append(appendURI(append(dst, '\n'), v.URI, false), '\n')
 }

@@ -17,23 +17,24 @@ import (
 	"weir/internal/store"
 )
 
-// initOf returns the initialization segment of g, and the same again if it is
-// new. The first one has the configured name; others, which hold something else,
-// are told apart by the number of their first segment.
-func (st *stream) initOf(conf *blocks.HLSConfig, g *store.Segment) (init, fresh *beside) {
+// initOf returns the initialization segment of g, whose bytes are body, and the same
+// again if it is new. The first one has the configured name; others, which hold something
+// else, are told apart by the number of their first segment.
+func (x *listing) initOf(conf *blocks.HLSConfig, g *store.Segment, body []byte) (init, fresh *beside) {
+	st := x.stream
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	for _, b := range st.beside {
-		if bytes.Equal(b.body, g.Run.Init) {
+	for _, b := range x.beside {
+		if bytes.Equal(b.body, body) {
 			return b, nil
 		}
 	}
-	name := pathpkg.Clean(store.Expand(conf.InitFile, st.key, time.Time{}))
+	name := x.own(conf.InitFile, pathpkg.Clean(store.Expand(conf.InitFile, x.files, time.Time{})))
 	if g.Seq > 0 {
 		ext := pathpkg.Ext(name)
 		name = strings.TrimSuffix(name, ext) + "-" + strconv.FormatInt(g.Seq, 10) + ext
 	}
-	b := &beside{name: name, uri: uri(conf.EntryPrefix, st.playlistName, name), body: g.Run.Init}
+	b := &beside{name: name, uri: uri(conf.EntryPrefix, x.playlistName, name), body: body}
 	if conf.Files {
 		b.disk = &st.disk
 	}

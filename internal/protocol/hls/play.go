@@ -22,7 +22,7 @@ const ctxParam = "hls_ctx"
 // handle answers requests for playlists and segments of live streams.
 func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 	it, ok := s.found.Find(s.env.Conf.Load(), r)
-	if !ok || it.stream != nil && it.stream.listed() == nil {
+	if !ok || it.of != nil && it.of.listed() == nil {
 		if key, demanded := s.demanded(r); demanded {
 			if shelf.Reads(s.env, w, r) {
 				s.summon(w, r, key)
@@ -40,16 +40,13 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 		}
 		return true
 	}
-	var l *list
-	if it.stream != nil {
-		if l = it.stream.listed(); l == nil {
-			return false // nothing finished yet
-		}
+	if it.of != nil && it.of.listed() == nil {
+		return false // nothing finished yet
 	}
 	switch {
 	case !shelf.Reads(s.env, w, r):
-	case it.stream != nil:
-		s.sendPlaylist(w, r, it.stream, l)
+	case it.of != nil:
+		s.sendPlaylist(w, r, it)
 	default:
 		s.sendFile(w, r, it)
 	}
@@ -60,10 +57,11 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 // for the playlist of a viewer who has been let in.
 func (s *server) ready(r *http.Request) bool {
 	it, ok := s.found.Find(s.env.Conf.Load(), r)
-	if !ok || it.stream == nil {
+	if !ok || it.of == nil {
 		return ok
 	}
-	id := viewerID(r, it.stream.key, s.conf(it.stream.key.Vhost))
+	key := it.of.stream.key
+	id := viewerID(r, key, s.conf(key.Vhost))
 	return id != "" && s.viewers.Has(id)
 }
 
@@ -76,16 +74,10 @@ func viewerID(r *http.Request, key hub.Key, conf *blocks.HLSConfig) string {
 	return "@" + service.Visitor(r, "hls", "").IP + " " + key.String()
 }
 
-// listed returns what is listed, nil if that is nothing.
-func (st *stream) listed() *list {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.list
-}
-
 // sendPlaylist answers with the playlist, or, where viewers are counted by
 // hls_ctx and this one has none yet, with one that leads to it.
-func (s *server) sendPlaylist(w http.ResponseWriter, r *http.Request, st *stream, l *list) {
+func (s *server) sendPlaylist(w http.ResponseWriter, r *http.Request, it thing) {
+	st := it.of.stream
 	conf := s.conf(st.key.Vhost)
 	ctx := r.URL.Query().Get(ctxParam)
 	v, err := s.viewer(r, st.key, conf, viewerID(r, st.key, conf))
@@ -93,14 +85,18 @@ func (s *server) sendPlaylist(w http.ResponseWriter, r *http.Request, st *stream
 		shelf.Refuse(w, err)
 		return
 	}
-	f := s.playlistFor(r, conf, v, l, ctx)
+	f := s.playlistFor(r, conf, v, it, ctx)
 	v.Session.Count(len(r.URL.RequestURI()), f.Size)
 	shelf.Give(s.env.Conf.Load(), w, r, st.key, f)
 }
 
 // playlistFor returns what a viewer is answered with.
-func (s *server) playlistFor(r *http.Request, conf *blocks.HLSConfig, v *shelf.Poller, l *list, ctx string) *shelf.File {
+func (s *server) playlistFor(r *http.Request, conf *blocks.HLSConfig, v *shelf.Poller, it thing, ctx string) *shelf.File {
 	query := withoutCtx(r.URL.RawQuery)
+	l := it.of.listed()
+	if ladder := it.of.stream.ladderFor(it, conf.Ctx && !conf.Cacheable && ctx == ""); ladder != nil {
+		return ladder.file(r, conf, v, ctx)
+	}
 	switch {
 	case conf.Cacheable:
 		f := *l.file

@@ -32,8 +32,8 @@ type list struct {
 }
 
 // render makes the playlist of what is listed. mu is held.
-func (st *stream) render() *list {
-	listed := st.index.Listed()
+func (x *listing) render() *list {
+	listed := x.index.Listed()
 	l := &list{key: true}
 	p := m3u8.Playlist{Sequence: uint64(listed[0].Seq), Discontinuities: listed[0].breaks}
 	if listed[0].Discontinuity {
@@ -45,22 +45,25 @@ func (st *stream) render() *list {
 	for _, g := range listed {
 		longest = max(longest, g.Duration)
 		same = same && g.meant == meant
-		l.key = l.key && g.Key
-		if g.init != nil {
-			p.Version = 7
+		l.key = l.key && (g.begins || g.gap)
+		switch {
+		case g.gap:
+			p.Version = 8
+		case g.init != nil:
+			p.Version = max(p.Version, 7)
 		}
 	}
 	// A target may not change (RFC 8216 section 6.2.1), so at least it does not
 	// shrink, unless the configuration has become another.
 	target := m3u8.Target(longest, meant)
 	if same {
-		target = max(st.target, target)
+		target = max(x.target, target)
 	}
-	st.target, p.Target, p.Independent = target, target, l.key
+	x.target, p.Target, p.Independent = target, target, l.key
 	l.text = m3u8.AppendHead(nil, &p)
 	prev := &m3u8.Segment{}
 	for i, g := range listed {
-		s := &m3u8.Segment{URI: g.uri, Duration: g.Duration, Discontinuity: g.Discontinuity}
+		s := &m3u8.Segment{URI: g.uri, Duration: g.Duration, Discontinuity: g.Discontinuity, Gap: g.gap}
 		if i == 0 || g.Discontinuity { // from there players count on
 			s.Time = g.Run.At(g.Start)
 		}
@@ -79,7 +82,7 @@ func (st *stream) render() *list {
 		l.queries = append(l.queries, len(l.text)-1)
 		prev = s
 	}
-	l.variant = variant(listed, time.Duration(st.target)*time.Second)
+	l.variant = variant(listed, time.Duration(x.target)*time.Second)
 	l.file = shelf.Text(typeM3U8, shelf.CacheManifest, l.text)
 	return l
 }
@@ -110,18 +113,23 @@ func (l *list) with(query string) []byte {
 func variant(listed []*segment, target time.Duration) m3u8.Variant {
 	newest := listed[len(listed)-1]
 	v := m3u8.Variant{Codecs: codecs(newest)}
-	if t := newest.Run.Video; t != nil {
-		v.Width, v.Height = t.Width, t.Height
+	for _, t := range newest.tracks() {
+		if t.Kind == media.Video {
+			v.Width, v.Height = t.Width, t.Height
+		}
 	}
 	var bits, pictures float64
 	var seconds, shown float64
 	for _, g := range listed {
+		if g.gap {
+			continue
+		}
 		d := g.Duration.Seconds()
 		bits, seconds = bits+8*float64(g.size), seconds+d
 		if g.Duration >= target/2 {
 			v.Bandwidth = max(v.Bandwidth, int64(8*float64(g.size)/d))
 			if g.Run == newest.Run {
-				pictures, shown = pictures+float64(g.Pictures()), shown+d
+				pictures, shown = pictures+float64(g.pictures), shown+d
 			}
 		}
 	}
@@ -138,19 +146,23 @@ func variant(listed []*segment, target time.Duration) m3u8.Variant {
 // codecs names what a segment carries.
 func codecs(g *segment) string {
 	var names []string
-	for _, t := range []*media.Track{g.Run.Video, g.Run.Audio} {
-		if t == nil || g.init == nil && !mpegts.Supported(t) {
+	for _, t := range g.tracks() {
+		if g.init == nil && !mpegts.Supported(t) {
 			continue
 		}
-		name := mp4.Codec(t)
-		if t.Codec == media.MP3 {
-			name = codecMP3
-		}
-		if name != "" {
+		if name := codec(t); name != "" {
 			names = append(names, name)
 		}
 	}
 	return strings.Join(names, ",")
+}
+
+// codec is a track's name in HLS.
+func codec(t *media.Track) string {
+	if t.Codec == media.MP3 {
+		return codecMP3
+	}
+	return mp4.Codec(t)
 }
 
 // recover returns the number of the first segment: the one after those that the
@@ -180,7 +192,8 @@ func (st *stream) recover(conf *blocks.HLSConfig) int64 {
 }
 
 // save writes a segment's files: what it needs, itself, and the playlist.
-func (st *stream) save(conf *blocks.HLSConfig, sg *segment, fresh []*beside, text []byte) {
+func (x *listing) save(conf *blocks.HLSConfig, sg *segment, fresh []*beside, text []byte) {
+	st := x.stream
 	for _, b := range fresh {
 		if b.disk != nil && b.disk != &st.disk {
 			b.disk.Complain(b.disk.Write(b.name, b.body))
@@ -195,10 +208,17 @@ func (st *stream) save(conf *blocks.HLSConfig, sg *segment, fresh []*beside, tex
 			errs = append(errs, b.disk.Write(b.name, b.body))
 		}
 	}
-	if err := st.disk.Write(sg.name, sg.body...); err != nil {
+	if err := writeSegment(&st.disk, sg); err != nil {
 		errs = append(errs, err)
 	} else {
-		errs = append(errs, st.disk.Write(st.playlistName, text))
+		errs = append(errs, st.disk.Write(x.playlistName, text))
 	}
 	st.disk.Complain(errors.Join(errs...))
+}
+
+func writeSegment(disk *shelf.Disk, sg *segment) error {
+	if sg.gap {
+		return nil
+	}
+	return disk.Write(sg.name, sg.body...)
 }

@@ -44,9 +44,10 @@ type server struct {
 
 // thing is what is found at a path: a playlist, or a file.
 type thing struct {
-	stream *stream     // whose playlist it is; nil for a file
-	file   *shelf.File // a segment, an init segment or a key
-	key    hub.Key     // whose file it is
+	of   *listing    // whose playlist it is; nil for a file
+	all  bool        // the playlist of all tracks, of's stream
+	file *shelf.File // a segment, an init segment or a key
+	key  hub.Key     // whose file it is
 }
 
 // Run implements service.Service.

@@ -13,6 +13,7 @@ import (
 	"weir/internal/config/blocks"
 	"weir/internal/format/mpegts"
 	"weir/internal/hub"
+	"weir/internal/media"
 	"weir/internal/service/shelf"
 	"weir/internal/session"
 	"weir/internal/store"
@@ -21,26 +22,45 @@ import (
 // stream is the HLS side of one stream, over its publications.
 type stream struct {
 	// Immutable.
-	server       *server
-	key          hub.Key
-	log          *slog.Logger
-	index        *store.Index[*segment]
-	streamID     string
-	playlistName string // below hls_path, and below the root of HTTP
-	disk         shelf.Disk
-	detach       func()
+	server   *server
+	key      hub.Key
+	log      *slog.Logger
+	streamID string
+	disk     shelf.Disk
+	detach   func()
 
 	mu        sync.Mutex
 	publisher *session.Session // guarded by mu
 	gone      bool             // forgotten: nothing is put on the shelf any more; guarded by mu
-	list      *list            // what is listed; guarded by mu; nil until there is something
-	beside    []*beside        // guarded by mu
+	listing                    // of the first picture and sound
+	each      []*rendition     // the tracks by themselves, if there are several of a kind; guarded by mu
+	ladder    *ladder          // what lists them; guarded by mu; nil until there are several
 
 	// Owned by the recorder.
 	fmp4   bool   // segments are fragmented MP4; once so, always so
 	breaks uint64 // discontinuities so far
-	target int    // the target duration of the newest playlist, in seconds
 	key128 *key   // of the newest segment
+}
+
+// listing is one playlist of a stream.
+type listing struct {
+	// Immutable.
+	stream       *stream
+	playlistName string  // below hls_path, and below the root of HTTP
+	files        hub.Key // by which its files are named
+	mark         string  // what tells them from those of the first, empty there
+	index        *store.Index[*segment]
+
+	list   *list     // what is listed; guarded by stream.mu; nil until there is something
+	beside []*beside // guarded by stream.mu
+	target int       // the target duration of the newest playlist, in seconds; owned by the recorder
+}
+
+// listed returns what is listed, nil if that is nothing.
+func (x *listing) listed() *list {
+	x.stream.mu.Lock()
+	defer x.stream.mu.Unlock()
+	return x.list
 }
 
 // segment is a segment as it is listed.
@@ -53,6 +73,23 @@ type segment struct {
 	key       *key          // nil for no encryption
 	body      [][]byte
 	size      int
+	pictures  int
+	begins    bool         // decoding can start at its beginning
+	track     *media.Track // which it has by itself; nil for the first picture and sound
+	gap       bool         // it has nothing
+}
+
+// tracks returns what is in the segment.
+func (sg *segment) tracks() (all []*media.Track) {
+	if sg.track != nil {
+		return []*media.Track{sg.track}
+	}
+	for _, t := range []*media.Track{sg.Run.Video, sg.Run.Audio} {
+		if t != nil {
+			all = append(all, t)
+		}
+	}
+	return all
 }
 
 // beside is a file that segments need: an initialization segment or a key.
@@ -69,12 +106,12 @@ func (s *server) newStream(p *hub.Publication) (*stream, bool) {
 	if !conf.Enabled {
 		return nil, false
 	}
-	st := &stream{server: s, key: key, log: s.env.Log.With("stream", key.String()), streamID: p.Stream().ID,
-		playlistName: pathpkg.Clean(store.Expand(conf.M3U8File, key, time.Time{}))}
+	st := &stream{server: s, key: key, log: s.env.Log.With("stream", key.String()), streamID: p.Stream().ID}
+	st.listing = listing{stream: st, files: key, playlistName: pathpkg.Clean(store.Expand(conf.M3U8File, key, time.Time{}))}
 	st.disk = shelf.Disk{Dir: conf.Path, Log: st.log, Notices: s.env.Notices, Subject: "hls files of " + key.String()}
 	st.index = store.NewIndex[*segment](st.recover(conf))
-	s.found.Put(key.Vhost, st.playlistName, thing{stream: st})
-	st.detach = s.env.Store.Attach(key, &store.View{Rules: st.rules, Forms: st.form, Next: st.index.Next, Done: st.done})
+	s.found.Put(key.Vhost, st.playlistName, thing{of: &st.listing})
+	st.detach = s.env.Store.Attach(key, &store.View{Rules: st.rules, Forms: st.form, Next: st.index.Next, Done: st.done, Each: st.wantsEach})
 	return st, true
 }
 
@@ -102,12 +139,21 @@ func (st *stream) Forget() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.gone = true
-	found, vhost := &st.server.found, st.key.Vhost
-	found.Remove(vhost, st.playlistName)
-	for _, g := range st.index.All() {
+	st.clear()
+	for _, rd := range st.each {
+		rd.clear()
+	}
+	st.server.found.Remove(st.key.Vhost, st.allName())
+}
+
+// clear takes a listing from the shelf. mu is held.
+func (x *listing) clear() {
+	found, vhost := &x.stream.server.found, x.stream.key.Vhost
+	found.Remove(vhost, x.playlistName)
+	for _, g := range x.index.All() {
 		found.Remove(vhost, g.name)
 	}
-	for _, b := range st.beside {
+	for _, b := range x.beside {
 		found.Remove(vhost, b.name)
 	}
 }
@@ -115,21 +161,36 @@ func (st *stream) Forget() {
 // Clean removes the files of a stream that was forgotten, if hls_dispose says so.
 func (st *stream) Clean() {
 	if conf := st.server.conf(st.key.Vhost); conf.Dispose > 0 {
+		st.listing.clean(conf)
 		st.mu.Lock()
-		beside := st.beside
+		each := st.each
 		st.mu.Unlock()
-		st.remove(conf.Files, st.index.All(), beside)
-		if conf.Files {
-			st.disk.Remove(st.playlistName)
+		for _, rd := range each {
+			rd.clean(conf)
+		}
+		if conf.Files && len(each) > 0 {
+			st.disk.Remove(st.allName())
 		}
 	}
 	st.log.Info("hls disposed")
 }
 
+// clean removes the files of a listing.
+func (x *listing) clean(conf *blocks.HLSConfig) {
+	st := x.stream
+	st.mu.Lock()
+	beside := x.beside
+	st.mu.Unlock()
+	st.remove(conf.Files, x.index.All(), beside)
+	if conf.Files {
+		st.disk.Remove(x.playlistName)
+	}
+}
+
 // remove removes files that were written.
 func (st *stream) remove(segments bool, gone []*segment, beside []*beside) {
 	for _, g := range gone {
-		if segments {
+		if segments && !g.gap {
 			st.disk.Remove(g.name)
 		}
 	}
@@ -150,12 +211,17 @@ func (st *stream) rules() store.Rules {
 // fragmented MP4 once it has begun, since a playlist cannot go back.
 func (st *stream) form(r *store.Run) store.Forms {
 	only := func(t bool) bool { return t && r.Init != nil }
+	each := store.Forms(0)
+	if st.wantsEach() {
+		each = store.Each
+		st.fmp4 = st.fmp4 || r.Several() && slices.ContainsFunc(r.Tracks, func(t *media.Track) bool { return !mpegts.Supported(t) })
+	}
 	st.fmp4 = st.fmp4 || only(st.server.conf(st.key.Vhost).UseFMP4) ||
 		only(r.Video != nil && !mpegts.Supported(r.Video)) || only(r.Audio != nil && !mpegts.Supported(r.Audio))
 	if st.fmp4 {
-		return store.MP4
+		return store.MP4 | each
 	}
-	return store.TS
+	return store.TS | each
 }
 
 // done names a finished segment, lists it, writes it, and tells.
@@ -167,16 +233,10 @@ func (st *stream) done(g *store.Segment) {
 		st.log.Error("hls segment is not made", "err", err)
 		return
 	}
-	text, gone, idle := st.add(conf, sg, fresh)
-	if text == nil {
+	if !st.finish(conf, &st.listing, sg, fresh) {
 		return
 	}
-	st.save(conf, sg, fresh, text)
-	if conf.Cleanup {
-		// A template without [seq] gives each segment the name of the one before.
-		gone = slices.DeleteFunc(slices.Clone(gone), func(old *segment) bool { return old.name == sg.name })
-		st.remove(conf.Files, gone, idle)
-	}
+	st.eachDone(conf, sg)
 	p := st.session()
 	if p == nil {
 		return
@@ -189,19 +249,34 @@ func (st *stream) done(g *store.Segment) {
 		Duration: g.Duration, File: join(conf.Path, sg.name), URL: sg.name, Playlist: join(conf.Path, st.playlistName), PlaylistURL: st.playlistName, Seq: g.Seq}})
 }
 
+// finish lists a segment and writes it; false says that the stream was forgotten.
+func (st *stream) finish(conf *blocks.HLSConfig, x *listing, sg *segment, fresh []*beside) bool {
+	text, gone, idle := x.add(conf, sg, fresh)
+	if text == nil {
+		return false
+	}
+	x.save(conf, sg, fresh, text)
+	if conf.Cleanup {
+		// A template without [seq] gives each segment the name of the one before.
+		gone = slices.DeleteFunc(slices.Clone(gone), func(old *segment) bool { return old.name == sg.name })
+		st.remove(conf.Files, gone, idle)
+	}
+	return true
+}
+
 // dress gives a segment its name, its bytes, and what it needs beside it; fresh is
 // what of that is new.
 func (st *stream) dress(conf *blocks.HLSConfig, g *store.Segment) (sg *segment, fresh []*beside, err error) {
 	if g.Discontinuity {
 		st.breaks++
 	}
-	sg = &segment{Segment: g, breaks: st.breaks, meant: st.rules().Target(), name: st.segmentName(conf, g)}
+	sg = &segment{Segment: g, breaks: st.breaks, meant: st.rules().Target(), name: st.segmentName(conf, g), begins: g.Key, pictures: g.Pictures()}
 	sg.uri = uri(conf.EntryPrefix, st.playlistName, sg.name)
 	sg.body = g.Bytes(func(c *store.Chunk) []byte { return c.TS })
 	if len(sg.body) == 0 {
 		sg.body = g.Bytes(func(c *store.Chunk) []byte { return c.MP4 })
 		var b *beside
-		if sg.init, b = st.initOf(conf, g); b != nil {
+		if sg.init, b = st.initOf(conf, g, g.Run.Init); b != nil {
 			fresh = append(fresh, b)
 		}
 	}
@@ -223,23 +298,26 @@ func (st *stream) dress(conf *blocks.HLSConfig, g *store.Segment) (sg *segment, 
 
 // add lists a segment and puts it on the shelf. It returns the playlist, nil if
 // the stream was forgotten, and what nobody needs any more.
-func (st *stream) add(conf *blocks.HLSConfig, sg *segment, fresh []*beside) (text []byte, gone []*segment, idle []*beside) {
+func (x *listing) add(conf *blocks.HLSConfig, sg *segment, fresh []*beside) (text []byte, gone []*segment, idle []*beside) {
+	st := x.stream
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.gone {
 		return nil, nil, nil
 	}
-	gone = st.index.Add(sg, store.Window{Duration: conf.Window})
-	st.beside = append(st.beside, fresh...)
-	idle = st.unneeded()
-	st.list = st.render()
+	gone = x.index.Add(sg, store.Window{Duration: conf.Window})
+	x.beside = append(x.beside, fresh...)
+	idle = x.unneeded()
+	x.list = x.render()
 	found, vhost := &st.server.found, st.key.Vhost
 	for _, b := range fresh {
 		if b.uri != "" {
 			found.Put(vhost, b.name, thing{file: shelf.Text(mime(b.name), shelf.CacheManifest, b.body), key: st.key})
 		}
 	}
-	found.Put(vhost, sg.name, thing{file: sg.file(conf), key: st.key})
+	if !sg.gap {
+		found.Put(vhost, sg.name, thing{file: sg.file(conf), key: st.key})
+	}
 	for _, old := range gone {
 		if old.name != sg.name { // a template without [seq]
 			found.Remove(vhost, old.name)
@@ -248,27 +326,27 @@ func (st *stream) add(conf *blocks.HLSConfig, sg *segment, fresh []*beside) (tex
 	for _, old := range idle {
 		found.Remove(vhost, old.name)
 	}
-	return st.list.text, gone, idle
+	return x.list.text, gone, idle
 }
 
 // unneeded takes out what no segment needs any more. mu is held.
-func (st *stream) unneeded() (idle []*beside) {
+func (x *listing) unneeded() (idle []*beside) {
 	needed := map[*beside]bool{}
-	for _, g := range st.index.All() {
+	for _, g := range x.index.All() {
 		needed[g.init] = true
 		if g.key != nil {
 			needed[g.key.beside] = true
 		}
 	}
 	var kept []*beside
-	for _, b := range st.beside {
+	for _, b := range x.beside {
 		if needed[b] {
 			kept = append(kept, b)
 		} else {
 			idle = append(idle, b)
 		}
 	}
-	st.beside = kept
+	x.beside = kept
 	return idle
 }
 
@@ -300,7 +378,7 @@ func mime(name string) string {
 func join(dir, name string) string { return strings.TrimSuffix(dir, "/") + "/" + name }
 
 // segmentName fills the template of a segment's file.
-func (st *stream) segmentName(conf *blocks.HLSConfig, g *store.Segment) string {
+func (x *listing) segmentName(conf *blocks.HLSConfig, g *store.Segment) string {
 	name := conf.TSFile
 	if g.Chunks[0].TS == nil {
 		name = conf.FMP4File
@@ -309,10 +387,24 @@ func (st *stream) segmentName(conf *blocks.HLSConfig, g *store.Segment) string {
 		name = strings.ReplaceAll(name, "[timestamp]", strconv.FormatInt(g.Floor, 10))
 	}
 	at := g.Began
-	if blocks.Root.In(st.server.env.Conf.Load()).UTCTime {
+	if blocks.Root.In(x.stream.server.env.Conf.Load()).UTCTime {
 		at = at.UTC()
 	}
-	return numbered(name, st.key, g, at)
+	return x.own(name, numbered(name, x.files, g, at))
+}
+
+// own marks a name that was made of a template which tells no streams apart.
+func (x *listing) own(template, name string) string {
+	if x.mark == "" || strings.Contains(template, "[stream]") {
+		return name
+	}
+	return marked(name, x.mark)
+}
+
+// marked puts a mark before the extension of a name.
+func marked(name, mark string) string {
+	ext := pathpkg.Ext(name)
+	return strings.TrimSuffix(name, ext) + mark + ext
 }
 
 // numbered fills a template that knows of the segment it is for.

@@ -41,8 +41,8 @@ func (s *server) summon(w http.ResponseWriter, r *http.Request, key hub.Key) {
 	late := time.After(summonTime)
 	for {
 		if st, ok := s.streams.Get(key); ok {
-			if l := st.listed(); l != nil {
-				f := s.playlistFor(r, conf, v, l, r.URL.Query().Get(ctxParam))
+			if st.listed() != nil {
+				f := s.playlistFor(r, conf, v, thing{of: &st.listing}, r.URL.Query().Get(ctxParam))
 				v.Session.Count(len(r.URL.RequestURI()), f.Size)
 				shelf.Give(s.env.Conf.Load(), w, r, key, f)
 				return
