@@ -42,6 +42,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return runWhyDenied(args[2:], stdout, stderr)
 		case "plan":
 			return runPlan(args[2:], stdout, stderr)
+		case "upgrade":
+			return runUpgrade(args[2:], stdout, stderr)
 		case "explain":
 			return runExplain(args[2:], stdout, stderr)
 		}
@@ -84,6 +86,7 @@ Usage: NAME [-c FILE | -e] [-t] [--ignore-unimplemented]
        NAME check [--rtc] -c FILE
        NAME bandwidth URL
        NAME plan -c NEW
+       NAME upgrade [-c FILE]
        NAME sign -stream PATTERN
        NAME why-denied -c FILE URL
        NAME explain DIRECTIVE
@@ -109,6 +112,8 @@ HTTP with FLV and HLS at 8080, the API at 1985.
    bandwidth           Measure the bandwidth to a server and back, by RTMP.
    plan                Tell what another configuration would change in the server
                        that runs, and when; see plan -h.
+   upgrade             Have the program that is now on disk take over from the server
+                       that runs, without loss; see upgrade -h.
    sign                Make a token for signed_url.
    why-denied          Tell what each rule says of an address.
    explain             Tell what a directive does, its default and its

@@ -78,30 +78,12 @@ func parse(file string) (*config.Snapshot, error) {
 
 // askPlan asks the server that runs.
 func askPlan(next *config.Snapshot, at string) (*server.Plan, error) {
-	api := blocks.HTTPAPI.In(next)
-	if at == "" {
-		if !api.Enabled || len(api.Listen) == 0 {
-			return nil, errors.New("the new configuration has no http_api by which the running server could be asked: name its API with -api, or the old configuration with -from")
-		}
-		host, port := config.SplitListen(api.Listen[0])
-		if host == "" || host == "0.0.0.0" || host == "::" {
-			host = "127.0.0.1"
-		}
-		at = "http://" + net.JoinHostPort(host, fmt.Sprint(port))
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(at, "/")+"/api/v1/plan", bytes.NewReader([]byte(config.Format(next.Tree()))))
-	if err != nil {
-		return nil, err
+	res, at, err := askServer(ctx, next, at, "plan", []byte(config.Format(next.Tree())))
+	if errors.Is(err, errNoAPI) {
+		return nil, errors.New("the new configuration has no http_api by which the running server could be asked: name its API with -api, or the old configuration with -from")
 	}
-	switch {
-	case api.Auth.Enabled && api.Auth.Type == "bearer":
-		req.Header.Set("Authorization", "Bearer "+api.Auth.Token)
-	case api.Auth.Enabled:
-		req.SetBasicAuth(api.Auth.Username, api.Auth.Password)
-	}
-	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("the running server cannot be asked: %w; name its API with -api, or the old configuration with -from", err)
 	}
@@ -121,4 +103,35 @@ func askPlan(next *config.Snapshot, at string) (*server.Plan, error) {
 		return nil, fmt.Errorf("%s does not answer as a server of this version does: %s", at, res.Status)
 	}
 	return &answer.Data, nil
+}
+
+// errNoAPI says that a configuration has no API.
+var errNoAPI = errors.New("the configuration has no http_api")
+
+// askServer posts to the API of the server that runs with a configuration like conf, or
+// is at the address at, and returns where that is.
+func askServer(ctx context.Context, conf *config.Snapshot, at, what string, body []byte) (*http.Response, string, error) {
+	api := blocks.HTTPAPI.In(conf)
+	if at == "" {
+		if !api.Enabled || len(api.Listen) == 0 {
+			return nil, "", errNoAPI
+		}
+		host, port := config.SplitListen(api.Listen[0])
+		if host == "" || host == "0.0.0.0" || host == "::" {
+			host = "127.0.0.1"
+		}
+		at = "http://" + net.JoinHostPort(host, fmt.Sprint(port))
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(at, "/")+"/api/v1/"+what, bytes.NewReader(body))
+	if err != nil {
+		return nil, at, err
+	}
+	switch {
+	case api.Auth.Enabled && api.Auth.Type == "bearer":
+		req.Header.Set("Authorization", "Bearer "+api.Auth.Token)
+	case api.Auth.Enabled:
+		req.SetBasicAuth(api.Auth.Username, api.Auth.Password)
+	}
+	res, err := http.DefaultClient.Do(req)
+	return res, at, err
 }

@@ -23,7 +23,18 @@ import (
 )
 
 // serve runs the server in this process, or starts it in the background.
-func serve(o flags, stdout, stderr io.Writer) error {
+func serve(o flags, stdout, stderr io.Writer) (err error) {
+	var elder *server.Predecessor
+	if f := child.Succeeding(); f != nil {
+		if elder, err = server.Succeed(f); err != nil {
+			return err
+		}
+		defer func() {
+			if err != nil {
+				elder.Failed(err)
+			}
+		}()
+	}
 	inBackground, report := child.Detached()
 	began := time.Now()
 	snap, err := load(o, stdout, stderr)
@@ -37,7 +48,7 @@ func serve(o flags, stdout, stderr io.Writer) error {
 	}
 	root := blocks.Root.In(snap)
 	container := server.InContainer()
-	if root.Background(container) && !inBackground {
+	if root.Background(container) && !inBackground && elder == nil {
 		pid, err := child.Detach()
 		if err != nil {
 			return err
@@ -45,7 +56,7 @@ func serve(o flags, stdout, stderr io.Writer) error {
 		fmt.Fprintf(stdout, "weir runs in the background as pid %d; log: %s\n", pid, logPath(root, container))
 		return nil
 	}
-	err = runServer(o, snap, began, stdout, func() { report(nil) })
+	err = runServer(o, snap, elder, began, stdout, func() { report(nil) })
 	if err != nil {
 		report(err)
 	}
@@ -94,11 +105,18 @@ func logPath(root *blocks.RootConfig, container bool) string {
 }
 
 // runServer runs until a signal ends it.
-func runServer(o flags, snap *config.Snapshot, began time.Time, stdout io.Writer, started func()) error {
+func runServer(o flags, snap *config.Snapshot, elder *server.Predecessor, began time.Time, stdout io.Writer, started func()) error {
 	// From now on no signal kills the process while it starts.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	parent := os.Getppid()
+	if elder != nil {
+		parent = elder.Parent
+	}
+	program, err := child.Path()
+	if err != nil {
+		return err
+	}
 	root := blocks.Root.In(snap)
 	if err := os.Chdir(root.WorkDir); err != nil {
 		return fmt.Errorf("work_dir %s: %w; make it, or let work_dir name another folder", root.WorkDir, cause(err))
@@ -118,15 +136,15 @@ func runServer(o flags, snap *config.Snapshot, began time.Time, stdout io.Writer
 	if o.builtIn {
 		pidFile = "" // it writes nothing that it was not told to
 	}
-	if pidFile != "" {
-		release, err := server.LockPid(pidFile)
-		if err != nil {
+	pid := &server.Pid{File: pidFile}
+	defer pid.Release()
+	if elder == nil { // else it has the file until it stops to accept
+		if err := pid.Take(); err != nil {
 			if log.File() {
 				logger.Error("not started", "err", err)
 			}
 			return err
 		}
-		defer release()
 	}
 	logger.Info(server.Name+", speaks SRS "+server.Level, "pid", os.Getpid(), "conf", snap.File)
 	for _, w := range snap.Warnings {
@@ -136,7 +154,7 @@ func runServer(o flags, snap *config.Snapshot, began time.Time, stdout io.Writer
 		logger.Info("no configuration was named, the built-in one is used; -h tells of others")
 	}
 	srv, err := server.New(server.Options{Conf: snap, Log: logger, Protocols: protocols, PidFile: pidFile,
-		Container: server.InContainer(), Stamp: stamp(o),
+		Container: server.InContainer(), Stamp: stamp(o), Pid: pid, Program: program, Dir: o.dir, Parent: parent, Predecessor: elder,
 		Load: func(text []byte) (*config.Snapshot, error) { return reread(o, text) },
 		Reloaded: func(next *config.Snapshot) {
 			root := blocks.Root.In(next)
@@ -153,7 +171,9 @@ func runServer(o flags, snap *config.Snapshot, began time.Time, stdout io.Writer
 			if all := pages(doors, blocks.RTCServer.In(snap).Enabled); len(all) > 0 {
 				logger.Info("pages for browsers: " + strings.Join(all, " "))
 			}
-			server.NotifySystemd("READY=1")
+			if elder == nil { // else it tells, which is the main process until then
+				server.NotifySystemd("READY=1")
+			}
 			started()
 		}})
 	if err != nil {
@@ -163,7 +183,11 @@ func runServer(o flags, snap *config.Snapshot, began time.Time, stdout io.Writer
 	defer cancel(nil)
 	go handleSignals(signals, srv, log, logger, cancel)
 	if root.AsProcess {
-		go followParent(ctx, parent, logger, cancel)
+		gone := func() bool { return os.Getppid() != parent }
+		if elder != nil {
+			gone = elder.ParentGone
+		}
+		go followParent(ctx, gone, logger, cancel)
 	}
 	if err = srv.Run(ctx); err == nil {
 		logger.Info("stopped")
@@ -211,13 +235,13 @@ func cause(err error) error {
 
 // followParent ends the server when the process that started it has gone (SRS's
 // asprocess).
-func followParent(ctx context.Context, parent int, logger *slog.Logger, cancel context.CancelCauseFunc) {
+func followParent(ctx context.Context, gone func() bool, logger *slog.Logger, cancel context.CancelCauseFunc) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	for {
 		select {
 		case <-t.C:
-			if os.Getppid() != parent {
+			if gone() {
 				logger.Info("the parent process has gone (asprocess), stopping")
 				cancel(errSignal)
 				return
@@ -262,7 +286,7 @@ func handleSignals(signals <-chan os.Signal, srv *server.Server, log *server.Log
 		case syscall.SIGHUP:
 			srv.ReloadFile(context.Background())
 		case syscall.SIGUSR2:
-			logger.Warn("SIGUSR2 is kept for a later upgrade without loss, and does nothing yet")
+			go srv.Upgrade() // which tells the log how it went
 		}
 	}
 }

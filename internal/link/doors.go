@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -40,8 +41,10 @@ type Doors struct {
 	log *slog.Logger
 
 	mu     sync.Mutex
-	open   []*door       // guarded by mu
-	closed chan struct{} // closed, under mu, when all doors are, for good
+	open   []*door                 // guarded by mu
+	heir   map[string]net.Listener // of another process, by network and address as asked for; guarded by mu
+	paused chan struct{}           // closed when accepting goes on; nil unless it pauses; guarded by mu
+	closed chan struct{}           // closed, under mu, when all doors are, for good
 	wg     sync.WaitGroup
 }
 
@@ -174,6 +177,10 @@ func (d *Doors) find(at string) *door {
 // bind opens a socket. Where one of ours that is to close is in the way, as
 // 0.0.0.0:1935 is of 127.0.0.1:1935, that is closed first.
 func (m *Move) bind(ctx context.Context, p place) (*door, error) {
+	if l := m.doors.heir[p.at]; l != nil {
+		delete(m.doors.heir, p.at)
+		return &door{at: p.at, l: l}, nil
+	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, p.network, p.address)
 	if errors.Is(err, syscall.EADDRINUSE) && m.makeRoom(p) {
@@ -258,6 +265,10 @@ func (d *Doors) serve(o *door) {
 		p := Patient{Listener: o.l, Log: d.log}
 		for {
 			nc, err := p.Accept()
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				d.await()
+				continue
+			}
 			if err != nil {
 				return
 			}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -96,12 +97,13 @@ type Patient struct {
 	Log *slog.Logger
 }
 
-// Accept waits for a connection; the only error is that the listener is closed.
+// Accept waits for a connection; the only errors are that the listener is closed, and
+// that its deadline has passed.
 func (p Patient) Accept() (net.Conn, error) {
 	pause := time.Duration(0)
 	for {
 		nc, err := p.Listener.Accept()
-		if err == nil || errors.Is(err, net.ErrClosed) {
+		if err == nil || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
 			return nc, err
 		}
 		pause = min(max(2*pause, 10*time.Millisecond), time.Second)

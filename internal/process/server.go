@@ -42,6 +42,8 @@ var Protocol = service.Protocol{
 		s := newServer(env)
 		env.Desk.Observe(s)
 		env.OnDemand.Add(s.onDemand)
+		env.Handover.AddOurs(s.ours)
+		env.Handover.OnAlone(s.nudge)
 		env.Endpoints.Add(append(s.endpoints(), s.orderEndpoints()...)...)
 		return s, nil
 	},
@@ -179,18 +181,38 @@ func (s *server) end() {
 // stream heeds no signal, and when a second one interrupts it, it can write nothing any
 // more either; at the end of its input it writes what it has and ends.
 func (s *server) hangUp(h *hand) {
-	p, ok := h.program.(*child.Program)
-	if !ok {
-		return
-	}
-	sockets := p.Sockets()
+	sockets := h.sockets()
 	if len(sockets) == 0 {
 		return
 	}
 	s.env.Desk.End(errStopped, func(x *session.Session) bool {
 		act, _, _ := x.Doing()
-		return act == session.Play && slices.Contains(sockets, netip.AddrPortFrom(x.Remote.Addr().Unmap(), x.Remote.Port()))
+		return act == session.Play && at(sockets, x)
 	})
+}
+
+// sockets returns where a program's connections come from.
+func (h *hand) sockets() []netip.AddrPort {
+	if p, ok := h.program.(*child.Program); ok {
+		return p.Sockets()
+	}
+	return nil
+}
+
+// at reports whether a session's connection comes from one of some sockets.
+func at(sockets []netip.AddrPort, x *session.Session) bool {
+	return slices.Contains(sockets, netip.AddrPortFrom(x.Remote.Addr().Unmap(), x.Remote.Port()))
+}
+
+// ours returns what tells the sessions of programs of ours.
+func (s *server) ours() func(*session.Session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var sockets []netip.AddrPort
+	for _, h := range s.hands {
+		sockets = append(sockets, h.sockets()...)
+	}
+	return func(x *session.Session) bool { return at(sockets, x) }
 }
 
 // reconcile stops what should not run and starts what should.
@@ -271,7 +293,7 @@ func (s *server) wanted() map[string]want {
 	s.mu.Unlock()
 	p := &planner{tools: s.tools, snap: s.env.Conf.Load(), out: map[string]want{}, log: s.env.Log, demanded: s.demand.has}
 	p.local()
-	if !closing {
+	if !closing && !s.env.Handover.HasElder() { // else they run there
 		p.ingests()
 		p.orders(asked)
 	}

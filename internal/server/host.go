@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 
 	"weir/internal/config"
@@ -87,14 +88,34 @@ func bare(err error) error {
 	return err
 }
 
-// LockPid takes the pid file; release gives it up and leaves the file, as SRS
-// does.
-func LockPid(path string) (release func(), err error) {
-	f, err := lockPid(path)
-	if err != nil {
-		return nil, err
+// A Pid is a pid file, which says that this process is the server. The zero value is
+// none.
+type Pid struct {
+	// File is its path; empty for none.
+	File string
+
+	mu   sync.Mutex
+	held *os.File // guarded by mu
+}
+
+// Take takes it, unless we have it.
+func (p *Pid) Take() (err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.File != "" && p.held == nil {
+		p.held, err = lockPid(p.File)
 	}
-	return func() { f.Close() }, nil
+	return err
+}
+
+// Release gives it up, and leaves the file, as SRS does.
+func (p *Pid) Release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held != nil {
+		p.held.Close()
+		p.held = nil
+	}
 }
 
 // NotifySystemd tells a service manager that started us with Type=notify.

@@ -28,7 +28,7 @@ type readier interface{ Ready(r *http.Request) bool }
 // be done.
 func (w *web) takeHot(rw http.ResponseWriter, r *http.Request) bool {
 	ready, ok := w.handler.(readier)
-	if !ok || w.replies == nil || !plainGet(r) || tcpOf(r) == nil || !ready.Ready(r) {
+	if !ok || w.replies == nil || w.env.Handover.Left() || !plainGet(r) || tcpOf(r) == nil || !ready.Ready(r) {
 		return false
 	}
 	tcp := tcpOf(r)
@@ -103,7 +103,7 @@ func (h *hotConn) reply(head []byte) (sender.Reply, bool) {
 	}
 	snap := h.web.env.Conf.Load()
 	r = service.Clients(snap, r)
-	if !h.web.conf(snap).on || !h.web.handler.(readier).Ready(r) {
+	if h.web.env.Handover.Left() || !h.web.conf(snap).on || !h.web.handler.(readier).Ready(r) {
 		return sender.Reply{}, false
 	}
 	return h.answer(r), true

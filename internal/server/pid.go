@@ -52,8 +52,10 @@ func lockPid(path string) (*os.File, error) {
 		}
 		return nil, &ExitError{codePidFile, fmt.Errorf("lock pid file %s: %w", path, err)}
 	}
-	if err = f.Truncate(0); err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
+	// In this order it works also on a disk that is full, where there is a file.
+	pid := []byte(strconv.Itoa(os.Getpid()))
+	if _, err = f.WriteAt(pid, 0); err == nil {
+		err = f.Truncate(int64(len(pid)))
 	}
 	if err != nil {
 		f.Close()

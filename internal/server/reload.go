@@ -217,6 +217,10 @@ func (s *Server) LastReload() LastReload {
 // ReloadFile reads the configuration again, from where it came, and takes it. The
 // log tells how that went.
 func (s *Server) ReloadFile(ctx context.Context) LastReload {
+	if s.upgrading.Load() {
+		s.env.Log.Error("reload: an upgrade is under way, which reads the configuration anew; nothing is done")
+		return LastReload{Code: config.CodeConfigInvalid, Text: "an upgrade is under way; wait for it", State: reloadChecking, ID: hub.NewID("", 7), At: time.Now()}
+	}
 	s.turning.Lock()
 	defer s.turning.Unlock()
 	r := LastReload{Text: "Success", State: reloadDone, ID: hub.NewID("", 7), At: time.Now()}

@@ -84,6 +84,14 @@ type Options struct {
 	Reloaded func(*config.Snapshot)
 	// Ready is told once, when every door is open.
 	Ready func(doors []service.Listen)
+	// Pid is the pid file; nil is none.
+	Pid *Pid
+	// Program is what an upgrade starts, in Dir; empty allows none. Parent is the process
+	// that started the first server.
+	Program, Dir string
+	Parent       int
+	// Predecessor is the process whose place this one takes, or nil.
+	Predecessor *Predecessor
 }
 
 // A Server is one running weir.
@@ -98,7 +106,11 @@ type Server struct {
 	limits  *auth.Limits
 	began   *config.Snapshot // what it was started with
 	turning sync.Mutex       // held while the configuration changes
-	last    atomic.Pointer[LastReload]
+	// upgrading is set while a successor is started, and handed closed when it has taken
+	// over.
+	upgrading atomic.Bool
+	handed    chan struct{}
+	last      atomic.Pointer[LastReload]
 	// noReload is the id of a reload that never was.
 	noReload string
 	hurry    chan struct{} // closed by Hurry
@@ -113,7 +125,10 @@ const (
 
 // New makes a server. Nothing is open before Run.
 func New(o Options) (*Server, error) {
-	s := &Server{options: o, began: o.Conf, noReload: hub.NewID("", 7), failed: make(chan error, 1), hurry: make(chan struct{})}
+	s := &Server{options: o, began: o.Conf, noReload: hub.NewID("", 7), failed: make(chan error, 1), hurry: make(chan struct{}), handed: make(chan struct{})}
+	if s.options.Pid == nil {
+		s.options.Pid = &Pid{}
+	}
 	conf := config.NewStore(o.Conf)
 	cwd, err := os.Getwd()
 	if err != nil {
@@ -149,8 +164,8 @@ func New(o Options) (*Server, error) {
 		Trace:   trace.Act(tracing),
 	})
 	s.env = service.Env{
-		Log: o.Log, Conf: conf, Desk: desk, Hub: h, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Endpoints: &service.Endpoints{}, OnDemand: &service.OnDemand{}, Trace: tracing, Managed: &service.Managed{}, Metrics: &service.Metrics{}, Busy: &service.LoadGauge{},
-		Identity: service.Identity{Server: Name, Version: Version, Level: Level, ID: serverID(blocks.Root.In(o.Conf).ServerID, o.PidFile),
+		Log: o.Log, Conf: conf, Desk: desk, Hub: h, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Endpoints: &service.Endpoints{}, Handover: &service.Handover{}, OnDemand: &service.OnDemand{}, Trace: tracing, Managed: &service.Managed{}, Metrics: &service.Metrics{}, Busy: &service.LoadGauge{},
+		Identity: service.Identity{Server: Name, Version: Version, Level: Level, ID: o.Predecessor.id(blocks.Root.In(o.Conf).ServerID, o.PidFile),
 			Service: hub.NewID("", 8), PID: os.Getpid(), Started: time.Now(), Cwd: cwd},
 	}
 	s.env.Host = host.New(func() host.Stats {
@@ -165,6 +180,11 @@ func New(o Options) (*Server, error) {
 		default:
 		}
 	})
+	if o.Predecessor != nil {
+		s.group.Hold = s.hold
+		s.group.Doors().Inherit(o.Predecessor.listeners)
+	}
+	s.env.Endpoints.Add(s.upgradeEndpoint())
 	s.env.Loops, s.env.Store = sender.NewLoops(o.Log), service.NewStore(o.Log, h)
 	s.add("sender", service.Base, s.env.Loops)
 	tr, err := trace.New(s.env, s.env.Trace)
@@ -320,9 +340,13 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.options.Ready != nil {
 		s.options.Ready(doors)
 	}
+	s.succeeded()
 	var failure error
 	select {
+	case <-s.handed:
+		s.retire(ctx)
 	case <-ctx.Done():
+		s.stopElder()
 		if errors.Is(context.Cause(ctx), ErrGraceful) {
 			s.drain()
 		}

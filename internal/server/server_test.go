@@ -337,11 +337,11 @@ func TestPartsThatCannotStart(t *testing.T) {
 // One that takes its pid file is known to the next by its number.
 func TestPidLock(t *testing.T) {
 	path := t.TempDir() + "/run/weir.pid"
-	release, err := LockPid(path)
-	if err != nil {
+	pid := &Pid{File: path}
+	if err := pid.Take(); err != nil {
 		t.Fatal(err)
 	}
-	out, err := child(t, "lock", path).Output()
+	out, err := self(t, "lock", path).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,17 +349,17 @@ func TestPidLock(t *testing.T) {
 	if !strings.HasPrefix(string(out), want) {
 		t.Errorf("the second one says %q, want %q", out, want)
 	}
-	release()
-	if out, err := child(t, "lock", path).Output(); err != nil || string(out) != "taken" {
+	pid.Release()
+	if out, err := self(t, "lock", path).Output(); err != nil || string(out) != "taken" {
 		t.Errorf("after the first one: %q, %v", out, err)
 	}
-	if _, err := LockPid("/proc/nowhere/weir.pid"); err == nil {
+	if err := (&Pid{File: "/proc/nowhere/weir.pid"}).Take(); err == nil {
 		t.Error("a pid file where none can be")
 	}
 }
 
-// child returns a command that runs this test binary in a role.
-func child(t *testing.T, args ...string) *exec.Cmd {
+// self returns a command that runs this test binary in a role.
+func self(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), "WEIR_TEST_CHILD=1")
@@ -373,7 +373,8 @@ func TestMain(m *testing.M) {
 	}
 	switch os.Args[1] {
 	case "lock":
-		_, err := LockPid(os.Args[2])
+		pid := &Pid{File: os.Args[2]}
+		err := pid.Take()
 		if e, ok := errors.AsType[*ExitError](err); ok {
 			fmt.Print(e.Code, " ", err)
 		} else {
@@ -419,7 +420,7 @@ func serveFew(rtmpAt, apiAt string) {
 // log, and goes on when there are some again.
 func TestDescriptorsRunOut(t *testing.T) {
 	h := &house{t: t, rtmp: protocoltest.FreeAddr(t), api: protocoltest.FreeAddr(t)}
-	cmd := child(t, "serve", h.rtmp, h.api)
+	cmd := self(t, "serve", h.rtmp, h.api)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

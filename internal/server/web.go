@@ -140,6 +140,9 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		http.Error(rw, "turned off", http.StatusServiceUnavailable)
 		return
 	}
+	if w.env.Handover.Left() {
+		rw.Header().Set("Connection", "close") // the next request is for who took our place
+	}
 	r = service.Clients(snap, r)
 	if !w.takeHot(rw, r) {
 		w.handler.ServeHTTP(rw, r)

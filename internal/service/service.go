@@ -135,6 +135,8 @@ type Env struct {
 	Managed *Managed
 	// OnDemand tells which streams begin when somebody plays them.
 	OnDemand *OnDemand
+	// Handover is what an upgrade asks of parts.
+	Handover *Handover
 	// AskForward asks a callback server, as on_forward, where a stream is to be
 	// sent that a session wants to publish.
 	AskForward func(ctx context.Context, url string, s *session.Session, ask *session.Ask) ([]string, error)
@@ -175,6 +177,10 @@ type Group struct {
 	// failed is told, once, when a unit ended of itself.
 	failed func(error)
 	doors  *link.Doors
+	// Hold, if set before Start, is called when all that can fail has been done and all
+	// but the doors' parts run; nobody is let in before it returns. An error ends the
+	// start.
+	Hold func(ctx context.Context) error
 
 	mu   sync.Mutex
 	all  []*running // guarded by mu
@@ -221,16 +227,43 @@ func (g *Group) Start(ctx context.Context, s *config.Snapshot, units ...Unit) er
 		unbind()
 		return err
 	}
+	if g.Hold != nil {
+		return g.hold(ctx, m, units, unbind)
+	}
 	m.Commit()
-	for phase := Base; phase <= Doors; phase++ {
+	g.runPhases(ctx, units, Base, Doors)
+	return nil
+}
+
+// hold is the end of a start that waits before it lets anybody in.
+func (g *Group) hold(ctx context.Context, m *link.Move, units []Unit, unbind func()) error {
+	g.runPhases(ctx, units, Base, API)
+	if err := g.Hold(ctx); err != nil {
+		m.Rollback()
+		for _, phase := range []Phase{Sinks, API, Base} {
+			g.Stop(phase, time.Second)
+		}
+		unbind()
+		return err
+	}
+	m.Commit()
+	g.doors.Disinherit()
+	g.runPhases(ctx, units, Doors, Doors)
+	return nil
+}
+
+func (g *Group) runPhases(ctx context.Context, units []Unit, from, to Phase) {
+	for phase := from; phase <= to; phase++ {
 		for _, u := range units {
 			if u.Phase == phase {
 				g.run(ctx, u)
 			}
 		}
 	}
-	return nil
 }
+
+// Doors returns the listening sockets.
+func (g *Group) Doors() *link.Doors { return g.doors }
 
 func (g *Group) run(ctx context.Context, u Unit) {
 	// Detached on purpose: units are stopped phase by phase.

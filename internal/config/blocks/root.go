@@ -110,7 +110,8 @@ type RootConfig struct {
 	// listeners close, so that a load balancer can notice.
 	GraceStartWait time.Duration `conf:"grace_start_wait" default:"2300" unit:"ms" reload:"now"`
 
-	// GraceFinalWait is how long a graceful quit waits after the last session.
+	// GraceFinalWait is how long a graceful quit, and the old process of an upgrade, waits
+	// after the last session.
 	GraceFinalWait time.Duration `conf:"grace_final_wait" default:"3200" unit:"ms" reload:"now"`
 
 	// GraceMoveTo is where a graceful quit asks those RTMP clients to go that said they
@@ -118,6 +119,11 @@ type RootConfig struct {
 	// the client's own; empty for the address that they came by, where another server is
 	// expected to answer by then.
 	GraceMoveTo string `conf:"grace_move_to" default:"" reload:"now" since:"weir"`
+
+	// UpgradeDrain is how long the old process of an upgrade (weir upgrade, SIGUSR2) goes on
+	// with clients that came before it; then it ends theirs. 0 is without end. It is a
+	// directive of weir.
+	UpgradeDrain time.Duration `conf:"upgrade_drain" default:"3600" unit:"s" reload:"now" since:"weir"`
 
 	// ForceGraceQuit makes SIGTERM quit gracefully too.
 	ForceGraceQuit bool `conf:"force_grace_quit" default:"off" reload:"now"`

@@ -139,6 +139,7 @@ var Directives = map[string]Proof{
 	"trusted_proxies":                   {Test: "proxies.txtar"},
 	"proxy_protocol":                    {Test: "proxies.txtar"},
 	"grace_move_to":                     {Test: "TestGracefulStopAsksToMove"},
+	"upgrade_drain":                     {Test: "TestUpgradeDrains"},
 	"vhost.signed_url":                  {Test: "signed.txtar"},
 	"traces":                            {Test: "TestSpans"},
 	"vhost.play_cookie":                 {Test: "cookies.txtar"},

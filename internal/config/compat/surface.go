@@ -192,7 +192,7 @@ var running = Section{
 		{Name: "SIGQUIT", Test: "graceful.txtar"},
 		{Name: "SIGHUP", Test: "reload.txtar"},
 		{Name: "SIGUSR1", Test: "rotate.txtar"},
-		{Name: "SIGUSR2", Why: "kept for a later upgrade in place; SRS 7.0.18 dies of it"},
+		{Name: "SIGUSR2", Why: "has the program that is on disk take over without loss; SRS 7.0.18 dies of it"},
 		{Name: "log lines: [time][LEVEL][pid][cid] text", Test: "background.txtar"},
 		{Name: "log texts that tools look for", Test: "TestLogShape"},
 		{Name: "reload of the whole configuration", Test: "TestReloadDoors"},

@@ -1,0 +1,133 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"weir/internal/link/twin"
+)
+
+// A Predecessor is the process that started this one to take its place.
+type Predecessor struct {
+	conn *twin.Conn
+	heritage
+	listeners map[string]net.Listener
+
+	once sync.Once
+	gone chan struct{} // closed when the elder said go, or has gone
+	word chan struct{} // closed when it said go
+}
+
+// Succeed takes over from the process at the other end of f: it takes the sockets that
+// are handed over. Whoever calls it calls Failed if it does not start.
+func Succeed(f *os.File) (*Predecessor, error) {
+	conn, err := twin.Open(f)
+	if err != nil {
+		return nil, err
+	}
+	p := &Predecessor{conn: conn, listeners: map[string]net.Listener{}, gone: make(chan struct{}), word: make(chan struct{})}
+	for {
+		m, err := conn.Receive()
+		if err != nil {
+			return nil, fmt.Errorf("the server that is to be replaced does not say what to take over: %w", err)
+		}
+		if err := p.take(&m); err != nil {
+			return nil, err
+		}
+		if m.Kind == kindBegin {
+			return p, json.Unmarshal(m.Data, &p.heritage)
+		}
+	}
+}
+
+// take takes a socket.
+func (p *Predecessor) take(m *twin.Message) error {
+	if m.File == nil {
+		return nil
+	}
+	defer m.File.Close()
+	if m.Kind != kindListener {
+		return nil
+	}
+	l, err := net.FileListener(m.File)
+	if err != nil {
+		return fmt.Errorf("the listening socket at %s cannot be taken over: %w", m.Address, err)
+	}
+	p.listeners[m.Network+" "+m.Address] = l
+	return nil
+}
+
+// Failed tells the elder why this process does not start.
+func (p *Predecessor) Failed(err error) {
+	if p != nil {
+		p.conn.Send(twin.Message{Kind: kindFailed, Name: err.Error()})
+	}
+}
+
+// ParentGone reports whether the process has gone that started the first server.
+func (p *Predecessor) ParentGone() bool { return syscall.Kill(p.Parent, 0) == syscall.ESRCH }
+
+// id returns the server's id: that of the elder, if there is one.
+func (p *Predecessor) id(configured, pidFile string) string {
+	if p != nil && configured == "" && p.ID != "" {
+		return p.ID
+	}
+	return serverID(configured, pidFile)
+}
+
+// hold says that all is bound, and returns when the elder accepts no more.
+func (s *Server) hold(context.Context) error {
+	p := s.options.Predecessor
+	s.env.Handover.SetElder(true)
+	if err := p.conn.Send(twin.Message{Kind: kindBound}); err != nil {
+		return err
+	}
+	go s.heed(p)
+	select {
+	case <-p.word:
+		return s.options.Pid.Take()
+	case <-p.gone:
+		return errors.New("the server that was to be replaced has given up")
+	case <-time.After(succeedTime):
+		return errors.New("the server that was to be replaced does not say when to begin")
+	}
+}
+
+// heed does what the elder says until it has gone.
+func (s *Server) heed(p *Predecessor) {
+	defer s.env.Handover.SetElder(false)
+	defer close(p.gone)
+	for {
+		m, err := p.conn.Receive()
+		if err != nil {
+			return
+		}
+		if m.Kind == kindGo {
+			p.once.Do(func() { close(p.word) })
+		}
+		if m.File != nil {
+			m.File.Close()
+		}
+	}
+}
+
+// succeeded tells the elder that this process is ready.
+func (s *Server) succeeded() {
+	if p := s.options.Predecessor; p != nil {
+		p.conn.Send(twin.Message{Kind: kindReady})
+	}
+}
+
+// stopElder ends the elder too.
+func (s *Server) stopElder() {
+	if p := s.options.Predecessor; p != nil {
+		p.conn.Send(twin.Message{Kind: kindStop})
+	}
+}
