@@ -246,11 +246,13 @@ func TestUpgradeThatFails(t *testing.T) {
 func TestUpgradeDrains(t *testing.T) {
 	t.Parallel()
 	p := openPlace(t, "upgrade_drain 3;", "")
-	viewer, err := http.Get("http://" + p.http + "/live/s.flv") // which waits for a publisher
+	viewer, err := net.Dial("tcp", p.http)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer viewer.Body.Close()
+	defer viewer.Close()
+	io.WriteString(viewer, "GET /live/s.flv HTTP/1.1\r\nHost: h\r\n\r\n") // it waits for a publisher
+	p.until("the viewer is there", func() bool { _, b, _ := get("http://" + p.api + "/api/v1/clients/"); return strings.Contains(b, "flv-play") })
 	before, after := p.upgraded()
 	p.until("the old server waits", func() bool { return strings.Contains(p.log(), "upgrade: waiting") })
 	if !alive(before) {
@@ -260,7 +262,7 @@ func TestUpgradeDrains(t *testing.T) {
 	if log := p.log(); !strings.Contains(log, "those who are still there are ended, sessions=1") {
 		t.Error("the log does not tell that a client was ended")
 	}
-	if io.Copy(io.Discard, viewer.Body); !alive(after) {
+	if io.Copy(io.Discard, viewer); !alive(after) {
 		t.Error("the new server has ended")
 	}
 }
