@@ -252,7 +252,10 @@ func TestUpgradeDrains(t *testing.T) {
 	}
 	defer viewer.Close()
 	io.WriteString(viewer, "GET /live/s.flv HTTP/1.1\r\nHost: h\r\n\r\n") // it waits for a publisher
-	p.until("the viewer is there", func() bool { _, b, _ := get("http://" + p.api + "/api/v1/clients/"); return strings.Contains(b, "flv-play") })
+	p.until("the viewer is there", func() bool {
+		_, b, _ := get("http://" + p.api + "/api/v1/clients/")
+		return strings.Contains(b, "flv-play")
+	})
 	before, after := p.upgraded()
 	p.until("the old server waits", func() bool { return strings.Contains(p.log(), "upgrade: waiting") })
 	if !alive(before) {
