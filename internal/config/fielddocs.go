@@ -68,6 +68,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.DASHConfig.MPDFile":                     "MPDFile is the name of the manifest below dash_path, with [vhost], [app] and\n[stream]. Segments are beside it, in a folder that is called as the stream.",
 	"weir/internal/config/blocks.DASHConfig.Path":                        "Path is the directory of the files. It is made if it is missing.",
 	"weir/internal/config/blocks.DASHConfig.Timeshift":                   "Timeshift is accepted and changes nothing, as in SRS: dash_window_size says how\nfar back players may go.",
+	"weir/internal/config/blocks.DASHConfig.Tracks":                      "Tracks says what is listed of a stream that has several pictures or sounds\n(multitrack): all of them, pictures as representations to choose from and each sound\nas an adaptation set, or the first of each only. It is a directive of weir.",
 	"weir/internal/config/blocks.DASHConfig.UpdatePeriod":                "UpdatePeriod is how often players fetch the manifest; at least once in each\nfragment.",
 	"weir/internal/config/blocks.DASHConfig.WindowSize":                  "WindowSize is how many segments the manifest lists.",
 	"weir/internal/config/blocks.DVRConfig":                              "DVRConfig is dvr: recording of streams into files.",

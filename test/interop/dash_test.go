@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chromedp/chromedp"
 )
 
 // dashPage plays DASH from another origin with dash.js.
@@ -118,5 +120,45 @@ func TestFFmpegDASH(t *testing.T) {
 			h.awaitDASH(t, "s")
 			src.check(t, "dash", demux(t, h.page("s", ".mpd"), 4, ""), 4, src != hevc)
 		})
+	}
+}
+
+// What FFmpeg 8 publishes of two pictures and two sounds is there to choose from in DASH:
+// dash.js sees both and goes from one to the other, and ffprobe reads all.
+func TestMultitrackDASH(t *testing.T) {
+	t.Parallel()
+	hall(t)
+	h := open(t, dashConf)
+	background(t, "node", "../clients/av.mjs", "publish", multi.path(t), h.stream("s"))
+	h.awaitLive(t, "s")
+	h.awaitDASH(t, "s")
+	p := dashPlayers["dash.js"]
+	ctx := plays(t, strings.Replace(p[0], "const player =", "var player =", 1), p[1], h.page("s", ".mpd"))
+	wait(t, "the page plays", func() bool { return lookAt(t, ctx).Frames > 5 })
+	do := func(js, want string) {
+		t.Helper()
+		got, err := chromedp.Run(ctx, chromedp.Evaluate[string](js+"; [player.getRepresentationsByType('video').map(r => r.id).sort().join(), player.getTracksFor('audio').length].join(' ')"))
+		if err != nil || got != want {
+			t.Fatalf("after %s dash.js has %q, want %q, %v", js, got, want, err)
+		}
+	}
+	do("player.updateSettings({streaming: {abr: {autoSwitchBitrate: {video: false}}}})", "video,video1 2")
+	for id, width := range map[string]int{"video": 320, "video1": 160} {
+		do("player.setRepresentationForTypeById('video', '"+id+"', true)", "video,video1 2")
+		wait(t, "the picture is "+id, func() bool { return lookAt(t, ctx).Width == width })
+	}
+	do("player.setCurrentTrack(player.getTracksFor('audio')[1])", "video,video1 2")
+	wait(t, "the other sound", func() bool {
+		got, err := chromedp.Run(ctx, chromedp.Evaluate[int]("player.getCurrentTrackFor('audio').index"))
+		return err == nil && got == 1
+	})
+	before := lookAt(t, ctx).Time
+	wait(t, "it goes on", func() bool { return lookAt(t, ctx).Time > before+2 })
+	if l := lookAt(t, ctx); l.State != "" {
+		t.Errorf("dash.js complained: %s", l.State)
+	}
+	got := must(t, "ffprobe", "-v", "error", "-show_entries", "stream=codec_name,width", "-of", "csv=p=0", h.page("s", ".mpd"))
+	if !strings.Contains(got, "h264,320") || !strings.Contains(got, "h264,160") || strings.Count(got, "aac") < 2 {
+		t.Errorf("ffprobe sees %q", got)
 	}
 }

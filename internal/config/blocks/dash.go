@@ -28,6 +28,11 @@ type DASHConfig struct {
 	// from memory only. It is a directive of weir.
 	Files bool `conf:"dash_files" default:"on" reload:"now" since:"weir"`
 
+	// Tracks says what is listed of a stream that has several pictures or sounds
+	// (multitrack): all of them, pictures as representations to choose from and each sound
+	// as an adaptation set, or the first of each only. It is a directive of weir.
+	Tracks string `conf:"dash_tracks" default:"all" enum:"all|first" reload:"now" since:"weir"`
+
 	// MPDFile is the name of the manifest below dash_path, with [vhost], [app] and
 	// [stream]. Segments are beside it, in a folder that is called as the stream.
 	MPDFile string `conf:"dash_mpd_file" default:"[app]/[stream].mpd" reload:"now"`

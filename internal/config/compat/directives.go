@@ -286,6 +286,7 @@ var Directives = map[string]Proof{
 
 	// Segments.
 	"vhost.dash.enabled":                      {Test: "TestManifest"},
+	"vhost.dash.dash_tracks":                  {Test: "TestFirstTracksOnly"},
 	"vhost.dash.dash_fragment":                {Test: "TestManifest"},
 	"vhost.dash.dash_update_period":           {Test: "TestManifest"},
 	"vhost.dash.dash_window_size":             {Test: "TestManifest"},

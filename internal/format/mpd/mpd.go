@@ -2,14 +2,15 @@
 // and reads its own again, which is how a server that starts carries on with what
 // it left.
 //
-// Written is the live profile: a dynamic presentation of periods, in each at most
-// one adaptation set of sound and one of picture, whose segments stand in a
-// SegmentTimeline and are found by $Number$. Names are SRS's. Text from outside is
+// Written is the live profile: a dynamic presentation of periods, in each adaptation
+// sets of sound and of picture, whose segments stand in a SegmentTimeline and are found by
+// $Number$. Names are SRS's. Text from outside is
 // escaped, so that nothing breaks out of its attribute.
 package mpd
 
 import (
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -41,8 +42,17 @@ type Period struct {
 
 // A Set is one representation of sound or picture.
 type Set struct {
-	// ID is "video" or "audio", and the type's first part.
+	// ID is "video" or "audio", which is the type's first part, and perhaps a number
+	// behind that.
 	ID string
+	// Number is that of the adaptation set, 0 for the first of sound and of picture.
+	Number int
+	// Joins says that it stands in the adaptation set before, as another choice of the
+	// same; Uneven that the segments of the set's choices do not begin together.
+	Joins, Uneven bool
+	// Lang, Label and Role tell the set from others: a language (RFC 5646), a name for
+	// people, "main" or "alternate"; each may be empty.
+	Lang, Label, Role string
 	// Bandwidth is in bits a second.
 	Bandwidth int64
 	Codecs    string
@@ -109,17 +119,44 @@ func (w *writer) period(p *Period) {
 	w.duration("start", p.Start)
 	w.text(">\n")
 	for i := range p.Sets {
-		w.set(&p.Sets[i])
+		s := &p.Sets[i]
+		if i == 0 || !s.Joins {
+			w.set(s)
+		}
+		w.representation(s)
+		if i+1 == len(p.Sets) || !p.Sets[i+1].Joins {
+			w.text("        </AdaptationSet>\n")
+		}
 	}
 	w.text("    </Period>\n")
 }
 
+// set writes what stands before the representations.
 func (w *writer) set(s *Set) {
+	kind := strings.TrimRight(s.ID, "0123456789")
 	w.text("        <AdaptationSet")
-	w.attribute("id", setID(s.ID))
-	w.attribute("contentType", s.ID)
-	w.attribute("mimeType", s.ID+"/mp4")
-	w.text(` segmentAlignment="true" startWithSAP="1">` + "\n            <Representation")
+	w.attribute("id", s.number(kind))
+	w.attribute("contentType", kind)
+	w.attribute("mimeType", kind+"/mp4")
+	if s.Lang != "" {
+		w.attribute("lang", s.Lang)
+	}
+	w.attribute("segmentAlignment", strconv.FormatBool(!s.Uneven))
+	w.text(` startWithSAP="1">` + "\n")
+	if s.Label != "" {
+		w.text("            <Label>")
+		w.escape(s.Label)
+		w.text("</Label>\n")
+	}
+	if s.Role != "" {
+		w.text(`            <Role schemeIdUri="urn:mpeg:dash:role:2011"`)
+		w.attribute("value", s.Role)
+		w.text("/>\n")
+	}
+}
+
+func (w *writer) representation(s *Set) {
+	w.text("            <Representation")
 	w.attribute("id", s.ID)
 	w.number("bandwidth", max(s.Bandwidth, 1))
 	w.attribute("codecs", s.Codecs)
@@ -152,12 +189,15 @@ func (w *writer) set(s *Set) {
 		w.number("d", e.Duration)
 		w.text(" />\n")
 	}
-	w.text("                    </SegmentTimeline>\n                </SegmentTemplate>\n            </Representation>\n        </AdaptationSet>\n")
+	w.text("                    </SegmentTimeline>\n                </SegmentTemplate>\n            </Representation>\n")
 }
 
-// setID numbers the adaptation sets alike in all periods.
-func setID(kind string) string {
-	if kind == "audio" {
+// number numbers the adaptation sets alike in all periods.
+func (s *Set) number(kind string) string {
+	switch {
+	case s.Number > 0:
+		return strconv.Itoa(s.Number)
+	case kind == "audio":
 		return "0"
 	}
 	return "1"

@@ -11,6 +11,7 @@ import (
 	"weir/internal/format/mpd"
 	"weir/internal/media"
 	"weir/internal/service/shelf"
+	"weir/internal/store"
 )
 
 // startBuffer is how much players need to begin.
@@ -35,43 +36,76 @@ func (st *stream) render(conf *blocks.DASHConfig) *mpd.Manifest {
 		if n < 0 {
 			n = len(listed)
 		}
-		m.Periods = append(m.Periods, periodOf(p, listed[:n]))
+		m.Periods = append(m.Periods, st.listedIn(p, listed[:n]))
 		listed = listed[n:]
 	}
 	return m
 }
 
-// periodOf lists the segments of one period.
-func periodOf(p *period, listed []*segment) mpd.Period {
+// listedIn lists the segments of one period.
+func (st *stream) listedIn(p *period, listed []*segment) mpd.Period {
 	out := mpd.Period{ID: p.id, Start: p.start}
-	for _, k := range kinds {
-		t := p.run.Audio
-		if k == media.Video {
-			t = p.run.Video
-		}
-		if t == nil {
-			continue
-		}
+	for _, t := range st.tracks(p.run) {
+		rep := repOf(p.run, t)
 		scale := mp4.Timescale(t)
-		set := mpd.Set{ID: words[k], Codecs: mp4.Codec(t), Width: t.Width, Height: t.Height, Timescale: scale, Offset: max(media.Ticks(p.run.Start, scale), 0),
-			Init: template(p.inits[k], k), Media: "$RepresentationID$-$Number$.m4s"}
-		if k == media.Audio {
+		set := mpd.Set{ID: rep, Codecs: mp4.Codec(t), Width: t.Width, Height: t.Height, Timescale: scale, Offset: max(media.Ticks(p.run.Start, scale), 0),
+			Init: template(p.inits[rep], rep), Media: "$RepresentationID$-$Number$.m4s"}
+		if t.Kind == media.Audio {
 			set.SampleRate, set.Channels = t.SampleRate, t.Channels
 		}
-		fill(&set, k, listed)
+		fill(&set, rep, t.Kind, listed)
 		if len(set.Timeline) > 0 {
-			out.Sets = append(out.Sets, set)
+			place(&out, &set, p.run, t)
 		}
 	}
 	return out
 }
 
-// fill lists one kind's part of the segments, and measures it.
-func fill(set *mpd.Set, k media.Kind, listed []*segment) {
+// place adds a representation to a period. Pictures of a codec are choices of one
+// adaptation set; each sound is a set of its own.
+func place(p *mpd.Period, set *mpd.Set, r *store.Run, t *media.Track) {
+	main := t == r.Video || t == r.Audio
+	if r.Several() {
+		set.Lang, set.Label = media.Language(t.Lang), t.Label
+		if set.Role = "alternate"; main {
+			set.Role = "main"
+		}
+	}
+	if !main {
+		set.Number = 2 * (int(t.ID) + 1)
+		if t.Kind == media.Video {
+			set.Number++
+		}
+	}
+	if t.Kind == media.Video {
+		at := slices.IndexFunc(p.Sets, func(o mpd.Set) bool {
+			return !o.Joins && strings.HasPrefix(o.ID, words[media.Video]) && family(o.Codecs) == family(set.Codecs)
+		})
+		if at >= 0 {
+			head := &p.Sets[at]
+			head.Uneven = head.Uneven || !slices.Equal(head.Timeline, set.Timeline)
+			set.Joins = true
+			for at++; at < len(p.Sets) && p.Sets[at].Joins; at++ {
+			}
+			p.Sets = slices.Insert(p.Sets, at, *set)
+			return
+		}
+	}
+	p.Sets = append(p.Sets, *set)
+}
+
+// family is what codecs have in common that players can go over between.
+func family(codecs string) string {
+	head, _, _ := strings.Cut(codecs, ".")
+	return head
+}
+
+// fill lists one representation's part of the segments, and measures it.
+func fill(set *mpd.Set, rep string, k media.Kind, listed []*segment) {
 	var shown time.Duration
 	pictures := 0
 	for _, g := range listed {
-		p := g.pieces[k]
+		p := g.piece(rep)
 		if p == nil {
 			continue
 		}
@@ -82,7 +116,7 @@ func fill(set *mpd.Set, k media.Kind, listed []*segment) {
 		if p.duration > 0 {
 			set.Bandwidth = max(set.Bandwidth, int64(p.size)*8*set.Timescale/p.duration)
 		}
-		shown, pictures = shown+media.Duration(p.duration, set.Timescale), pictures+g.Pictures()
+		shown, pictures = shown+media.Duration(p.duration, set.Timescale), pictures+p.frames
 	}
 	if k == media.Video && shown > 0 {
 		set.Rate = float64(pictures) / shown.Seconds()
@@ -90,6 +124,6 @@ func fill(set *mpd.Set, k media.Kind, listed []*segment) {
 }
 
 // template writes the name of an initialization segment as SRS does.
-func template(name string, k media.Kind) string {
-	return "$RepresentationID$" + strings.TrimPrefix(pathpkg.Base(name), words[k])
+func template(name, rep string) string {
+	return "$RepresentationID$" + strings.TrimPrefix(pathpkg.Base(name), rep)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	pathpkg "path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,7 +41,7 @@ type stream struct {
 	// Owned by the recorder.
 	period  *period
 	periods int64
-	next    map[media.Kind]int64 // the number of the next segment of a kind
+	next    map[string]int64 // the number of the next segment of a representation
 }
 
 // period is a run, as DASH calls it.
@@ -48,30 +49,42 @@ type period struct {
 	id    string
 	start time.Duration // from the stream's begins
 	run   *store.Run
-	inits map[media.Kind]string // names of the initialization segments
-	end   time.Duration         // of the newest segment, from the stream's begins
+	inits map[string]string // names of the initialization segments, by representation
+	end   time.Duration     // of the newest segment, from the stream's begins
 }
 
 // segment is a segment as it is listed.
 type segment struct {
 	*store.Segment
 	period *period
-	pieces map[media.Kind]*piece
+	pieces []*piece
 }
 
-// piece is one kind's part of a segment, as a file.
+// piece returns what the segment has of a representation, nil if that is nothing.
+func (sg *segment) piece(rep string) *piece {
+	for _, p := range sg.pieces {
+		if p.rep == rep {
+			return p
+		}
+	}
+	return nil
+}
+
+// piece is one track's part of a segment, as a file.
 type piece struct {
+	rep      string
 	name     string
 	number   int64
 	time     int64 // in ticks
 	duration int64
 	body     [][]byte
 	size     int
+	frames   int
 }
 
 // initFile is an initialization segment. It stays as long as the stream.
 type initFile struct {
-	kind media.Kind
+	rep  string
 	name string
 	body []byte
 }
@@ -82,6 +95,31 @@ var words = map[media.Kind]string{media.Video: "video", media.Audio: "audio"}
 // kinds are in the order of the manifest, which is SRS's.
 var kinds = []media.Kind{media.Audio, media.Video}
 
+// repOf names the representation that a track of a run is: SRS's word for the first of a
+// kind, and the track's number behind that for others.
+func repOf(r *store.Run, t *media.Track) string {
+	if t == r.Video || t == r.Audio {
+		return words[t.Kind]
+	}
+	return words[t.Kind] + strconv.Itoa(int(t.ID))
+}
+
+// tracks are those of a run that are listed.
+func (st *stream) tracks(r *store.Run) (all []*media.Track) {
+	each := st.wantsEach()
+	for _, k := range kinds {
+		for _, t := range r.Tracks {
+			if t.Kind == k && (each || t == r.Video || t == r.Audio) {
+				all = append(all, t)
+			}
+		}
+	}
+	return all
+}
+
+// wantsEach says whether others than the first tracks are listed.
+func (st *stream) wantsEach() bool { return st.server.conf(st.key.Vhost).Tracks == "all" }
+
 // newStream has a stream cut, for good.
 func (s *server) newStream(p *hub.Publication) (*stream, bool) {
 	key := p.Stream().Key
@@ -89,7 +127,7 @@ func (s *server) newStream(p *hub.Publication) (*stream, bool) {
 	if !conf.Enabled {
 		return nil, false
 	}
-	st := &stream{server: s, key: key, log: s.env.Log.With("stream", key.String()), next: map[media.Kind]int64{},
+	st := &stream{server: s, key: key, log: s.env.Log.With("stream", key.String()), next: map[string]int64{},
 		mpdName: pathpkg.Clean(store.Expand(conf.MPDFile, key, time.Time{}))}
 	st.dir = pathpkg.Join(pathpkg.Dir(st.mpdName), pathpkg.Base(key.Stream))
 	st.disk = shelf.Disk{Dir: conf.Path, Log: st.log, Notices: s.env.Notices, Subject: "dash files of " + key.String()}
@@ -99,7 +137,7 @@ func (s *server) newStream(p *hub.Publication) (*stream, bool) {
 	}
 	s.found.Put(key.Vhost, st.mpdName, thing{stream: st})
 	s.found.Put(key.Vhost, st.clock(), thing{stream: st, clock: true})
-	st.detach = s.env.Store.Attach(key, &store.View{Rules: st.rules, Forms: func(*store.Run) store.Forms { return store.MP4 }, Next: st.index.Next, Done: st.done})
+	st.detach = s.env.Store.Attach(key, &store.View{Rules: st.rules, Forms: st.form, Next: st.index.Next, Done: st.done, Each: st.wantsEach})
 	return st, true
 }
 
@@ -148,6 +186,13 @@ func (st *stream) names(segments []*segment, inits bool) (names []string) {
 func (st *stream) rules() store.Rules {
 	c := st.server.conf(st.key.Vhost)
 	return store.Rules{Fragment: c.Fragment, TDRatio: 1, AOFRatio: 2.1, SoundRatio: 1, WaitKey: true}
+}
+
+func (st *stream) form(*store.Run) store.Forms {
+	if st.wantsEach() {
+		return store.MP4 | store.Each
+	}
+	return store.MP4
 }
 
 // done numbers a finished segment, lists it and writes it.
@@ -203,10 +248,8 @@ func (st *stream) save(sg *segment, fresh []initFile, text []byte) {
 	for _, i := range fresh {
 		errs = append(errs, st.disk.Write(i.name, i.body))
 	}
-	for _, k := range kinds {
-		if p := sg.pieces[k]; p != nil {
-			errs = append(errs, st.disk.Write(p.name, p.body...))
-		}
+	for _, p := range sg.pieces {
+		errs = append(errs, st.disk.Write(p.name, p.body...))
 	}
 	if errors.Join(errs...) == nil {
 		errs = append(errs, st.disk.Write(st.mpdName, text))
@@ -222,26 +265,42 @@ func (st *stream) manifest() *shelf.File {
 }
 
 // pieces makes files of a segment's parts.
-func (st *stream) pieces(g *store.Segment) map[media.Kind]*piece {
-	all := map[media.Kind]*piece{}
-	for _, c := range g.Chunks {
-		for k, part := range map[media.Kind]store.Piece{media.Video: c.Video, media.Audio: c.Audio} {
+func (st *stream) pieces(g *store.Segment) (all []*piece) {
+	for _, t := range st.tracks(g.Run) {
+		var p *piece
+		for _, c := range g.Chunks {
+			part, frames := partOf(c, t)
 			if len(part.Bytes) == 0 {
 				continue
 			}
-			p := all[k]
 			if p == nil {
-				p = &piece{number: st.next[k], time: part.Time}
-				p.name = fmt.Sprintf("%s/%s-%d.m4s", st.dir, words[k], p.number)
-				st.next[k]++
-				all[k] = p
+				rep := repOf(g.Run, t)
+				p = &piece{rep: rep, number: st.next[rep], time: part.Time}
+				p.name = fmt.Sprintf("%s/%s-%d.m4s", st.dir, rep, p.number)
+				st.next[rep]++
+				all = append(all, p)
 			}
 			p.body = append(p.body, part.Bytes)
 			p.size += len(part.Bytes)
+			p.frames += frames
 			p.duration = part.Time + part.Duration - p.time
 		}
 	}
 	return all
+}
+
+// partOf returns a track's part of a chunk, and how many frames it has.
+func partOf(c *store.Chunk, t *media.Track) (store.Piece, int) {
+	switch t {
+	case c.Run.Video:
+		return c.Video, c.Pictures
+	case c.Run.Audio:
+		return c.Audio, 0
+	}
+	if p := c.Part(t.Kind, t.ID); p != nil {
+		return p.Piece, p.Frames
+	}
+	return store.Piece{}, 0
 }
 
 // periodOf returns the period of g, and the initialization segments that are new
@@ -262,15 +321,17 @@ func (st *stream) periodOf(g *store.Segment) (p *period, fresh []initFile) {
 			start = max(start, p.end)
 		}
 		st.periods++
-		p = &period{id: strconv.FormatInt(st.periods, 10), start: max(start, 0), run: g.Run, inits: map[media.Kind]string{}}
-		for k, body := range map[media.Kind][]byte{media.Video: g.Run.VideoInit, media.Audio: g.Run.AudioInit} {
+		p = &period{id: strconv.FormatInt(st.periods, 10), start: max(start, 0), run: g.Run, inits: map[string]string{}}
+		for _, t := range st.tracks(g.Run) {
+			body := g.Run.Inits[slices.Index(g.Run.Tracks, t)]
 			if body == nil {
 				continue
 			}
-			name, known := st.initName(k, body)
-			p.inits[k] = name
+			rep := repOf(g.Run, t)
+			name, known := st.initName(rep, body)
+			p.inits[rep] = name
 			if !known {
-				fresh = append(fresh, initFile{k, name, body})
+				fresh = append(fresh, initFile{rep, name, body})
 			}
 		}
 		st.period = p
@@ -281,16 +342,16 @@ func (st *stream) periodOf(g *store.Segment) (p *period, fresh []initFile) {
 
 // initName returns the name of an initialization segment. The first is SRS's;
 // others, which hold something else, have the number of their first segment.
-func (st *stream) initName(k media.Kind, body []byte) (name string, known bool) {
+func (st *stream) initName(rep string, body []byte) (name string, known bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	for _, i := range st.inits {
-		if i.kind == k && bytes.Equal(i.body, body) {
+		if i.rep == rep && bytes.Equal(i.body, body) {
 			return i.name, true
 		}
 	}
-	name = st.dir + "/" + words[k] + "-init"
-	if n := st.next[k]; n > 0 {
+	name = st.dir + "/" + rep + "-init"
+	if n := st.next[rep]; n > 0 {
 		name += "-" + strconv.FormatInt(n, 10)
 	}
 	return name + ".mp4", false
@@ -315,11 +376,7 @@ func (st *stream) recover() {
 			st.periods = max(st.periods, n)
 		}
 		for _, set := range p.Sets {
-			for k, word := range words {
-				if word == set.ID {
-					st.next[k] = max(st.next[k], set.First+int64(len(set.Timeline)))
-				}
-			}
+			st.next[set.ID] = max(st.next[set.ID], set.First+int64(len(set.Timeline)))
 		}
 	}
 	st.log.Info("dash goes on where it was", "began", strings.TrimSuffix(string(mpd.AppendTime(nil, st.begins)), "Z"))

@@ -95,7 +95,7 @@ func (l *ladder) addSounds(sounds []*rendition) (groups []*group) {
 		g.average = max(g.average, rd.list.variant.Average)
 		name := soundName(rd.track, names)
 		names = append(names, name)
-		l.sounds = append(l.sounds, m3u8.Sound{Group: g.id, Name: name, Language: language(rd.track.Lang), Default: fresh,
+		l.sounds = append(l.sounds, m3u8.Sound{Group: g.id, Name: name, Language: media.Language(rd.track.Lang), Default: fresh,
 			Channels: rd.track.Channels, URI: rd.playlistName})
 	}
 	if len(groups) == 0 {

@@ -1,4 +1,4 @@
-package hls
+package media
 
 import "strings"
 
@@ -8,8 +8,8 @@ const languages = "ara:ar bul:bg cat:ca ces:cs chi:zh cze:cs dan:da deu:de dut:n
 	"gre:el heb:he hin:hi hrv:hr hun:hu ice:is ind:id isl:is ita:it jpn:ja kor:ko lav:lv lit:lt mac:mk mkd:mk may:ms msa:ms nld:nl nob:nb nno:nn nor:no pol:pl por:pt " +
 	"ron:ro rum:ro rus:ru slk:sk slo:sk slv:sl spa:es sqi:sq alb:sq srp:sr swe:sv tam:ta tel:te tha:th tur:tr ukr:uk urd:ur vie:vi wel:cy cym:cy zho:zh"
 
-// language is a track's language as players know it, empty if it is none.
-func language(code string) string {
+// Language returns a track's language as RFC 5646 has it, empty if code names none.
+func Language(code string) string {
 	if code == "und" || code == "mis" || code == "mul" || code == "zxx" || code == "qaa" {
 		return ""
 	}
