@@ -38,6 +38,16 @@ type Only struct {
 	NoAudio, NoVideo bool
 	// Main leaves one track of each kind, for who knows of no more.
 	Main bool
+	// Nano, which is for RTMP, tells presentation times to the nanosecond.
+	Nano bool
+}
+
+// body appends what stands before f's payload in a message.
+func (o Only) body(dst []byte, f *media.Frame) []byte {
+	if o.Nano {
+		return flv.AppendExactBodyHeader(dst, f)
+	}
+	return flv.AppendBodyHeader(dst, f)
 }
 
 // takes reports whether t of a layout is taken.
@@ -143,7 +153,7 @@ func (e *RTMP) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
 		e.started = e.started[:0]
 		bufs = append(bufs, e.headers(f))
 	}
-	if f.Track.Kind != media.Data && e.goesOn(f) {
+	if f.Track.Kind != media.Data && e.goesOn(f) && !e.Only.Nano {
 		if b := e.shared(f); b != nil {
 			return append(bufs, b)
 		}
@@ -219,7 +229,7 @@ func (e *RTMP) absolute(f *media.Frame) []byte {
 	}
 	// Where a chunk size of another player stood in the way, the chunk stream
 	// goes on all the same: this header names the same time.
-	return rtmp.AppendParts(nil, m, e.ChunkSize, flv.AppendBodyHeader(head[:0], f), f.Payload)
+	return rtmp.AppendParts(nil, m, e.ChunkSize, e.Only.body(head[:0], f), f.Payload)
 }
 
 // headers returns what a player must have before f: metadata and sequence

@@ -46,7 +46,7 @@ func (f *rtmpForm) appendFrame(dst []byte, fr *media.Frame) []byte {
 	delta := max(0, ms-b.ms)
 	b.ms += delta
 	typ := rtmp.MessageType(flv.Type(fr.Track.Kind))
-	return rtmp.AppendDelta(dst, f.csid(fr.Track), uint32(delta), typ, f.chunk, flv.AppendBodyHeader(f.head[:0], fr), fr.Payload)
+	return rtmp.AppendDelta(dst, f.csid(fr.Track), uint32(delta), typ, f.chunk, f.only.body(f.head[:0], fr), fr.Payload)
 }
 
 // csidData is the chunk stream of script data in a reel; the one of the

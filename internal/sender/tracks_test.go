@@ -69,3 +69,38 @@ func TestTracks(t *testing.T) {
 		}
 	}
 }
+
+// Who knows of nanoseconds is told times to the nanosecond, by either way of sending; the
+// others get what they got.
+func TestNanoseconds(t *testing.T) {
+	var frames []*media.Frame
+	for i := range 10 {
+		at := time.Duration(i) * 40 * time.Millisecond
+		frames = append(frames, &media.Frame{Track: picture, Source: at, CTO: 123_456, Key: i == 0, Payload: payload(i, 100)})
+	}
+	frames = published(t, frames, nil)
+	const plain, exact = "\x27\x01\x00\x00\x00", "\xa7\x02\x01\xe2\x40\x03avc1"
+	for _, nano := range []bool{false, true} {
+		only := Only{Main: true, Nano: nano}
+		var bufs net.Buffers
+		e := &RTMP{ChunkSize: 4096, Only: only}
+		for _, f := range frames {
+			bufs = e.Append(bufs, f)
+		}
+		form := Spec{Form: media.FormRTMP, ChunkSize: 4096, Only: only}.form(nil)
+		var reel []byte
+		s := &start{layout: frames[0].Layout, dts: frames[0].DTS, seq: frames[0].Seq}
+		form.note(s, frames[0], true)
+		for _, f := range frames {
+			if n := len(reel); form.size(f) < len(form.appendFrame(reel, f))-n {
+				t.Error("a frame is longer than it says")
+			}
+			reel = form.appendFrame(reel, f)
+		}
+		for how, b := range map[string][]byte{"alone": bytes.Join(bufs, nil), "together": reel} {
+			if n, m := bytes.Count(b, []byte(plain)), bytes.Count(b, []byte(exact)); n+m != 9 || (m == 9) != nano {
+				t.Errorf("%s, %v: %d frames in the old form, %d with nanoseconds", how, nano, n, m)
+			}
+		}
+	}
+}

@@ -248,7 +248,8 @@ func (l *line) send(ctx context.Context, cancel context.CancelCauseFunc, c *link
 	v := &sender.Viewer{
 		Sub: sub,
 		Encoder: &sender.RTMP{ChunkSize: l.chunk, Stream: c.Stream(), Publish: true,
-			Takes: func(t *media.Track) bool { return takes(t) || l.leave(t) }},
+			Takes: func(t *media.Track) bool { return takes(t) || l.leave(t) },
+			Only:  sender.Only{Nano: c.Capabilities().Nano()}},
 		Write: func(b net.Buffers) error { return c.Write(b...) },
 		End:   func(*hub.EndError) error { return errEnded },
 		Log:   l.log,

@@ -82,10 +82,11 @@ func (c *conn) play(ctx context.Context, w rtmp.Wish, ask session.Ask) (err erro
 }
 
 // only says which tracks a player gets: all of them if it said that it knows of several, or
-// asks for them.
+// asks for them; and how exactly it is told their times.
 func (c *conn) only(ask session.Ask) sender.Only {
-	several := c.connect.Capabilities.Ex&rtmp.CapsMultitrack != 0 || ask.AllTracks()
-	return sender.Only{Main: !several}
+	caps := c.connect.Capabilities
+	several := caps.Ex&rtmp.CapsMultitrack != 0 || ask.AllTracks()
+	return sender.Only{Main: !several, Nano: caps.Nano()}
 }
 
 // redirectTime is how long a player that is sent elsewhere has to go (SRS's figure).

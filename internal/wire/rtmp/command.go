@@ -147,6 +147,12 @@ func (c *Capabilities) Knows(code string) bool {
 	return false
 }
 
+// Nano reports whether the side takes offsets in nanoseconds, which stand in a ModEx.
+func (c Capabilities) Nano() bool {
+	const both = CapsModEx | CapsTimestampNanoOffset
+	return c.Ex&both == both
+}
+
 // maxFourCCs is how many codecs of a peer's list are remembered.
 const maxFourCCs = 64
 
