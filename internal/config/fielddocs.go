@@ -166,7 +166,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.HLSConfig.TSFile":                       "TSFile is the name of a segment below hls_path, with [vhost], [app],\n[stream], [seq], [duration] and [timestamp] (in ms), and the parts of date and\ntime [2006] [01] [02] [15] [04] [05] [999].",
 	"weir/internal/config/blocks.HLSConfig.TSFloor":                      "TSFloor cuts at multiples of hls_fragment of the wall clock, so that several\nservers cut alike.",
 	"weir/internal/config/blocks.HLSConfig.Tracks":                       "Tracks says what players are given of a stream that has several pictures or sounds\n(multitrack): all of them, each as a playlist of its own that the multivariant\nplaylist lists, or the first of each only, as of every other stream. It is a\ndirective of weir.",
-	"weir/internal/config/blocks.HLSConfig.UseFMP4":                      "UseFMP4 makes segments of fragmented MP4 in place of TS. Streams of codecs\nthat TS cannot carry, AV1, VP9, Opus and FLAC, have them always.",
+	"weir/internal/config/blocks.HLSConfig.UseFMP4":                      "UseFMP4 makes segments of fragmented MP4 in place of TS. Streams of codecs\nthat HLS does not have in TS, AV1, VP9, Opus and FLAC, have them always.",
 	"weir/internal/config/blocks.HLSConfig.VCodec":                       "VCodec was the same for the picture.",
 	"weir/internal/config/blocks.HLSConfig.WaitKeyframe":                 "WaitKeyframe cuts at key frames only.",
 	"weir/internal/config/blocks.HLSConfig.Window":                       "Window is how much of the stream the playlist holds, in seconds of media.",

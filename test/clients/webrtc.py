@@ -1,9 +1,10 @@
 """GStreamer's webrtcbin as a client of WHIP and WHEP.
 
   webrtc.py publish URL CODEC           publishes a ball and a tone until it is ended
-  webrtc.py play URL CODEC FRAMES       decodes so many frames, and sound, and tells of them
+  webrtc.py play URL CODECS FRAMES      decodes so many frames, and sound, and tells of them
 
-CODEC is h264 or h265. What is told is one line of JSON.
+CODEC is h264 or h265; CODECS may be h264+opus, h265+opus, h264, h264-mode0 (packetization
+mode 0) or opus. What is told is one line of JSON.
 """
 import json
 import sys
@@ -87,12 +88,21 @@ def publish(url, codec):
     return Client(pipeline, url).run()
 
 
-def play(url, codec, frames):
+CAPS = {
+    "h264": VIDEO + "H264",
+    "h265": VIDEO + "H265",
+    "h264-mode0": VIDEO + "H264,packetization-mode=(string)0",
+    "opus": AUDIO,
+}
+
+
+def play(url, codecs, frames):
     pipeline = Gst.Pipeline.new()
     pipeline.add(Gst.ElementFactory.make("webrtcbin", "rtc"))
     client = Client(pipeline, url)
-    for caps in (VIDEO + codec.upper(), AUDIO):
-        client.rtc.emit("add-transceiver", GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY, Gst.Caps.from_string(caps))
+    for codec in codecs.split("+"):
+        client.rtc.emit("add-transceiver", GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY, Gst.Caps.from_string(CAPS[codec]))
+    most = {"frames": frames if "h26" in codecs else 0, "sounds": frames if "opus" in codecs else 0}
     seen = {"frames": 0, "sounds": 0, "peak": 0, "size": ""}
 
     def shown(_, buffer, pad):
@@ -106,7 +116,7 @@ def play(url, codec, frames):
             if ok:
                 seen["peak"] = max(seen["peak"], max(abs(x) for x in memoryview(data.data).cast("h")[:200]))
                 buffer.unmap(data)
-        if seen["frames"] >= frames and seen["sounds"] >= frames:
+        if all(seen[what] >= n for what, n in most.items()):
             client.end(0)
 
     def decoded(_, pad):

@@ -122,7 +122,7 @@ type HLSConfig struct {
 	DTSDirectly bool `conf:"hls_dts_directly" default:"on" reload:"now"`
 
 	// UseFMP4 makes segments of fragmented MP4 in place of TS. Streams of codecs
-	// that TS cannot carry, AV1, VP9, Opus and FLAC, have them always.
+	// that HLS does not have in TS, AV1, VP9, Opus and FLAC, have them always.
 	UseFMP4 bool `conf:"hls_use_fmp4" default:"off" reload:"session" since:"7.0.51"`
 
 	// FMP4File is the name of such a segment.

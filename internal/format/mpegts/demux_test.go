@@ -34,6 +34,39 @@ func muxed(t testing.TB) (ts []byte, frames []*media.Frame) {
 	return ts, frames
 }
 
+// Opus, in packets of all lengths, alone and several together.
+func TestOpus(t *testing.T) {
+	for channels := 1; channels <= 2; channels++ {
+		l := &media.Layout{Tracks: []*media.Track{{Kind: media.Audio, Codec: media.Opus, SampleRate: 48000, Channels: channels}}}
+		m := NewMuxer(l)
+		ts := m.AppendTables(nil)
+		var want [][]byte
+		var frames []*media.Frame
+		for i, n := range []int{3, 254, 255, 256, 510, 1275, 60, 60, 60, 60} {
+			f := &media.Frame{Layout: l, Track: l.Tracks[0], DTS: time.Duration(i) * 20 * time.Millisecond, Payload: append([]byte{0xfc}, bytes.Repeat([]byte{byte(i)}, n-1)...)}
+			want, frames = append(want, f.Payload), append(frames, f)
+		}
+		for _, f := range frames[:6] {
+			at := len(ts)
+			ts, _ = m.AppendFrame(ts, f, f.DTS)
+			if n := m.FrameSize(f); len(ts)-at > n {
+				t.Errorf("%d bytes, said %d", len(ts)-at, n)
+			}
+		}
+		ts, _ = m.AppendAudio(ts, frames[6].DTS, frames[6:]...)
+		d := NewDemuxer()
+		got := d.Flush(d.Feed(nil, ts))
+		if len(got) != len(want) {
+			t.Fatalf("%d packets of %d", len(got), len(want))
+		}
+		for i, f := range got {
+			if !bytes.Equal(f.Payload, want[i]) || f.Track.Channels != channels || f.Source != frames[i].DTS {
+				t.Errorf("packet %d: %d bytes of %d channels at %v", i, len(f.Payload), f.Track.Channels, f.Source)
+			}
+		}
+	}
+}
+
 // What the muxer writes the demuxer reads.
 func TestDemuxerReadsTheMuxer(t *testing.T) {
 	ts, frames := muxed(t)

@@ -8,7 +8,7 @@
 // 0x100, sound on 0x101, and further ones from 0x111 and 0x121 on. The program clock is the decoding time of the picture,
 // or of the sound if there is no picture.
 //
-// Carried are H.264, H.265, AAC, MP3, AC-3 and E-AC-3. Into a warm buffer
+// Carried are H.264, H.265, AAC, MP3, AC-3, E-AC-3, and Opus of one or two channels. Into a warm buffer
 // nothing is allocated.
 package mpegts
 
@@ -72,6 +72,10 @@ func streamType(t *media.Track) byte {
 		return typeAC3
 	case media.EAC3:
 		return typeEAC3
+	case media.Opus:
+		if t.Channels <= 2 { // more have a mapping of their own
+			return typePrivate
+		}
 	}
 	return 0
 }
@@ -279,7 +283,7 @@ func (m *Muxer) FrameSize(f *media.Frame) int {
 		return 0
 	}
 	// A unit's length may have one byte where a start code has four.
-	pes := len(f.Payload) + 64
+	pes := len(f.Payload) + len(f.Payload)/255 + 64
 	if f.Track.Kind == media.Video {
 		pes += len(o.parameters) + 3*len(f.Payload)/max(1, o.length)
 		if o.length == 4 {
@@ -347,7 +351,8 @@ func (m *Muxer) appendAudio(dst []byte, o *out, f *media.Frame, more []*media.Fr
 	base := f.DTS
 	for {
 		id := byte(streamAudio)
-		if f.Track.Codec == media.AC3 || f.Track.Codec == media.EAC3 {
+		switch f.Track.Codec {
+		case media.AC3, media.EAC3, media.Opus:
 			id = streamPrivate
 		}
 		at := pts + f.DTS - base
@@ -364,6 +369,9 @@ func (m *Muxer) appendAudio(dst []byte, o *out, f *media.Frame, more []*media.Fr
 			if len(f.Payload) > limit {
 				m.cc[o.place] = cc
 				return dst[:start], fmt.Errorf("%w: %v of %d bytes", ErrFrame, f.Track.Codec, len(f.Payload))
+			}
+			if f.Track.Codec == media.Opus {
+				pes = appendOpusHeader(pes, len(f.Payload))
 			}
 			pes = append(pes, f.Payload...)
 			if len(more) == 0 || len(pes)+len(more[0].Payload) > maxAudio {
@@ -384,6 +392,16 @@ func (m *Muxer) appendAudio(dst []byte, o *out, f *media.Frame, more []*media.Fr
 		}
 		f, more = more[0], more[1:]
 	}
+}
+
+// appendOpusHeader appends the control header of a packet of Opus, which says its length
+// and trims nothing, as FFmpeg and GStreamer have it.
+func appendOpusHeader(dst []byte, n int) []byte {
+	dst = append(dst, 0x7f, 0xe0)
+	for ; n >= 0xff; n -= 0xff {
+		dst = append(dst, 0xff)
+	}
+	return append(dst, byte(n))
 }
 
 // Access unit delimiters, any type of slice.

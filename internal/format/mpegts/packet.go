@@ -131,6 +131,9 @@ func appendStream(dst []byte, t *media.Track, pid uint16) []byte {
 		name = "AC-3"
 	case media.EAC3:
 		name = "EAC3"
+	case media.Opus:
+		dst = append(dst, typePrivate, 0xe0|byte(pid>>8), byte(pid), 0xf0, 10, tagRegistration, 4)
+		return append(append(dst, "Opus"...), tagExtension, 2, extensionOpus, byte(max(1, t.Channels)))
 	}
 	dst = append(dst, streamType(t), 0xe0|byte(pid>>8), byte(pid), 0xf0)
 	if name == "" {

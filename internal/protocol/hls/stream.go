@@ -217,12 +217,16 @@ func (st *stream) form(r *store.Run) store.Forms {
 		st.fmp4 = st.fmp4 || r.Several() && slices.ContainsFunc(r.Tracks, func(t *media.Track) bool { return !mpegts.Supported(t) })
 	}
 	st.fmp4 = st.fmp4 || only(st.server.conf(st.key.Vhost).UseFMP4) ||
-		only(r.Video != nil && !mpegts.Supported(r.Video)) || only(r.Audio != nil && !mpegts.Supported(r.Audio))
+		only(r.Video != nil && !inTS(r.Video)) || only(r.Audio != nil && !inTS(r.Audio))
 	if st.fmp4 {
 		return store.MP4 | each
 	}
 	return store.TS | each
 }
+
+// inTS reports whether players of HLS take a track in a transport stream: of Opus there
+// they know nothing.
+func inTS(t *media.Track) bool { return mpegts.Supported(t) && t.Codec != media.Opus }
 
 // done names a finished segment, lists it, writes it, and tells.
 func (st *stream) done(g *store.Segment) {
