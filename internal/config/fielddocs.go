@@ -73,6 +73,8 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.DASHConfig.WindowSize":                  "WindowSize is how many segments the manifest lists.",
 	"weir/internal/config/blocks.DVRConfig":                              "DVRConfig is dvr: recording of streams into files.",
 	"weir/internal/config/blocks.DVRConfig.Apply":                        "Apply are the streams that are recorded, as app/stream, or all. Patterns with\n*, ? and [...], such as live/cam*, are weir's own; * stops at a slash.",
+	"weir/internal/config/blocks.DVRConfig.ClipMost":                     "ClipMost is how long a clip may be. It is a directive of weir.",
+	"weir/internal/config/blocks.DVRConfig.Clips":                        "Clips lets everybody who may play a stream fetch a range of time of what was\nrecorded of it, as one MP4, from /api/v1/recordings/APP/STREAM/clip?start=&end= of\nthe HTTP server and the API. It is a directive of weir.",
 	"weir/internal/config/blocks.DVRConfig.Duration":                     "Duration is how long a segment is at least.",
 	"weir/internal/config/blocks.DVRConfig.Enabled":                      "Enabled turns recording on for the vhost.",
 	"weir/internal/config/blocks.DVRConfig.KeepAge":                      "KeepAge is after how long a finished recording is deleted; with 0 it is kept.\nIt is a directive of weir.",

@@ -12,7 +12,9 @@ type Order int
 
 // The orders.
 const (
-	OrderAPI Order = iota
+	// OrderPublic is of paths below the API's that are for everybody.
+	OrderPublic Order = iota
+	OrderAPI
 	OrderLive
 	OrderSegments
 	OrderFiles

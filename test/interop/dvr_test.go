@@ -180,7 +180,7 @@ func TestDVRSegments(t *testing.T) {
 	t.Parallel()
 	bFrames.list(t)
 	c := newCallbacks(t)
-	h := open(t, "dvr { enabled on; dvr_plan segment; dvr_duration 2; dvr_path ./html/[stream].[timestamp].mp4; } "+c.hooks())
+	h := open(t, "dvr { enabled on; dvr_plan segment; dvr_duration 2; dvr_path ./html/[stream].[timestamp].mp4; dvr_clips on; } "+c.hooks())
 	pub := h.publish(t, bFrames, "s")
 	time.Sleep(7 * time.Second)
 	pub.signal(syscall.SIGINT)
@@ -193,6 +193,14 @@ func TestDVRSegments(t *testing.T) {
 	sameRun(t, "packets of all files", video, bFrames.packets["video"], 7*rate-4)
 	// The last ones are of a group that was cut off.
 	sameRun(t, "pictures of all files", pictures[:len(pictures)-4], bFrames.pictures, 7*rate-8)
+	// So does a clip of them, from the key frame before its beginning on.
+	file := filepath.Join(h.dir, "clip.mp4")
+	must(t, "curl", "-sSf", "-m", "10", "-o", file, fmt.Sprintf("http://%s/api/v1/recordings/live/s/clip?start=-60", h.web))
+	clip := demux(t, file, 60, "")
+	if len(clip.video) != len(video) || len(clip.pictures) != len(video) {
+		t.Errorf("a clip of all has %d packets and %d pictures, the files have %d", len(clip.video), len(clip.pictures), len(video))
+	}
+	sameRun(t, "packets of a clip", clip.video, bFrames.packets["video"], 7*rate-4)
 }
 
 // kills is how often a recording server is killed.

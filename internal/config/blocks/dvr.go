@@ -47,6 +47,14 @@ type DVRConfig struct {
 	// directive of weir.
 	KeepSize int `conf:"dvr_keep_size" default:"0" reload:"now" since:"weir"`
 
+	// Clips lets everybody who may play a stream fetch a range of time of what was
+	// recorded of it, as one MP4, from /api/v1/recordings/APP/STREAM/clip?start=&end= of
+	// the HTTP server and the API. It is a directive of weir.
+	Clips bool `conf:"dvr_clips" default:"off" reload:"now" since:"weir"`
+
+	// ClipMost is how long a clip may be. It is a directive of weir.
+	ClipMost time.Duration `conf:"dvr_clip_most" default:"3600" unit:"s" reload:"now" since:"weir"`
+
 	// S3 is where finished recordings are sent.
 	S3 DVRS3Config `conf:"s3"`
 }

@@ -144,6 +144,8 @@ var Directives = map[string]Proof{
 	"traces":                            {Test: "TestSpans"},
 	"vhost.play_cookie":                 {Test: "cookies.txtar"},
 	"acme":                              {Test: "TestCertificates"},
+	"vhost.dvr.dvr_clips":               {Test: "TestDVRSegments"},
+	"vhost.dvr.dvr_clip_most":           {Test: "TestClipRefusals"},
 	"vhost.dvr.s3":                      {Test: "TestUploadAgain"},
 	"vhost.jwt":                         {Test: "jwt.txtar"},
 	"vhost.refer.labels":                {Test: "TestReferLabels"},

@@ -113,6 +113,20 @@ func (d *Demuxer) Rewind() error {
 // Next returns the next frame, with its time as Source, or io.EOF behind the last. Other
 // errors wrap [ErrFile].
 func (d *Demuxer) Next() (*media.Frame, error) {
+	f, at, err := d.Spot()
+	if f == nil {
+		return nil, err
+	}
+	b, ok := read(d.r, at.Off, int64(at.Size))
+	if !ok {
+		return nil, fmt.Errorf("%w: it breaks off", ErrFile)
+	}
+	f.Payload = b
+	return f, err
+}
+
+// Spot is Next without the frame's Payload: it tells where that lies.
+func (d *Demuxer) Spot() (*media.Frame, Spot, error) {
 	var s *shelf
 	for _, o := range d.tracks {
 		if o.n < o.total && (s == nil || o.at() < s.at()) {
@@ -120,19 +134,15 @@ func (d *Demuxer) Next() (*media.Frame, error) {
 		}
 	}
 	if s == nil {
-		return nil, io.EOF
+		return nil, Spot{}, io.EOF
 	}
-	size := s.sizeOf(s.n)
-	if size > maxSample || s.offset < 0 || s.offset > d.size-int64(size) {
-		return nil, fmt.Errorf("%w: sample %d of %v is not in it", ErrFile, s.n, s.track.Codec)
+	at := Spot{s.offset, s.sizeOf(s.n)}
+	if at.Size > maxSample || at.Off < 0 || at.Off > d.size-int64(at.Size) {
+		return nil, Spot{}, fmt.Errorf("%w: sample %d of %v is not in it", ErrFile, s.n, s.track.Codec)
 	}
-	b, ok := read(d.r, s.offset, int64(size))
-	if !ok {
-		return nil, fmt.Errorf("%w: it breaks off", ErrFile)
-	}
-	f := &media.Frame{Track: s.track, Source: s.at(), CTO: media.Duration(int64(int32(s.cts)), s.scale), Payload: b}
+	f := &media.Frame{Track: s.track, Source: s.at(), CTO: media.Duration(int64(int32(s.cts)), s.scale)}
 	f.Key = s.track.Kind == media.Video && s.isKey()
-	return f, s.advance(size)
+	return f, at, s.advance(at.Size)
 }
 
 // End returns when what is behind the last frame that was read begins: the end of the

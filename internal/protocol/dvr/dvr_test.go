@@ -34,6 +34,8 @@ type house struct {
 	t   *testing.T
 	dir string
 
+	service *server
+
 	mu   sync.Mutex
 	told []session.Event
 }
@@ -71,7 +73,8 @@ func startIn(t *testing.T, dir, name, more string) *house {
 		env.Desk.Observe(h)
 		s, err := Protocol.New(env)
 		if err == nil {
-			s.(*server).uploads.first = 10 * time.Millisecond
+			h.service = s.(*server)
+			h.service.uploads.first = 10 * time.Millisecond
 		}
 		return s, err
 	}

@@ -247,7 +247,7 @@ func (r *recorder) begin() {
 func (r *recorder) create(frames []*media.Frame) (*open, error) {
 	conf := r.server.conf(r.key.Vhost)
 	o := &open{conf: conf, source: conf.TimeJitter == "off"}
-	began := time.Now()
+	began := time.Now().Add(frames[0].DTS - frames[len(frames)-1].DTS) // when the first came
 	if blocks.Root.In(r.server.env.Conf.Load()).UTCTime {
 		began = began.UTC()
 	}
@@ -271,7 +271,7 @@ func (r *recorder) create(frames []*media.Frame) (*open, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.active = &recording{note: o.note, File: join(dir, o.name+ending), Active: true}
+	r.active = &recording{note: o.note, File: join(dir, o.name+ending), Active: true, dir: dir, name: o.name}
 	return o, nil
 }
 

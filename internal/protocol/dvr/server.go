@@ -37,12 +37,14 @@ var Protocol = service.Protocol{
 		env.Desk.Observe(s)
 		env.Endpoints.Add(s.endpoints()...)
 		env.Metrics.Add(s.metrics)
+		env.API.Handle(service.OrderPublic, s.onClip)
+		env.Media.Handle(service.OrderPublic, s.onClip)
 		return s, nil
 	},
 }
 
 func newServer(env service.Env) *server {
-	s := &server{env: env, create: create, recorders: map[hub.Key]*recorder{}, tidy: make(chan struct{}, 1), uploads: newUploads()}
+	s := &server{env: env, create: create, recorders: map[hub.Key]*recorder{}, tidy: make(chan struct{}, 1), uploads: newUploads(), clips: make(chan struct{}, clips)}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s
 }
@@ -56,6 +58,7 @@ type server struct {
 	list    catalog
 	tidy    chan struct{} // wakes the one who deletes what is too old or too much
 	uploads *uploads
+	clips   chan struct{} // one for each that is served
 
 	finished atomic.Int64 // files
 	lost     atomic.Int64 // frames that are in no file
