@@ -23,6 +23,7 @@ import (
 	"weir/internal/control/api"
 	"weir/internal/control/auth"
 	"weir/internal/control/bandcheck"
+	"weir/internal/control/golive"
 	"weir/internal/control/heartbeat"
 	"weir/internal/control/hook"
 	"weir/internal/control/metrics"
@@ -49,7 +50,7 @@ const Name = "weir/" + Version
 func Specs(protocols []service.Protocol) []config.Spec {
 	specs := []config.Spec{blocks.Root, blocks.HTTPAPI, blocks.HTTPServer, blocks.VhostRoot, blocks.Publish, blocks.Play,
 		blocks.Refer, blocks.Security, blocks.HTTPHooks, blocks.Heartbeat, blocks.Stats, blocks.Exporter, blocks.Breaker,
-		blocks.Pprof, blocks.Bandcheck, blocks.Limits, blocks.SignedURL, blocks.JWT, blocks.Traces, blocks.ACME}
+		blocks.Pprof, blocks.Bandcheck, blocks.Limits, blocks.SignedURL, blocks.JWT, blocks.MultitrackVideo, blocks.Traces, blocks.ACME}
 	have := map[config.Spec]bool{}
 	for _, s := range specs {
 		have[s] = true
@@ -240,6 +241,7 @@ func (s *Server) web() {
 	s.env.API.Handle(service.OrderAPI, check)
 	a := api.New(s.env, s.apiSettings())
 	s.env.Media.Handle(service.OrderAPI, bandcheck.New(s.env).Handle)
+	s.env.Media.Handle(service.OrderAPI, golive.New(s.env).Handle)
 	s.add("host", service.Base, s.env.Host)
 	s.add("heartbeat", service.Base, heartbeat.New(s.env))
 	s.env.API.Handle(service.OrderAPI, func(w http.ResponseWriter, r *http.Request) bool {

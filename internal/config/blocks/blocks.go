@@ -29,28 +29,29 @@ var (
 	Pprof      = config.NewServer[PprofConfig]("pprof")
 	Casters    = config.NewServerList[StreamCasterConfig]("stream_caster")
 
-	VhostRoot  = config.NewVhostRoot[VhostRootConfig]()
-	Publish    = config.NewVhost[PublishConfig]("publish")
-	Play       = config.NewVhost[PlayConfig]("play")
-	Refer      = config.NewVhost[ReferConfig]("refer")
-	Security   = config.NewVhost[SecurityConfig]("security")
-	HTTPHooks  = config.NewVhost[HTTPHooksConfig]("http_hooks")
-	HTTPStatic = config.NewVhost[HTTPStaticConfig]("http_static")
-	HTTPRemux  = config.NewVhost[HTTPRemuxConfig]("http_remux")
-	HLS        = config.NewVhost[HLSConfig]("hls")
-	DASH       = config.NewVhost[DASHConfig]("dash")
-	DVR        = config.NewVhost[DVRConfig]("dvr")
-	HDS        = config.NewVhost[HDSConfig]("hds")
-	Bandcheck  = config.NewVhost[BandcheckConfig]("bandcheck")
-	Exec       = config.NewVhost[ExecConfig]("exec")
-	Ingest     = config.NewVhostList[IngestConfig]("ingest")
-	Transcode  = config.NewVhostList[TranscodeConfig]("transcode")
-	Limits     = config.NewVhost[LimitsConfig]("limits")
-	SignedURL  = config.NewVhost[SignedURLConfig]("signed_url")
-	JWT        = config.NewVhost[JWTConfig]("jwt")
-	PlayCookie = config.NewVhost[PlayCookieConfig]("play_cookie")
-	Forward    = config.NewVhost[ForwardConfig]("forward")
-	Cluster    = config.NewVhost[ClusterConfig]("cluster")
+	VhostRoot       = config.NewVhostRoot[VhostRootConfig]()
+	Publish         = config.NewVhost[PublishConfig]("publish")
+	Play            = config.NewVhost[PlayConfig]("play")
+	Refer           = config.NewVhost[ReferConfig]("refer")
+	Security        = config.NewVhost[SecurityConfig]("security")
+	HTTPHooks       = config.NewVhost[HTTPHooksConfig]("http_hooks")
+	HTTPStatic      = config.NewVhost[HTTPStaticConfig]("http_static")
+	HTTPRemux       = config.NewVhost[HTTPRemuxConfig]("http_remux")
+	HLS             = config.NewVhost[HLSConfig]("hls")
+	DASH            = config.NewVhost[DASHConfig]("dash")
+	DVR             = config.NewVhost[DVRConfig]("dvr")
+	HDS             = config.NewVhost[HDSConfig]("hds")
+	Bandcheck       = config.NewVhost[BandcheckConfig]("bandcheck")
+	Exec            = config.NewVhost[ExecConfig]("exec")
+	Ingest          = config.NewVhostList[IngestConfig]("ingest")
+	Transcode       = config.NewVhostList[TranscodeConfig]("transcode")
+	Limits          = config.NewVhost[LimitsConfig]("limits")
+	SignedURL       = config.NewVhost[SignedURLConfig]("signed_url")
+	JWT             = config.NewVhost[JWTConfig]("jwt")
+	PlayCookie      = config.NewVhost[PlayCookieConfig]("play_cookie")
+	MultitrackVideo = config.NewVhost[MultitrackVideoConfig]("multitrack_video")
+	Forward         = config.NewVhost[ForwardConfig]("forward")
+	Cluster         = config.NewVhost[ClusterConfig]("cluster")
 )
 
 // All returns every block of this package, in the order of the documents.
@@ -58,6 +59,6 @@ func All() []config.Spec {
 	return []config.Spec{
 		Root, HTTPAPI, HTTPServer, Heartbeat, Traces, ACME, Stats, Exporter, Breaker, Pprof, Casters, SRTServer, RTCServer, RTMPS,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
-		DASH, HDS, DVR, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, JWT, PlayCookie, Forward, Cluster, SRT, RTC,
+		DASH, HDS, DVR, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, JWT, PlayCookie, MultitrackVideo, Forward, Cluster, SRT, RTC,
 	}
 }

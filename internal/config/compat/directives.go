@@ -143,6 +143,7 @@ var Directives = map[string]Proof{
 	"vhost.signed_url":                  {Test: "signed.txtar"},
 	"traces":                            {Test: "TestSpans"},
 	"vhost.play_cookie":                 {Test: "cookies.txtar"},
+	"vhost.multitrack_video":            {Test: "TestChoice"},
 	"acme":                              {Test: "TestCertificates"},
 	"vhost.dvr.dvr_clips":               {Test: "TestDVRSegments"},
 	"vhost.dvr.dvr_clip_most":           {Test: "TestClipRefusals"},
