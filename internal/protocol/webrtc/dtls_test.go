@@ -1,0 +1,172 @@
+package webrtc
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pion/dtls/v3"
+
+	"weir/internal/config/blocks"
+	"weir/internal/session"
+)
+
+// dialogue is a handshake of a peer of ours with another make of DTLS, over a wire that
+// loses what it is told to.
+type dialogue struct {
+	t     *testing.T
+	ours  *peer
+	other *peer // has a pipe and a path, no more
+
+	mu sync.Mutex
+	// All below is guarded by mu.
+	sent    [2][]time.Duration // when datagrams of ours and of the other's came to the wire
+	numbers map[uint64]bool    // of our records: epoch and sequence number
+}
+
+// wire carries what a peer sends until the end; lose is told its number, from 0.
+func (d *dialogue) wire(which int, p *peer, lose func(n int) bool, to func(b []byte), end chan struct{}) {
+	began := time.Now()
+	t := p.path.sock.stream
+	for {
+		select {
+		case <-t.room:
+		case <-end:
+			return
+		}
+		t.mu.Lock()
+		b := t.queue
+		t.queue = nil
+		t.mu.Unlock()
+		for len(b) > 0 {
+			n := int(binary.BigEndian.Uint16(b))
+			one := b[2 : 2+n]
+			b = b[2+n:]
+			d.mu.Lock()
+			d.sent[which] = append(d.sent[which], time.Since(began))
+			number := len(d.sent[which]) - 1
+			if which == 0 {
+				d.count(one)
+			}
+			d.mu.Unlock()
+			if !lose(number) {
+				to(one)
+			}
+		}
+	}
+}
+
+// count looks at the numbers of a datagram's records.
+func (d *dialogue) count(b []byte) {
+	for len(b) >= 13 {
+		number := binary.BigEndian.Uint64(b[3:])
+		if d.numbers[number] {
+			d.t.Errorf("record %x is sent twice", number)
+		}
+		d.numbers[number] = true
+		b = b[min(len(b), 13+int(binary.BigEndian.Uint16(b[11:]))):]
+	}
+}
+
+// Both parts in DTLS, with flights of either side lost: what is lost is sent again, by us
+// from 50 ms on, and with new record numbers.
+func TestFlights(t *testing.T) {
+	never := func(int) bool { return false }
+	first := func(n int) bool { return n == 0 }
+	second := func(n int) bool { return n == 1 }
+	few := func(n int) bool { return n < 3 }
+	half := func(n int) bool { return n%2 == 0 && n < 12 }
+	for _, role := range []string{"passive", "active"} {
+		for name, lose := range map[string][2]func(int) bool{
+			"nothing": {never, never}, "our first": {first, never}, "our second": {second, never}, "our first three": {few, never},
+			"their first": {never, first}, "their second": {never, second}, "half of all": {half, half},
+		} {
+			t.Run(role+", lost is "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { handshake(t, role, lose, name) })
+			})
+		}
+	}
+}
+
+func handshake(t *testing.T, role string, lose [2]func(int) bool, name string) {
+	cert, _, _, err := makeIdentity(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := bare()
+	if s.identity, _, _, err = makeIdentity(true); err != nil {
+		t.Fatal(err)
+	}
+	sess, err := s.env.Desk.Connect(t.Context(), session.Visitor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wired := func() path {
+		return path{sock: &socket{server: s, stream: &stream{room: make(chan struct{}, 1)}}}
+	}
+	d := &dialogue{t: t, numbers: map[uint64]bool{}}
+	d.ours = &peer{server: s, session: sess, log: s.env.Log, conf: blocks.RTC.Default(), silence: time.Minute, path: wired()}
+	d.ours.ingest = bareIngest(t, d.ours)
+	d.ours.plan.setup = role
+	d.ours.plan.offer.Fingerprints = []string{cert.fingerprint}
+	d.other = &peer{server: s, session: sess, log: s.env.Log, path: wired()}
+	pipe := newPipe(d.other)
+	end := make(chan struct{})
+	var wires sync.WaitGroup
+	wires.Go(func() { d.wire(0, d.ours, lose[0], pipe.push, end) })
+	wires.Go(func() { d.wire(1, d.other, lose[1], d.ours.record, end) })
+
+	// The other side waits for long, so that it is we who send again what was lost of ours
+	// where we can know it.
+	config := &dtls.Config{Certificates: []tls.Certificate{cert.cert}, InsecureSkipVerify: true, ClientAuth: dtls.RequireAnyClientCert, FlightInterval: time.Second,
+		SRTPProtectionProfiles: []dtls.SRTPProtectionProfile{dtls.SRTP_AEAD_AES_128_GCM}, ExtendedMasterSecret: dtls.RequireExtendedMasterSecret, LoggerFactory: quiet{}}
+	dial := dtls.Client
+	if role == "active" {
+		dial = dtls.Server
+	}
+	conn, err := dial(pipe, dummyAddr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var both sync.WaitGroup
+	both.Go(d.ours.secure)
+	both.Go(func() {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := conn.HandshakeContext(ctx); err != nil {
+			t.Errorf("the other side: %v", err)
+		}
+	})
+	both.Wait()
+	time.Sleep(10 * time.Second) // what was lost of the last flight
+	d.ours.mu.Lock()
+	ready := d.ours.ready
+	d.ours.mu.Unlock()
+	if !ready {
+		t.Errorf("no keys were agreed on: %v", d.ours.cause)
+	}
+	d.mu.Lock()
+	ours := d.sent[0]
+	d.mu.Unlock()
+	if name == "our first three" {
+		for i, after := range []time.Duration{50 * time.Millisecond, 100 * time.Millisecond} {
+			if got := ours[i+1] - ours[i]; got != after {
+				t.Errorf("flight is sent again after %v, want %v", got, after)
+			}
+		}
+	}
+	if t.Failed() {
+		t.Logf("datagrams were sent at %v and %v", d.sent[0], d.sent[1])
+	}
+	pipe.mute()
+	conn.Close()
+	d.ours.farewell()
+	close(end)
+	wires.Wait()
+	sess.Close(fmt.Errorf("the test is over"))
+}
