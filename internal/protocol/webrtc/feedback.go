@@ -17,7 +17,7 @@ func (in *ingest) heard(r *rtcp.Packet, now time.Time) {
 		return
 	}
 	for _, s := range in.sources {
-		if s != nil && s.known && s.ssrc == r.SSRC && s.began {
+		if s != nil && s.known && s.ssrc == r.SSRC && s.began && s.believes(sr, now) {
 			s.sender, s.senderAt = sr, now
 			in.align()
 		}

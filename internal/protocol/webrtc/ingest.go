@@ -57,15 +57,22 @@ type source struct {
 	wait     time.Duration // how long a missing packet is waited for
 	ssrc     uint32
 	known    bool          // ssrc is
+	former   uint32        // the SSRC before, whose late packets are not news,
+	changed  time.Time     // and when that was; zero if there was none
 	layer    *layer        // nil if there is one only
 	asked    time.Time     // when a key frame was asked for
 	first    time.Duration // of the source's own clock, at its first packet
 	base     time.Duration // of the publication's time there
 	began    bool
 	stamp    uint32 // of the frame under way
+	gap      bool   // something before what comes next is missing
 	broken   bool   // something of the frame under way is missing
 	needKey  bool
-	sender   rtcp.Sender // its last report
+	newest   time.Duration // of the source's own clock,
+	newestAt time.Time     // and when that came
+	told     time.Duration // of the publication's time, of the newest frame of sound
+	moved    bool          // back in time: sound from before told is left out
+	sender   rtcp.Sender   // its last report
 	senderAt time.Time
 	transit  int64 // for its jitter (RFC 3550 A.8), in ticks
 	shake    int64
@@ -79,6 +86,11 @@ const (
 	pictureWait = 400 * time.Millisecond
 	soundWait   = 80 * time.Millisecond
 	soundSlots  = 128
+	// lateMost is how long packets of an SSRC may be late after another has begun.
+	lateMost = 2 * time.Second
+	// trustMost is how far what a report says may be from what is seen, and how far sound
+	// is moved back by it.
+	trustMost = 3 * time.Second
 	// keyEvery is the least time between two requests for a key frame.
 	keyEvery = 500 * time.Millisecond
 	// pulse is how often publishers are looked at while there are any.
@@ -158,23 +170,33 @@ func (in *ingest) packet(b []byte, now time.Time) {
 // take takes a packet of the source.
 func (s *source) take(ssrc uint32, seq uint16, stamp uint32, marker bool, payload []byte, now time.Time) {
 	if !s.known || s.ssrc != ssrc {
-		// A publisher may begin its picture anew, with another source.
-		if s.known {
-			s.jitter = wire.Jitter{Slots: s.jitter.Slots}
-			s.unpack.Reset()
-			s.began, s.broken, s.needKey = false, false, s.line.is.Kind() == media.Video
-			s.sender = rtcp.Sender{}
-			s.clock = media.Unwrapper{Bits: 32, Rate: s.clock.Rate}
+		if s.known && ssrc == s.former && now.Sub(s.changed) < lateMost {
+			return
 		}
-		s.ssrc, s.known = ssrc, true
+		s.anew(ssrc, now)
 	}
 	if len(payload) == 0 && !marker {
 		// Padding alone, which probes the path; its number counts.
-		s.jitter.Push(seq, stamp, false, nil)
-	} else if s.jitter.Push(seq, stamp, marker, payload) {
+		s.jitter.Push(now, seq, stamp, false, nil)
+	} else if s.jitter.Push(now, seq, stamp, marker, payload) {
 		s.shaken(stamp, now)
 	}
 	s.drain(now)
+}
+
+// anew begins with another SSRC: a publisher may begin its picture anew, with another
+// source.
+func (s *source) anew(ssrc uint32, now time.Time) {
+	if s.known {
+		s.former, s.changed = s.ssrc, now
+		s.jitter = wire.Jitter{Slots: s.jitter.Slots, Received: s.jitter.Received, Missed: s.jitter.Missed}
+		s.unpack.Reset()
+		s.moved = false
+		s.began, s.gap, s.broken, s.needKey = false, false, false, s.line.is.Kind() == media.Video
+		s.sender = rtcp.Sender{}
+		s.clock = media.Unwrapper{Bits: 32, Rate: s.clock.Rate}
+	}
+	s.ssrc, s.known = ssrc, true
 }
 
 // shaken measures how unevenly packets come (RFC 3550 6.4.1).
@@ -200,9 +222,12 @@ func (s *source) drain(now time.Time) {
 		if r.Lost && !s.unpack.Empty() {
 			s.broken = true // the one under way lacks something
 		}
+		s.gap = s.gap || r.Lost
 		if len(r.Payload) == 0 {
 			continue
 		}
+		lost := s.gap
+		s.gap = false
 		if s.line.is.Kind() == media.Audio {
 			s.sound(&r, now)
 			continue
@@ -210,7 +235,7 @@ func (s *source) drain(now time.Time) {
 		if !s.unpack.Empty() && r.Timestamp != s.stamp {
 			s.finish(now) // of one whose marker was left out
 		}
-		if r.Lost {
+		if lost {
 			s.broken = true // this one may lack its beginning, and has no picture to refer to
 			s.fault(now)
 		}
@@ -234,7 +259,12 @@ func (s *source) sound(r *wire.Received, now time.Time) {
 		s.track = s.describeSound()
 		s.speak()
 	}
-	f := &media.Frame{Track: s.track, Source: s.time(r.Timestamp, now), Payload: append([]byte(nil), r.Payload...)}
+	at := s.time(r.Timestamp, now)
+	if s.moved && at <= s.told && at > s.told-trustMost {
+		return // time does not go back
+	}
+	s.told, s.moved = at, false
+	f := &media.Frame{Track: s.track, Source: at, Payload: append([]byte(nil), r.Payload...)}
 	if s.mouth == nil {
 		s.publish(f)
 		return
@@ -371,6 +401,7 @@ func (s *source) time(stamp uint32, now time.Time) time.Duration {
 		s.began, s.first, s.base = true, at, now.Sub(s.in.zero)
 		s.in.align()
 	}
+	s.newest, s.newestAt = at, now
 	return at - s.first + s.base
 }
 
@@ -389,8 +420,13 @@ func (in *ingest) align() {
 			continue
 		}
 		// What either's clock shows at the moment of the other's report.
-		picture := lead.moment() - lead.first + lead.base
-		s.base = picture - rtcp.Duration(s.sender.NTP, lead.sender.NTP) - (s.moment() - s.first)
+		picture, passed := lead.moment()-lead.first+lead.base, rtcp.Duration(lead.sender.NTP, s.sender.NTP)
+		if off := passed - s.senderAt.Sub(lead.senderAt); off < -trustMost || off > trustMost {
+			continue // they do not have one clock
+		}
+		base := picture + passed - (s.moment() - s.first)
+		s.moved = s.moved || base < s.base
+		s.base = base
 	}
 }
 
@@ -398,6 +434,14 @@ func (in *ingest) align() {
 func (s *source) moment() time.Duration {
 	c := s.clock
 	return c.Unwrap(uint64(s.sender.Timestamp))
+}
+
+// believes reports whether a report can be true: its time stamp is about that of the
+// newest packet.
+func (s *source) believes(r rtcp.Sender, now time.Time) bool {
+	c := s.clock
+	off := c.Unwrap(uint64(r.Timestamp)) - s.newest - now.Sub(s.newestAt)
+	return off > -trustMost && off < trustMost
 }
 
 // close ends the publication's last frame.

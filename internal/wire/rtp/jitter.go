@@ -19,8 +19,6 @@ type Jitter struct {
 	strange int    // packets in a row that are nowhere near
 	came    uint16 // the last of those
 	gap     bool   // packets before next are missing for good
-	since   time.Time
-	waiting bool // since is when next was first missed
 
 	// Received and Missed count packets: those that came in time, and those that
 	// were given up.
@@ -39,6 +37,7 @@ type Received struct {
 
 type slot struct {
 	data    []byte
+	missed  time.Time // when it was seen to be missing
 	asked   time.Time // when it was last asked for
 	stamp   uint32
 	tries   uint8
@@ -57,8 +56,9 @@ const (
 	askMost  = 8
 )
 
-// Push takes a packet. It reports false for one that came twice or too late.
-func (j *Jitter) Push(seq uint16, stamp uint32, marker bool, payload []byte) bool {
+// Push takes a packet that came at a moment. It reports false for one that came twice or
+// too late.
+func (j *Jitter) Push(now time.Time, seq uint16, stamp uint32, marker bool, payload []byte) bool {
 	if j.slots == nil {
 		if j.Slots == 0 {
 			j.Slots = usualSlots
@@ -90,7 +90,7 @@ func (j *Jitter) Push(seq uint16, stamp uint32, marker bool, payload []byte) boo
 	}
 	for ; int16(seq-j.top) >= 0; j.top++ {
 		m := j.at(j.top)
-		*m = slot{data: m.data[:0], missing: j.top != seq}
+		*m = slot{data: m.data[:0], missing: j.top != seq, missed: now}
 	}
 	*s = slot{data: append(s.data[:0], payload...), stamp: stamp, marker: marker, here: true}
 	j.Received++
@@ -101,37 +101,30 @@ func (j *Jitter) restart(seq uint16) {
 	for i := range j.slots {
 		j.slots[i].here, j.slots[i].missing = false, false
 	}
-	j.begun, j.next, j.top, j.waiting = true, seq, seq, false
+	j.begun, j.next, j.top = true, seq, seq
 }
 
 func (j *Jitter) at(seq uint16) *slot { return &j.slots[int(seq)&(len(j.slots)-1)] }
 
 // Pop returns the packet whose turn it is. One that is missing is waited for that long
-// from when it was first missed.
+// from when a later one came, whatever was waited for before: what is lost costs no more
+// time the more of it there is.
 func (j *Jitter) Pop(now time.Time, wait time.Duration) (r Received, ok bool) {
 	for j.begun && j.next != j.top {
 		s := j.at(j.next)
 		if s.here {
 			r = Received{s.data, s.stamp, j.next, s.marker, j.gap}
-			s.here, j.gap, j.waiting = false, false, false
+			s.here, j.gap = false, false
 			j.next++
 			return r, true
 		}
-		if !j.waiting {
-			j.waiting, j.since = true, now
-		}
-		if now.Sub(j.since) < wait {
+		if now.Sub(s.missed) < wait {
 			return r, false
 		}
 		j.gap = true
 		j.Missed++
 		s.missing = false
-		j.next++ // those after it have waited as long, or come in their turn
-		if !j.at(j.next).here && j.next != j.top {
-			j.since = now.Add(-wait)
-		} else {
-			j.waiting = false
-		}
+		j.next++
 	}
 	return r, false
 }

@@ -126,7 +126,7 @@ func TestJitter(t *testing.T) {
 	var j Jitter
 	push := func(seqs ...uint16) {
 		for _, s := range seqs {
-			j.Push(s, uint32(s), false, []byte{byte(s)})
+			j.Push(now, s, uint32(s), false, []byte{byte(s)})
 		}
 	}
 	pop := func() (all []uint16, lost int) {
@@ -185,6 +185,36 @@ func TestJitter(t *testing.T) {
 	expect("all of it given up", 1, 30003+1023)
 }
 
+// However much is lost for good, what comes is late by no more than one packet is waited
+// for.
+func TestJitterDoesNotFallBehind(t *testing.T) {
+	const wait, every = 80 * time.Millisecond, 5 * time.Millisecond
+	j := Jitter{Slots: 128}
+	now := time.Unix(1e9, 0)
+	came := map[uint16]time.Time{}
+	r := rand.New(rand.NewPCG(1, 2))
+	out := 0
+	for seq := range uint16(4000) {
+		if now = now.Add(every); r.IntN(5) > 0 {
+			came[seq] = now
+			j.Push(now, seq, 0, false, []byte{1})
+		}
+		for {
+			p, ok := j.Pop(now, wait)
+			if !ok {
+				break
+			}
+			out++
+			if d := now.Sub(came[p.Seq]); d > wait {
+				t.Fatalf("packet %d is handed out after %v", p.Seq, d)
+			}
+		}
+	}
+	if len(came)-out > int(wait/every) {
+		t.Errorf("%d of %d packets came out", out, len(came))
+	}
+}
+
 // Whatever comes, what is handed out goes forward and is bounded.
 func FuzzJitter(f *testing.F) {
 	f.Add([]byte{0, 1, 0, 3, 0, 2, 1, 0, 0xff, 0xff, 0, 0})
@@ -195,7 +225,7 @@ func FuzzJitter(f *testing.F) {
 		any := false
 		for ; len(b) >= 2; b = b[2:] {
 			seq := uint16(b[0])<<8 | uint16(b[1])
-			j.Push(seq, 0, false, b[:2])
+			j.Push(now, seq, 0, false, b[:2])
 			now = now.Add(time.Duration(b[1]) * time.Millisecond)
 			for n := 0; ; n++ {
 				r, ok := j.Pop(now, 50*time.Millisecond)
