@@ -130,13 +130,21 @@ type PublishOptions struct {
 	// Private shows the publication to insiders of that protocol only. Others may read
 	// the stream, and wait as if nobody published.
 	Private bool
+	// Lent says that the publisher is at another process, which passes on what it has:
+	// see [Publication.WriteLent]. A stream that is new has the id StreamID then.
+	Lent     bool
+	StreamID string
 }
 
 // Publish claims key until the publication is closed. The error is ErrBusy if
 // it is claimed already and o does not take over.
 func (h *Hub) Publish(key Key, o PublishOptions) (*Publication, error) {
 	h.mu.Lock()
+	fresh := h.streams[key] == nil
 	s := h.stream(key)
+	if fresh && o.StreamID != "" {
+		s.ID = o.StreamID // nobody has seen it yet
+	}
 	hooks := h.onAnyPublish
 	if !o.Private {
 		hooks = append(slices.Clone(hooks), h.onPublish...)
@@ -156,7 +164,7 @@ func (h *Hub) Publish(key Key, o PublishOptions) (*Publication, error) {
 	s.line.Publish()
 	s.layout = nil
 	s.mix = media.Mixer{}
-	p := &Publication{stream: s, taken: o.Taken, By: o.By, Private: o.Private, Epoch: s.epoch, Began: time.Now()}
+	p := &Publication{stream: s, taken: o.Taken, By: o.By, Private: o.Private, Lent: o.Lent, Epoch: s.epoch, Began: time.Now()}
 	s.publication = p
 	s.mu.Unlock()
 	h.mu.Unlock()

@@ -17,6 +17,12 @@ type Publication struct {
 	// see [PublishOptions].
 	By      string
 	Private bool
+	// Lent says that the publisher is at another process. What is done with a
+	// publication besides showing it to viewers is done there.
+	Lent bool
+	// Of a lent one, guarded by the stream's mu: whether a frame has come, and whether its
+	// times would lead back here.
+	came, restamp bool
 	// Epoch counts the publications of the stream, from 1.
 	Epoch uint32
 	// Began is when the stream was claimed.
@@ -71,10 +77,54 @@ func (p *Publication) WriteInside(f *media.Frame) {
 	f.Layout, f.Epoch, f.Arrived = s.layout, s.epoch, now
 	f.DTS = s.line.Next(f.Track.Kind, f.Track.ID, f.Source, now)
 	f.Prev = f.DTS
+	s.tellInside(p, f)
+}
+
+// tellInside tells the insiders of p. s.mu is held.
+func (s *Stream) tellInside(p *Publication, f *media.Frame) {
 	for _, t := range s.taps {
 		if t.inside.Protocol == p.By {
 			t.Frame(f, false)
 		}
+	}
+}
+
+// WriteLent appends a frame as another process has stamped it: its Layout, DTS, Source and
+// Arrived stay, but for DTS where the stream is further on here. inside says that it is one
+// of WriteInside.
+func (p *Publication) WriteLent(f *media.Frame, inside bool) {
+	now := time.Now()
+	s := p.stream
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.publication != p {
+		return
+	}
+	if !p.came {
+		newest, any := s.line.Newest()
+		p.came, p.restamp = true, any && f.DTS <= newest
+	}
+	if p.restamp {
+		f.DTS = s.line.Next(f.Track.Kind, f.Track.ID, f.Source, now)
+	} else {
+		s.line.Given(f.Track.Kind, f.Track.ID, f.Source, f.DTS, now)
+	}
+	if !inside {
+		s.layout = f.Layout
+		s.place(f, now)
+		return
+	}
+	f.Epoch, f.Prev = s.epoch, f.DTS
+	s.tellInside(p, f)
+}
+
+// Describe tells what a lent publication consists of.
+func (p *Publication) Describe(l *media.Layout) {
+	s := p.stream
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.publication == p {
+		s.layout = l
 	}
 }
 

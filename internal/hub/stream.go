@@ -133,11 +133,16 @@ func (s *Stream) write(f *media.Frame, now time.Time) {
 		s.layout = s.layout.With(f.Track)
 	}
 	f.Layout = s.layout
+	f.Arrived = now
+	f.DTS = s.line.Next(f.Track.Kind, f.Track.ID, f.Source, now)
+	s.place(f, now)
+}
+
+// place appends a frame that has its time. s.mu is held.
+func (s *Stream) place(f *media.Frame, now time.Time) {
 	f.First = s.counters.Frames == 0 || s.newest() != s.layout
 	f.Epoch = s.epoch
 	f.Seq = s.next
-	f.Arrived = now
-	f.DTS = s.line.Next(f.Track.Kind, f.Track.ID, f.Source, now)
 	f.Prev = s.previous(f)
 	s.count(f, now)
 	access := s.accessPoint(f)

@@ -95,6 +95,22 @@ func (t *Timeline) Next(kind Kind, id uint8, src time.Duration, now time.Time) t
 	return out
 }
 
+// Newest returns the newest time given out, false if there is none.
+func (t *Timeline) Newest() (time.Duration, bool) { return t.line, t.started }
+
+// Given tells of a frame whose time on the line another Timeline has given out, so that
+// this one goes on from there.
+func (t *Timeline) Given(kind Kind, id uint8, src, out time.Duration, now time.Time) {
+	l := t.lane(kind, id)
+	if d := out - l.out; l.started && d > 0 && d < time.Second {
+		l.step = d
+	}
+	l.live, l.started, l.stuck = true, true, 0
+	l.src, l.out, l.at, l.offset = src, out, now, out-src
+	t.line, t.at = max(t.line, out), now
+	t.started, t.fresh = true, false
+}
+
 func (t *Timeline) lane(kind Kind, id uint8) *lane {
 	for i := range t.tracks {
 		if t.tracks[i].kind == kind && t.tracks[i].id == id {

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"weir/internal/cluster/twin"
 	"weir/internal/config"
 	"weir/internal/config/blocks"
 	"weir/internal/control/acme"
@@ -111,6 +112,7 @@ type Server struct {
 	// over.
 	upgrading atomic.Bool
 	handed    chan struct{}
+	twin      *twin.Twin
 	last      atomic.Pointer[LastReload]
 	// noReload is the id of a reload that never was.
 	noReload string
@@ -187,6 +189,7 @@ func New(o Options) (*Server, error) {
 	}
 	s.env.Endpoints.Add(s.upgradeEndpoint())
 	s.env.Loops, s.env.Store = sender.NewLoops(o.Log), service.NewStore(o.Log, h)
+	s.twin = twin.New(s.env)
 	s.add("sender", service.Base, s.env.Loops)
 	tr, err := trace.New(s.env, s.env.Trace)
 	if err != nil {

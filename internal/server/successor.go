@@ -86,6 +86,7 @@ func (p *Predecessor) id(configured, pidFile string) string {
 func (s *Server) hold(context.Context) error {
 	p := s.options.Predecessor
 	s.env.Handover.SetElder(true)
+	s.twin.Meet(p.conn, true)
 	if err := p.conn.Send(twin.Message{Kind: kindBound}); err != nil {
 		return err
 	}
@@ -103,6 +104,7 @@ func (s *Server) hold(context.Context) error {
 // heed does what the elder says until it has gone.
 func (s *Server) heed(p *Predecessor) {
 	defer s.env.Handover.SetElder(false)
+	defer s.twin.Part()
 	defer close(p.gone)
 	for {
 		m, err := p.conn.Receive()
@@ -111,6 +113,9 @@ func (s *Server) heed(p *Predecessor) {
 		}
 		if m.Kind == kindGo {
 			p.once.Do(func() { close(p.word) })
+		}
+		if s.twin.Take(&m) {
+			continue
 		}
 		if m.File != nil {
 			m.File.Close()

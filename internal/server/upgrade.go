@@ -13,9 +13,10 @@ import (
 
 	"weir/internal/child"
 	"weir/internal/config/blocks"
-	"weir/internal/link"
-	"weir/internal/link/twin"
+	sockets "weir/internal/link"
+	link "weir/internal/link/twin"
 	"weir/internal/service"
+	"weir/internal/session"
 )
 
 // An upgrade has two sides. The elder process, of which this file tells, starts its
@@ -78,7 +79,7 @@ func (s *Server) Upgrade() (pid int, err error) {
 		return 0, notNow("this server is process 1 of a container, which ends with it and cannot be replaced from within; start a container of the new image beside this one, then stop this one with SIGQUIT")
 	case s.options.Program == "":
 		return 0, notNow("this server does not know where its program is")
-	case s.env.Handover.HasElder():
+	case s.elderStays():
 		return 0, notNow("the server that was before this one still goes on with clients of its own; wait until it has ended (see upgrade_drain), or end it with SIGTERM")
 	case s.state.Load() != ready:
 		return 0, notNow("the server is starting or stopping, or has been replaced")
@@ -102,12 +103,23 @@ func (s *Server) Upgrade() (pid int, err error) {
 	return pid, nil
 }
 
+// elderStays reports whether the process that was before serves still. That one has
+// ended is noticed a moment later.
+func (s *Server) elderStays() bool {
+	for deadline := time.Now().Add(time.Second); s.env.Handover.HasElder(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return true
+		}
+	}
+	return false
+}
+
 // An heir is the process that is to take over.
 type heir struct {
 	server  *Server
 	process *os.Process
-	conn    *twin.Conn
-	said    chan twin.Message // bound, ready, failed; closed when it has gone
+	conn    *link.Conn
+	said    chan link.Message // bound, ready, failed; closed when it has gone
 	gone    chan struct{}     // closed when the process has been waited for
 	state   *os.ProcessState  // once gone
 }
@@ -130,7 +142,7 @@ func (s *Server) succeed() (*heir, error) {
 }
 
 func (s *Server) startHeir() (*heir, error) {
-	conn, theirs, err := twin.Pair()
+	conn, theirs, err := link.Pair()
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +152,7 @@ func (s *Server) startHeir() (*heir, error) {
 		conn.Close()
 		return nil, err
 	}
-	h := &heir{server: s, process: p, conn: conn, said: make(chan twin.Message, 4), gone: make(chan struct{})}
+	h := &heir{server: s, process: p, conn: conn, said: make(chan link.Message, 4), gone: make(chan struct{})}
 	go func() {
 		h.state, _ = child.Gone(p)
 		close(h.gone)
@@ -152,6 +164,7 @@ func (s *Server) startHeir() (*heir, error) {
 // listen takes what the heir says until it goes.
 func (h *heir) listen() {
 	defer close(h.said)
+	defer h.server.twin.Part()
 	for {
 		m, err := h.conn.Receive()
 		if err != nil {
@@ -165,6 +178,9 @@ func (h *heir) listen() {
 			}
 		case kindStop:
 			h.server.Hurry()
+		}
+		if h.server.twin.Take(&m) {
+			continue
 		}
 		if m.File != nil {
 			m.File.Close()
@@ -213,15 +229,18 @@ func (h *heir) bequeath(limit <-chan time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := h.send(twin.Message{Kind: kindBegin, Data: data}); err != nil {
+	if err := h.send(link.Message{Kind: kindBegin, Data: data}); err != nil {
 		return err
 	}
 	if err := h.await(kindBound, limit); err != nil {
 		return err
 	}
+	if err := h.show(); err != nil {
+		return err
+	}
 	doors.Pause()
 	s.options.Pid.Release()
-	err = h.send(twin.Message{Kind: kindGo})
+	err = h.send(link.Message{Kind: kindGo})
 	if err == nil {
 		err = h.await(kindReady, limit)
 	}
@@ -236,6 +255,21 @@ func (h *heir) bequeath(limit <-chan time.Time) error {
 	return err
 }
 
+// show lends the heir all streams that there are.
+func (h *heir) show() error {
+	ctx, cancel := context.WithTimeout(context.Background(), showTime)
+	defer cancel()
+	h.server.twin.Meet(h.conn, false)
+	err := h.server.twin.LendAll(ctx)
+	if err != nil {
+		err = fmt.Errorf("the new server has not taken all streams over within %v", showTime)
+	}
+	return err
+}
+
+// showTime is how long the heir may take to have all streams.
+const showTime = 15 * time.Second
+
 // retire goes on with those who are there after an upgrade, until they have left, the
 // time is over, or ctx is done.
 func (s *Server) retire(ctx context.Context) {
@@ -249,6 +283,8 @@ func (s *Server) retire(ctx context.Context) {
 	s.env.Log.Info("upgrade: waiting until those who are there have left", "at most", drain)
 	beat := time.NewTicker(retireBeat)
 	defer beat.Stop()
+	asked := s.twin.Move(session.Move{TcURL: blocks.Root.In(s.env.Conf.Load()).GraceMoveTo, Description: "The server has been upgraded."})
+	s.env.Log.Info("upgrade: clients that can were asked to go to the new server", "asked", asked)
 	for empty := time.Now(); ; {
 		// Who has connected and not said yet what it wants is no session: so some time
 		// passes after the last one.
@@ -297,12 +333,12 @@ func (s *Server) upgradeEndpoint() service.Endpoint {
 }
 
 // give gives the heir a socket.
-func (h *heir) give(kind, network, address string, index int, l link.Socket) error {
-	err := h.conn.SendSocket(twin.Message{Kind: kind, Network: network, Address: address, Index: index}, l.Conn)
+func (h *heir) give(kind, network, address string, index int, l sockets.Socket) error {
+	err := h.conn.SendSocket(link.Message{Kind: kind, Network: network, Address: address, Index: index}, l.Conn)
 	return h.lost(err)
 }
 
-func (h *heir) send(m twin.Message) error { return h.lost(h.conn.Send(m)) }
+func (h *heir) send(m link.Message) error { return h.lost(h.conn.Send(m)) }
 
 // lost says in words that the heir could not be told something.
 func (h *heir) lost(err error) error {

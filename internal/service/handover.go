@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"weir/internal/hub"
 	"weir/internal/session"
 )
 
@@ -14,10 +15,11 @@ import (
 type Handover struct {
 	left atomic.Bool
 
-	mu    sync.Mutex
-	elder bool                                 // the process that was before serves still; guarded by mu
-	alone []func()                             // told when it has gone; guarded by mu
-	ours  []func() func(*session.Session) bool // guarded by mu
+	mu      sync.Mutex
+	elder   bool                                 // the process that was before serves still; guarded by mu
+	mirrors []Mirror                             // guarded by mu
+	alone   []func()                             // told when it has gone; guarded by mu
+	ours    []func() func(*session.Session) bool // guarded by mu
 }
 
 // HasElder reports whether the process whose place this one took still serves. What
@@ -74,8 +76,8 @@ func (h *Handover) AddOurs(f func() func(*session.Session) bool) {
 	h.ours = append(h.ours, f)
 }
 
-// Clients counts those of some sessions that are no part of the server itself, which
-// ends with it.
+// Clients counts those of some sessions that hold a connection and are no part of the
+// server itself, which ends with it.
 func (h *Handover) Clients(all iter.Seq[*session.Session]) (n int) {
 	h.mu.Lock()
 	var ours []func(*session.Session) bool
@@ -84,9 +86,101 @@ func (h *Handover) Clients(all iter.Seq[*session.Session]) (n int) {
 	}
 	h.mu.Unlock()
 	for s := range all {
-		if !s.Internal && !slices.ContainsFunc(ours, func(f func(*session.Session) bool) bool { return f(s) }) {
+		if !s.Internal && !s.Polls && !slices.ContainsFunc(ours, func(f func(*session.Session) bool) bool { return f(s) }) {
 			n++
 		}
 	}
 	return n
+}
+
+// A Mirror is a part that cuts streams into segments and lists them. What was published
+// before an upgrade is cut by the old process to its end, and listed by both.
+type Mirror interface {
+	// Name tells it from others, in both processes.
+	Name() string
+	// Keys lists the streams of which it has something.
+	Keys() []hub.Key
+	// Lend has send told of all that it has of a stream, and then of each segment. It
+	// returns false if it has nothing, or does so already. Keep ends that, where the
+	// upgrade came to nothing.
+	Lend(key hub.Key, send func(piece []byte)) bool
+	Keep()
+	// Borrow says that pieces of a stream follow, perhaps, so that it is not to be cut
+	// here; Take takes one, and Return says that there are no more: what is published
+	// from then on is cut here.
+	Borrow(key hub.Key)
+	Take(key hub.Key, piece []byte) error
+	Return(key hub.Key)
+}
+
+// AddMirror adds one.
+func (h *Handover) AddMirror(m Mirror) {
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mirrors = append(h.mirrors, m)
+}
+
+func (h *Handover) allMirrors() []Mirror {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.mirrors
+}
+
+// MirrorKeys lists the streams of which a mirror has something.
+func (h *Handover) MirrorKeys() (all []hub.Key) {
+	for _, m := range h.allMirrors() {
+		for _, k := range m.Keys() {
+			if !slices.Contains(all, k) {
+				all = append(all, k)
+			}
+		}
+	}
+	return all
+}
+
+// LendMirrors has send told of all segments of a stream, by the mirror's name, and
+// returns which mirrors have some.
+func (h *Handover) LendMirrors(key hub.Key, send func(of string, piece []byte)) (names []string) {
+	for _, m := range h.allMirrors() {
+		if m.Lend(key, func(piece []byte) { send(m.Name(), piece) }) {
+			names = append(names, m.Name())
+		}
+	}
+	return names
+}
+
+// KeepMirrors ends all that is lent.
+func (h *Handover) KeepMirrors() {
+	for _, m := range h.allMirrors() {
+		m.Keep()
+	}
+}
+
+// BorrowMirrors says that pieces of a stream follow for the mirrors of these names.
+func (h *Handover) BorrowMirrors(key hub.Key, names []string) {
+	for _, m := range h.allMirrors() {
+		if slices.Contains(names, m.Name()) {
+			m.Borrow(key)
+		}
+	}
+}
+
+// TakeMirror gives a piece to the mirror of that name. One that is not there takes none.
+func (h *Handover) TakeMirror(of string, key hub.Key, piece []byte) error {
+	for _, m := range h.allMirrors() {
+		if m.Name() == of {
+			return m.Take(key, piece)
+		}
+	}
+	return nil
+}
+
+// ReturnMirrors says that no more pieces of a stream follow.
+func (h *Handover) ReturnMirrors(key hub.Key) {
+	for _, m := range h.allMirrors() {
+		m.Return(key)
+	}
 }

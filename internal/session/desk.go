@@ -127,6 +127,9 @@ type Visitor struct {
 	// its origin: no rule applies to it, and whoever else publishes the stream takes
 	// it over.
 	Internal bool
+	// Polls marks one who has no connection and asks now and then, wherever the address
+	// leads by then.
+	Polls bool
 	// Via lists the servers that the stream comes through which the visitor
 	// publishes, or goes through which it plays, as they name themselves, with commas
 	// between. It may be set until the session first asks.

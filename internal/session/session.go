@@ -18,13 +18,16 @@ import (
 type Session struct {
 	// Immutable.
 	Visitor
-	ID     string // 8 characters, SRS's client id
-	Began  time.Time
-	desk   *Desk
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	ID    string // 8 characters, SRS's client id
+	Began time.Time
+	desk  *Desk
+	// borrowed says that it stands for one of another process; see [Desk.Borrow].
+	borrowed bool
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
 
 	in, out         atomic.Int64
+	moved           atomic.Bool  // of one at another process: it was asked to come here
 	dropped         atomic.Int64 // frames that it lost by being slow, in acts that ended and in loops
 	baseIn, baseOut atomic.Int64 // of acts that ended
 
@@ -303,6 +306,10 @@ func (s *Session) Close(err error) {
 	if closed {
 		return
 	}
+	if s.borrowed {
+		s.unborrow(err)
+		return
+	}
 	s.Leave(err)
 	s.cancel(err)
 	if s.connected {
@@ -342,7 +349,7 @@ func (c *conn) WriteBuffers(b *net.Buffers) (int64, error) {
 }
 
 func (d *Desk) mayPreempt(s *Session, key hub.Key) bool {
-	if present := d.Publisher(key); present != nil && present.Internal && !s.Internal {
+	if present := d.Publisher(key); present != nil && !s.Internal && (present.Internal || present.moved.Load() && present.IP == s.IP) {
 		return true
 	}
 	if d.rules.Preempt == nil || s.Internal {

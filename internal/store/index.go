@@ -36,6 +36,13 @@ type Index[T Listed] struct {
 // NewIndex returns an empty index whose first segment has the given number.
 func NewIndex[T Listed](first int64) *Index[T] { return &Index[T]{next: first} }
 
+// Restart gives the first segment of an empty index another number.
+func (x *Index[T]) Restart(first int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.next = first
+}
+
 // Next returns the number that the next segment gets.
 func (x *Index[T]) Next() int64 {
 	x.mu.RLock()

@@ -27,6 +27,7 @@ type recorder struct {
 	sub     *hub.Subscription
 	release func() // of the hold that keeps the time line
 	cancel  context.CancelFunc
+	done    chan struct{} // closed when all its views were told of all
 
 	mu    sync.Mutex
 	views []*View // guarded by mu; replaced, never changed
@@ -76,7 +77,7 @@ func (r *recorder) loop(ctx context.Context) {
 // is done or the stream is gone.
 func (r *recorder) read(ctx context.Context) error {
 	r.broken = true
-	frames := make([]*media.Frame, 64)
+	frames, last := make([]*media.Frame, 64), false
 	for {
 		n, err := r.sub.Read(ctx, frames)
 		if r.sub.Resumed() {
@@ -87,6 +88,10 @@ func (r *recorder) read(ctx context.Context) error {
 			r.take(f)
 		}
 		clear(frames[:n])
+		if err != nil && ctx.Err() != nil && !last {
+			last = true // once more, for what came meanwhile
+			continue
+		}
 		if err != nil {
 			r.drain()
 			r.finish()

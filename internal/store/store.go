@@ -96,13 +96,16 @@ func (s *Store) Attach(key hub.Key, v *View) (detach func()) {
 
 // record starts a recorder. s.mu is held.
 func (s *Store) record(key hub.Key) *recorder {
-	r := &recorder{store: s, key: key}
+	r := &recorder{store: s, key: key, done: make(chan struct{})}
 	_, r.release = s.hub.Hold(key)
 	r.sub = s.hub.Subscribe(key, hub.Options{Passive: true, Gather: gather})
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	s.recorders[key] = r
-	s.wg.Go(func() { r.loop(ctx) })
+	s.wg.Go(func() {
+		defer close(r.done)
+		r.loop(ctx)
+	})
 	return r
 }
 
@@ -116,6 +119,19 @@ func (s *Store) detach(r *recorder, v *View) {
 	if len(r.views) == 0 && s.recorders[r.key] == r {
 		delete(s.recorders, r.key)
 		r.cancel()
+	}
+}
+
+// Finish ends the recorder of a stream; its views are told of their last segments before
+// Finish returns. Views that attach later have another one.
+func (s *Store) Finish(key hub.Key) {
+	s.mu.Lock()
+	r := s.recorders[key]
+	delete(s.recorders, key)
+	s.mu.Unlock()
+	if r != nil {
+		r.cancel()
+		<-r.done
 	}
 }
 

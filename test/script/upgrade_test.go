@@ -16,6 +16,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"weir/internal/format/flv"
+	"weir/internal/format/m3u8"
+	link "weir/internal/link/rtmp"
+	wire "weir/internal/wire/rtmp"
 )
 
 // place is a server that can be upgraded: a program of its own, in its own folder.
@@ -165,14 +170,18 @@ func TestUpgradeRefusesNobody(t *testing.T) {
 			}
 		})
 	}
+	done := sync.OnceFunc(func() {
+		close(stop)
+		wg.Wait()
+	})
+	defer done()
 	first := p.pid()
 	for range upgrades {
 		before, _ := p.upgraded()
 		p.until("the old server has ended", func() bool { return !alive(before) })
 	}
 	p.until("enough were asked", func() bool { return asked.Load() >= least })
-	close(stop)
-	wg.Wait()
+	done()
 	t.Logf("%d of %d connects failed in %d upgrades", failed.Load(), asked.Load(), upgrades)
 	if code, ok := p.server.wait(5 * time.Second); code != 0 || !ok || p.server.cmd.Process.Pid != first {
 		t.Errorf("the first server ended with %d", code)
@@ -266,6 +275,214 @@ func TestUpgradeDrains(t *testing.T) {
 		t.Error("the log does not tell that a client was ended")
 	}
 	if io.Copy(io.Discard, viewer); !alive(after) {
+		t.Error("the new server has ended")
+	}
+}
+
+// publish starts ffmpeg as an encoder.
+func (p *place) publish(name string) *process {
+	p.t.Helper()
+	out, err := os.Create(filepath.Join(p.dir, name+".txt"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer out.Close()
+	c := p.command(p.dir, nil, "ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning", "-re", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=25",
+		"-re", "-f", "lavfi", "-i", "sine", "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "10", "-c:a", "aac", "-f", "flv", "rtmp://"+p.rtmp+"/live/s")
+	c.Stdout, c.Stderr = out, out
+	x, err := start(c)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.clients[name] = x
+	return x
+}
+
+// viewer counts pictures, and the longest time from one to the next in the stream.
+type viewer struct {
+	conn     io.Closer
+	pictures atomic.Int64
+	gap      atomic.Int64 // milliseconds
+	last     int64
+	ended    atomic.Bool
+}
+
+// see takes the body of a picture of FLV.
+func (v *viewer) see(timestamp uint32, body []byte) {
+	if len(body) < 2 || body[1] == 0 { // a sequence header
+		return
+	}
+	at := int64(timestamp)
+	if v.pictures.Load() > 0 {
+		v.gap.Store(max(v.gap.Load(), at-v.last, v.last-at))
+	}
+	v.last = at
+	v.pictures.Add(1)
+}
+
+// watch watches by HTTP-FLV; that ends with the publisher.
+func (p *place) watch() *viewer {
+	p.t.Helper()
+	res, err := http.Get("http://" + p.http + "/live/s.flv")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	v := &viewer{conn: res.Body}
+	p.closers = append(p.closers, res.Body)
+	go func() {
+		defer v.ended.Store(true)
+		for r := flv.NewReader(res.Body); ; {
+			tag, err := r.ReadTag()
+			if err != nil {
+				return
+			}
+			if tag.Type == flv.TypeVideo {
+				v.see(tag.Timestamp, tag.Body)
+			}
+		}
+	}()
+	return v
+}
+
+// watchRTMP watches by RTMP, also when the publisher goes and another comes.
+func (p *place) watchRTMP() *viewer {
+	p.t.Helper()
+	c, err := link.Dial(p.t.Context(), "rtmp://"+p.rtmp+"/live/s", link.DialOptions{})
+	if err == nil {
+		err = c.Play()
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	v := &viewer{conn: c}
+	p.closers = append(p.closers, c)
+	go func() {
+		defer v.ended.Store(true)
+		for {
+			m, err := c.ReadMessage(time.Minute)
+			if err != nil {
+				return
+			}
+			if m.Type == wire.TypeVideo {
+				v.see(m.Timestamp, m.Payload)
+			}
+		}
+	}()
+	return v
+}
+
+// moves waits until a viewer has seen more.
+func (p *place) moves(what string, v *viewer, pictures int64) {
+	p.t.Helper()
+	from := v.pictures.Load()
+	p.until(what, func() bool { return v.pictures.Load() >= from+pictures || v.ended.Load() })
+	if v.ended.Load() {
+		p.t.Fatalf("%s: it was ended", what)
+	}
+}
+
+// playlist reads a playlist, and each segment that is new in it, and keeps to what
+// segments has: the name of each number, and what was in it.
+type segments struct {
+	p     *place
+	names map[uint64]string
+	sizes map[uint64]int
+	first uint64
+	last  uint64
+}
+
+func (g *segments) read() {
+	t := g.p.t
+	t.Helper()
+	status, text, err := get("http://" + g.p.http + "/live/s.m3u8")
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("the playlist is not there: %d, %v", status, err)
+	}
+	l, err := m3u8.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Sequence < g.first || len(g.names) > 0 && l.Sequence > g.last+1 {
+		t.Errorf("the playlist begins at %d; before it did at %d and ended at %d", l.Sequence, g.first, g.last)
+	}
+	g.first = l.Sequence
+	for i, s := range l.Segments {
+		n := l.Sequence + uint64(i)
+		if old, ok := g.names[n]; ok && old != s.URI {
+			t.Errorf("segment %d is called %s, and was %s", n, s.URI, old)
+		}
+		status, body, err := get("http://" + g.p.http + "/live/" + s.URI)
+		if err != nil || status != http.StatusOK {
+			t.Errorf("segment %s: %d, %v", s.URI, status, err)
+		}
+		if old, ok := g.sizes[n]; ok && old != len(body) {
+			t.Errorf("segment %s has %d bytes, and had %d", s.URI, len(body), old)
+		}
+		g.names[n], g.sizes[n] = s.URI, len(body)
+		g.last = max(g.last, n)
+	}
+}
+
+// upTo reads on until some segments more have come.
+func (g *segments) upTo(what string, more uint64) {
+	g.p.t.Helper()
+	want := g.last + more
+	g.p.until(what, func() bool { g.read(); return g.last >= want })
+	for n := range g.last {
+		if _, ok := g.names[n]; !ok && n >= 1 && g.names[n-1] != "" {
+			g.p.t.Errorf("segment %d was in no playlist", n)
+		}
+	}
+}
+
+// Viewers that were there stay and see on, viewers that come see it, and segments go on
+// without a gap or another name; so it is when the publisher comes back, to the new
+// server.
+func TestUpgradeKeepsStreams(t *testing.T) {
+	t.Parallel()
+	p := openPlace(t, "grace_final_wait 500;", "hls { enabled on; hls_path ./html; hls_fragment 0.4; hls_window 60; hls_ctx off; }\nmin_latency on;")
+	pub := p.publish("one")
+	p.until("the stream is listed", func() bool { status, _, _ := get("http://" + p.http + "/live/s.m3u8"); return status == http.StatusOK })
+	old, flash := p.watchRTMP(), p.watch()
+	p.moves("the first viewer", old, 10)
+	g := &segments{p: p, names: map[uint64]string{}, sizes: map[uint64]int{}}
+	g.upTo("the first segments", 1)
+	before, after := p.upgraded()
+	g.read()
+	p.moves("the viewer from before", old, 30)
+	p.moves("the viewer of FLV from before", flash, 10)
+	young, late := p.watchRTMP(), p.watch()
+	p.moves("a viewer from afterwards", young, 30)
+	p.moves("a viewer of FLV from afterwards", late, 10)
+	g.upTo("segments after the upgrade", 2)
+	// The name is taken, at both.
+	c := exec.Command("ffmpeg", "-hide_banner", "-nostdin", "-loglevel", "error", "-re", "-i", loop, "-c", "copy", "-f", "flv", "rtmp://"+p.rtmp+"/live/s")
+	if out, err := c.CombinedOutput(); err == nil || pub.ended() {
+		t.Errorf("a second publisher was let in: %s", out)
+	}
+	for _, v := range []*viewer{old, flash, young, late} {
+		if gap := v.gap.Load(); gap > 100 || v.ended.Load() { // 25 pictures a second
+			t.Errorf("a viewer had a gap of %d ms, or was ended: %v", gap, v.ended.Load())
+		}
+	}
+	// The publisher comes back.
+	pub.kill()
+	p.publish("two")
+	p.moves("the viewer from before, after the publisher has moved", old, 10)
+	p.moves("the viewer from afterwards, then", young, 10)
+	g.upTo("segments then", 2)
+	files, _ := filepath.Glob(filepath.Join(p.dir, "html", "live", "s-*.ts"))
+	if len(files) < 3 {
+		t.Errorf("%d files of segments", len(files))
+	}
+	if !alive(before) {
+		t.Error("the old server has ended while a viewer is there")
+	}
+	old.conn.Close()
+	p.until("the old server ends", func() bool { return !alive(before) })
+	p.moves("the viewer of the new server", young, 10)
+	g.upTo("segments in the end", 1)
+	if !alive(after) {
 		t.Error("the new server has ended")
 	}
 }

@@ -257,7 +257,7 @@ func (s *server) Prepare(context.Context, *config.Snapshot, *config.Snapshot) (s
 			if act != session.Publish || st == nil {
 				continue
 			}
-			if p := st.Shown(); p != nil && s.env.Desk.Publisher(ask.Key) == by {
+			if p := st.Shown(); p != nil && !p.Lent && s.env.Desk.Publisher(ask.Key) == by {
 				s.turn(snap, by, ask, p)
 			}
 		}

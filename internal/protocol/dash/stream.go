@@ -30,7 +30,8 @@ type stream struct {
 	mpdName string // below dash_path, and below the root of HTTP
 	dir     string // of the segments
 	disk    shelf.Disk
-	detach  func()
+	detach  func() // nil until it is cut here; the keeper's
+	loan    shelf.Loan
 
 	mu     sync.Mutex
 	gone   bool        // forgotten: nothing is put on the shelf any more; guarded by mu
@@ -122,7 +123,15 @@ func (st *stream) wantsEach() bool { return st.server.conf(st.key.Vhost).Tracks 
 
 // newStream has a stream cut, for good.
 func (s *server) newStream(p *hub.Publication) (*stream, bool) {
-	key := p.Stream().Key
+	st, ok := s.emptyStream(p.Stream().Key)
+	if ok && s.conf(st.key.Vhost).Files {
+		st.recover()
+	}
+	return st, ok
+}
+
+// emptyStream lists what it will be told.
+func (s *server) emptyStream(key hub.Key) (*stream, bool) {
 	conf := s.conf(key.Vhost)
 	if !conf.Enabled {
 		return nil, false
@@ -132,24 +141,26 @@ func (s *server) newStream(p *hub.Publication) (*stream, bool) {
 	st.dir = pathpkg.Join(pathpkg.Dir(st.mpdName), pathpkg.Base(key.Stream))
 	st.disk = shelf.Disk{Dir: conf.Path, Log: st.log, Notices: s.env.Notices, Subject: "dash files of " + key.String()}
 	st.index = store.NewIndex[*segment](0)
-	if conf.Files {
-		st.recover()
-	}
 	s.found.Put(key.Vhost, st.mpdName, thing{stream: st})
 	s.found.Put(key.Vhost, st.clock(), thing{stream: st, clock: true})
-	st.detach = s.env.Store.Attach(key, &store.View{Rules: st.rules, Forms: st.form, Next: st.index.Next, Done: st.done, Each: st.wantsEach})
 	return st, true
 }
 
 // clock is where players ask what time it is.
 func (st *stream) clock() string { return st.dir + "/time" }
 
-// Republished implements shelf.Kept.
-func (st *stream) Republished() {}
+// Republished implements shelf.Kept: it has the stream cut.
+func (st *stream) Republished(*hub.Publication) {
+	if st.detach == nil {
+		st.detach = st.server.env.Store.Attach(st.key, &store.View{Rules: st.rules, Forms: st.form, Next: st.index.Next, Done: st.done, Each: st.wantsEach})
+	}
+}
 
 // Forget takes the stream from the shelf.
 func (st *stream) Forget() {
-	st.detach()
+	if st.detach != nil {
+		st.detach()
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.gone = true
@@ -197,22 +208,36 @@ func (st *stream) form(*store.Run) store.Forms {
 
 // done numbers a finished segment, lists it and writes it.
 func (st *stream) done(g *store.Segment) {
-	conf := st.server.conf(st.key.Vhost)
+	var sg *segment
+	st.loan.List(g, func() bool {
+		sg = st.take(st.server.conf(st.key.Vhost), g, nil)
+		return sg != nil
+	}, func() any { return st.hint(sg) })
+}
+
+// take numbers a segment, lists it and writes it, with initialization segments that are
+// new beside those that it makes. It returns nil if it is not listed.
+func (st *stream) take(conf *blocks.DASHConfig, g *store.Segment, more []initFile) *segment {
 	sg := &segment{Segment: g}
 	var fresh []initFile
 	sg.period, fresh = st.periodOf(g)
+	fresh = append(fresh, more...)
 	sg.pieces = st.pieces(g)
 	if len(sg.pieces) == 0 {
-		return // of codecs that DASH does not carry
+		return nil // of codecs that DASH does not carry
 	}
 	text, gone := st.add(conf, sg, fresh)
-	if text == nil || !conf.Files {
-		return
+	if text == nil {
+		return nil
+	}
+	if !conf.Files {
+		return sg
 	}
 	st.save(sg, fresh, text)
 	if conf.Cleanup {
 		st.disk.Remove(gone...)
 	}
+	return sg
 }
 
 // add lists a segment and puts it on the shelf. It returns the manifest, nil if

@@ -23,7 +23,8 @@ var Protocol = service.Protocol{
 	Conf:  []config.Spec{blocks.HDS, blocks.PlayCookie, blocks.HTTPServer},
 	New: func(env service.Env) (service.Service, error) {
 		s := &server{env: env, gate: shelf.Gate{Env: env, Protocol: "hds", Ext: ".f4m"}}
-		s.streams = shelf.Keeper[*stream]{Env: env, New: s.newStream, Patience: func(string) time.Duration { return idleForget }}
+		s.streams = shelf.Keeper[*stream]{Env: env, Of: "hds", New: s.newStream, Empty: s.emptyStream, Patience: func(string) time.Duration { return idleForget }}
+		env.Handover.AddMirror(&s.streams)
 		env.Hub.OnPublish(s.streams.Published)
 		env.Media.Handle(service.OrderSegments, s.handle)
 		env.Media.HandleReady(s.ready)

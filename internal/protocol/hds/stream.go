@@ -25,7 +25,8 @@ type stream struct {
 	base     string // app/stream: what all names begin with, below hds_path
 	manifest *shelf.File
 	disk     shelf.Disk
-	detach   func()
+	detach   func() // nil until it is cut here; the keeper's
+	loan     shelf.Loan
 
 	mu        sync.Mutex
 	gone      bool        // forgotten: nothing is put on the shelf any more; guarded by mu
@@ -43,7 +44,15 @@ type fragment struct {
 
 // newStream has a stream cut, for good.
 func (s *server) newStream(p *hub.Publication) (*stream, bool) {
-	key := p.Stream().Key
+	st, ok := s.emptyStream(p.Stream().Key)
+	if ok && s.conf(st.key.Vhost).Files {
+		st.index.Restart(st.recover())
+	}
+	return st, ok
+}
+
+// emptyStream lists what it will be told.
+func (s *server) emptyStream(key hub.Key) (*stream, bool) {
 	conf := s.conf(key.Vhost)
 	if !conf.Enabled {
 		return nil, false
@@ -51,23 +60,47 @@ func (s *server) newStream(p *hub.Publication) (*stream, bool) {
 	st := &stream{server: s, key: key, log: s.env.Log.With("stream", key.String()), base: store.Expand("[app]/[stream]", key, time.Time{})}
 	st.disk = shelf.Disk{Dir: conf.Path, Log: st.log, Notices: s.env.Notices, Subject: "hds files of " + key.String()}
 	st.manifest = shelf.Text(hds.TypeManifest, shelf.CacheManifest, hds.AppendManifest(nil, key.Stream, shelf.Escape(key.Stream)))
-	first := int64(1)
-	if conf.Files {
-		first = st.recover()
-	}
-	st.index = store.NewIndex[*fragment](first)
+	st.index = store.NewIndex[*fragment](1)
 	s.found.Put(key.Vhost, st.base+".f4m", thing{stream: st, entry: true})
 	s.found.Put(key.Vhost, st.base+".abst", thing{stream: st})
-	st.detach = s.env.Store.Attach(key, &store.View{Rules: st.rules, Forms: func(*store.Run) store.Forms { return store.FLV }, Next: st.index.Next, Done: st.done})
 	return st, true
 }
 
-// Republished implements shelf.Kept.
-func (st *stream) Republished() {}
+// Republished implements shelf.Kept: it has the stream cut.
+func (st *stream) Republished(*hub.Publication) {
+	if st.detach == nil {
+		st.detach = st.server.env.Store.Attach(st.key, &store.View{Rules: st.rules, Forms: func(*store.Run) store.Forms { return store.FLV }, Next: st.index.Next, Done: st.done})
+	}
+}
+
+// Lend implements shelf.Kept.
+func (st *stream) Lend(send func(piece []byte)) bool {
+	return st.loan.Lend(send, func(yield func(*store.Segment, any)) {
+		for _, f := range st.index.All() {
+			yield(f.Segment, 0)
+		}
+	})
+}
+
+// Keep implements shelf.Kept.
+func (st *stream) Keep() { st.loan.Keep() }
+
+// Take implements shelf.Kept: it lists a fragment of another process, which writes it.
+func (st *stream) Take(piece []byte) error {
+	return st.loan.Take(piece, func(g *store.Segment, _ func(any) error) error {
+		if len(st.index.All()) == 0 {
+			st.index.Restart(g.Seq)
+		}
+		st.take(g, false)
+		return nil
+	})
+}
 
 // Forget takes the stream from the shelf.
 func (st *stream) Forget() {
-	st.detach()
+	if st.detach != nil {
+		st.detach()
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.gone = true
@@ -88,12 +121,17 @@ func (st *stream) rules() store.Rules {
 
 // done puts a box around a finished segment, lists it and writes it.
 func (st *stream) done(g *store.Segment) {
+	st.loan.List(g, func() bool { return st.take(g, st.server.conf(st.key.Vhost).Files) }, func() any { return 0 })
+}
+
+// take is done; it returns false if the stream was forgotten.
+func (st *stream) take(g *store.Segment, files bool) bool {
 	conf := st.server.conf(st.key.Vhost)
 	f := &fragment{Segment: g, name: fmt.Sprintf("%sSeg1-Frag%d", st.base, g.Seq), body: box(g)}
 	st.mu.Lock()
 	if st.gone {
 		st.mu.Unlock()
-		return
+		return false
 	}
 	gone := st.index.Add(f, store.Window{Duration: conf.Window})
 	boot := bootstrap(st.index.Listed()).Append(nil)
@@ -107,10 +145,11 @@ func (st *stream) done(g *store.Segment) {
 	}
 	found.Remove(vhost, names...)
 	st.mu.Unlock()
-	if conf.Files {
+	if files {
 		st.disk.Complain(st.save(f, boot))
 		st.disk.Remove(names...)
 	}
+	return true
 }
 
 // box returns a fragment: the box mdat around what a decoder must know, and tags.

@@ -29,6 +29,14 @@ func (x *listing) initOf(conf *blocks.HLSConfig, g *store.Segment, body []byte) 
 			return b, nil
 		}
 	}
+	if st.hinted != nil {
+		for _, f := range st.hinted.Besides {
+			if f.Mark == x.mark && bytes.Equal(f.Body, body) {
+				b := &beside{name: f.Name, uri: f.URI, body: body}
+				return b, b
+			}
+		}
+	}
 	name := x.own(conf.InitFile, pathpkg.Clean(store.Expand(conf.InitFile, x.files, time.Time{})))
 	if g.Seq > 0 {
 		ext := pathpkg.Ext(name)
@@ -52,6 +60,13 @@ type key struct {
 // keyFor returns the key of g: that of the segment before, or a fresh one each
 // hls_fragments_per_key segments.
 func (st *stream) keyFor(conf *blocks.HLSConfig, g *store.Segment) (k *key, fresh bool, err error) {
+	if st.hinted != nil {
+		if st.hintedKey == nil {
+			return st.key128, false, nil
+		}
+		st.key128 = st.hintedKey
+		return st.key128, true, nil
+	}
 	if st.key128 != nil && g.Seq%int64(max(conf.FragmentsPerKey, 1)) != 0 {
 		return st.key128, false, nil
 	}

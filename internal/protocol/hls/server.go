@@ -27,7 +27,8 @@ var Protocol = service.Protocol{
 	Conf:  []config.Spec{blocks.HLS, blocks.PlayCookie, blocks.HTTPServer},
 	New: func(env service.Env) (service.Service, error) {
 		s := &server{env: env}
-		s.streams = shelf.Keeper[*stream]{Env: env, New: s.newStream, Patience: s.patience}
+		s.streams = shelf.Keeper[*stream]{Env: env, Of: "hls", New: s.newStream, Empty: s.emptyStream, Patience: s.patience}
+		env.Handover.AddMirror(&s.streams)
 		env.Hub.OnPublish(s.streams.Published)
 		env.Media.Handle(service.OrderSegments, s.handle)
 		env.Media.HandleReady(s.ready)

@@ -27,7 +27,8 @@ type stream struct {
 	log      *slog.Logger
 	streamID string
 	disk     shelf.Disk
-	detach   func()
+	detach   func() // nil until it is cut here; the keeper's
+	loan     shelf.Loan
 
 	mu        sync.Mutex
 	publisher *session.Session // guarded by mu
@@ -40,6 +41,10 @@ type stream struct {
 	fmp4   bool   // segments are fragmented MP4; once so, always so
 	breaks uint64 // discontinuities so far
 	key128 *key   // of the newest segment
+	// While a segment of another process is taken: what it is called there, and its key if
+	// it is another than key128.
+	hinted    *hint
+	hintedKey *key
 }
 
 // listing is one playlist of a stream.
@@ -101,22 +106,33 @@ type beside struct {
 
 // newStream has a stream cut, for good.
 func (s *server) newStream(p *hub.Publication) (*stream, bool) {
-	key := p.Stream().Key
+	st, ok := s.emptyStream(p.Stream().Key)
+	if ok {
+		st.index = store.NewIndex[*segment](st.recover(s.conf(st.key.Vhost)))
+	}
+	return st, ok
+}
+
+// emptyStream lists what it will be told.
+func (s *server) emptyStream(key hub.Key) (*stream, bool) {
 	conf := s.conf(key.Vhost)
 	if !conf.Enabled {
 		return nil, false
 	}
-	st := &stream{server: s, key: key, log: s.env.Log.With("stream", key.String()), streamID: p.Stream().ID}
+	st := &stream{server: s, key: key, log: s.env.Log.With("stream", key.String())}
 	st.listing = listing{stream: st, files: key, playlistName: pathpkg.Clean(store.Expand(conf.M3U8File, key, time.Time{}))}
 	st.disk = shelf.Disk{Dir: conf.Path, Log: st.log, Notices: s.env.Notices, Subject: "hls files of " + key.String()}
-	st.index = store.NewIndex[*segment](st.recover(conf))
+	st.index = store.NewIndex[*segment](0)
 	s.found.Put(key.Vhost, st.playlistName, thing{of: &st.listing})
-	st.detach = s.env.Store.Attach(key, &store.View{Rules: st.rules, Forms: st.form, Next: st.index.Next, Done: st.done, Each: st.wantsEach})
 	return st, true
 }
 
-// Republished forgets who the publisher was.
-func (st *stream) Republished() {
+// Republished has the stream cut, and forgets who the publisher was.
+func (st *stream) Republished(p *hub.Publication) {
+	if st.detach == nil {
+		st.streamID = p.Stream().ID
+		st.detach = st.server.env.Store.Attach(st.key, &store.View{Rules: st.rules, Forms: st.form, Next: st.index.Next, Done: st.done, Each: st.wantsEach})
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.publisher = nil
@@ -135,7 +151,9 @@ func (st *stream) session() *session.Session {
 
 // Forget takes the stream from the shelf.
 func (st *stream) Forget() {
-	st.detach()
+	if st.detach != nil {
+		st.detach()
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.gone = true
@@ -230,17 +248,35 @@ func inTS(t *media.Track) bool { return mpegts.Supported(t) && t.Codec != media.
 
 // done names a finished segment, lists it, writes it, and tells.
 func (st *stream) done(g *store.Segment) {
-	s := st.server
-	conf := s.conf(st.key.Vhost)
+	var sg *segment
+	conf := st.server.conf(st.key.Vhost)
+	st.loan.List(g, func() bool {
+		sg = st.take(conf, g)
+		return sg != nil
+	}, func() any { return st.hint(sg) })
+	if sg != nil {
+		st.tell(conf, sg)
+	}
+}
+
+// take names a finished segment, lists it and writes it. It returns nil if that cannot
+// be, or the stream was forgotten.
+func (st *stream) take(conf *blocks.HLSConfig, g *store.Segment) *segment {
 	sg, fresh, err := st.dress(conf, g)
 	if err != nil {
 		st.log.Error("hls segment is not made", "err", err)
-		return
+		return nil
 	}
 	if !st.finish(conf, &st.listing, sg, fresh) {
-		return
+		return nil
 	}
 	st.eachDone(conf, sg)
+	return sg
+}
+
+// tell tells callbacks of a segment.
+func (st *stream) tell(conf *blocks.HLSConfig, sg *segment) {
+	s, g := st.server, sg.Segment
 	p := st.session()
 	if p == nil {
 		return

@@ -110,7 +110,7 @@ func Open(t testing.TB, o Options) *House {
 		h.published++
 	})
 	h.Env = service.Env{
-		Log: slog.New(slog.DiscardHandler), Conf: conf, Desk: desk, Hub: hb, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Endpoints: &service.Endpoints{}, OnDemand: &service.OnDemand{},
+		Log: slog.New(slog.DiscardHandler), Conf: conf, Desk: desk, Hub: hb, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Endpoints: &service.Endpoints{}, OnDemand: &service.OnDemand{}, Handover: &service.Handover{},
 		Identity: service.Identity{Server: "weir/test", Version: "0", Level: "7.0.18", ID: "vid-0000000", Service: "service0", PID: os.Getpid(), Started: time.Now()},
 	}
 	h.Env.Loops, h.Env.Store = sender.NewLoops(h.Env.Log), service.NewStore(h.Env.Log, h.Env.Hub)

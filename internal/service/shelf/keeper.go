@@ -16,8 +16,14 @@ type Kept interface {
 	Forget()
 	// Clean removes what a stream that nobody publishes any more has left on disk.
 	Clean()
-	// Republished is told of each publication, before its first frame.
-	Republished()
+	// Republished is told of each publication that is to be cut here, before its first
+	// frame.
+	Republished(p *hub.Publication)
+
+	// Lend, Keep and Take are those of a [Loan].
+	Lend(send func(piece []byte)) bool
+	Keep()
+	Take(piece []byte) error
 }
 
 // A Keeper has one T for each stream, from its first publication until nobody has
@@ -25,13 +31,18 @@ type Kept interface {
 type Keeper[T Kept] struct {
 	// Immutable.
 	Env service.Env
-	// New makes one, or says that the configuration wants none.
-	New func(p *hub.Publication) (one T, ok bool)
+	// Of names what lists the segments.
+	Of string
+	// New makes one, or says that the configuration wants none. Empty makes one that has
+	// nothing, not even from an earlier run: another process tells what it lists.
+	New   func(p *hub.Publication) (one T, ok bool)
+	Empty func(key hub.Key) (one T, ok bool)
 	// Patience is how long an idle stream of a vhost is kept.
 	Patience func(vhost string) time.Duration
 
-	mu  sync.Mutex
-	all map[hub.Key]*kept[T] // guarded by mu
+	mu       sync.Mutex
+	all      map[hub.Key]*kept[T] // guarded by mu
+	borrowed map[hub.Key]bool     // whose segments another process cuts; guarded by mu
 }
 
 type kept[T Kept] struct {
@@ -41,23 +52,35 @@ type kept[T Kept] struct {
 
 // Published is for [hub.Hub.OnPublish].
 func (k *Keeper[T]) Published(p *hub.Publication) {
+	if k.Env.Handover.Left() {
+		return // the process that has taken our place does it
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	key := p.Stream().Key
+	if k.borrowed[key] {
+		return
+	}
 	e := k.all[key]
 	if e == nil {
 		one, ok := k.New(p)
 		if !ok {
 			return
 		}
-		if k.all == nil {
-			k.all = map[hub.Key]*kept[T]{}
-		}
-		e = &kept[T]{one: one}
-		k.all[key] = e
+		e = k.put(key, one)
 	}
 	e.live = time.Now()
-	e.one.Republished()
+	e.one.Republished(p)
+}
+
+// put keeps one. k.mu is held.
+func (k *Keeper[T]) put(key hub.Key, one T) *kept[T] {
+	if k.all == nil {
+		k.all = map[hub.Key]*kept[T]{}
+	}
+	e := &kept[T]{one: one, live: time.Now()}
+	k.all[key] = e
+	return e
 }
 
 // Get returns that of a stream.
@@ -90,6 +113,9 @@ func (k *Keeper[T]) Run(ctx context.Context, viewers *Pollers) error {
 }
 
 func (k *Keeper[T]) idle(now time.Time) {
+	if k.Env.Handover.Left() {
+		return // files are not ours any more
+	}
 	var gone []T
 	k.mu.Lock()
 	for key, e := range k.all {

@@ -67,7 +67,9 @@ func (p *Pollers) Sign(desk *session.Desk, r *http.Request, protocol, id string,
 		}
 	}
 	// Detached on purpose: the session outlives the request.
-	sess, err := desk.Connect(context.WithoutCancel(r.Context()), service.Visitor(r, protocol, ask.Key.App))
+	who := service.Visitor(r, protocol, ask.Key.App)
+	who.Polls = true
+	sess, err := desk.Connect(context.WithoutCancel(r.Context()), who)
 	if err != nil {
 		return nil, false, err
 	}

@@ -1,0 +1,169 @@
+package twin
+
+import (
+	"bufio"
+	"context"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"weir/internal/hub"
+	"weir/internal/media"
+	"weir/internal/session"
+)
+
+// A borrower publishes here what has its publisher at the other process.
+type borrower struct {
+	// Immutable.
+	twin    *Twin
+	opening opening
+	conn    net.Conn
+	always  bool // frames are wanted also if nobody here watches
+	log     *slog.Logger
+
+	session *session.Session // nil if nobody publishes
+	pub     *hub.Publication
+
+	mu  sync.Mutex
+	out *gob.Encoder // guarded by mu
+
+	tracks map[int]*media.Track
+	layout *media.Layout
+}
+
+// errGone is the cause when the other process has gone without a word.
+var errGone = errors.New("the process that had the publisher has gone")
+
+// run takes what the lender says until the end.
+func (b *borrower) run() {
+	defer b.conn.Close()
+	b.out, b.tracks = gob.NewEncoder(b.conn), map[int]*media.Track{}
+	key, h := b.opening.Key, b.twin.env.Handover
+	defer h.ReturnMirrors(key)
+	h.BorrowMirrors(key, b.opening.Mirrors)
+	if b.opening.Live {
+		if err := b.claim(); err != nil {
+			b.log.Warn("upgrade: a stream of the other process is busy here", "stream", key.String())
+			b.answer(answer{Refused: true})
+			return
+		}
+		defer context.AfterFunc(b.session.Context(), b.kicked)()
+		go b.want()
+	}
+	err := b.read()
+	if b.session != nil {
+		b.session.Close(err)
+	}
+}
+
+// claim claims the name. Where the other process has had one publisher replaced by
+// another, that is told in no order.
+func (b *borrower) claim() (err error) {
+	o := b.opening
+	v := session.Visitor{Protocol: o.Protocol, IP: o.IP, TLS: o.TLS, TcURL: o.TcURL, PageURL: o.PageURL, SwfURL: o.SwfURL, Internal: o.Internal, Look: func() { b.answer(answer{Look: true}) }}
+	ask := session.Ask{Key: o.Key, Said: o.Said, Type: o.Type, Name: o.Name, Private: o.Private}
+	for until := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		b.session, b.pub, err = b.twin.env.Desk.Borrow(v, o.Client, ask, o.StreamID)
+		st := b.twin.env.Hub.Stream(o.Key)
+		if err == nil || st == nil || time.Now().After(until) {
+			return err
+		}
+		if p := st.Publication(); p != nil && !p.Lent {
+			return err
+		}
+	}
+}
+
+// kicked has the publisher ended for whom this session stands.
+func (b *borrower) kicked() {
+	if cause := context.Cause(b.session.Context()); cause != nil && !errors.Is(cause, context.Canceled) {
+		b.answer(answer{Kick: faultOf(cause)})
+	}
+}
+
+// wantEvery is how often it is looked whether somebody here watches.
+const wantEvery = 100 * time.Millisecond
+
+// want asks for frames as soon as they are of use.
+func (b *borrower) want() {
+	for !b.always && b.twin.env.Desk.Watchers()[b.opening.Key] == 0 {
+		select {
+		case <-time.After(wantEvery):
+		case <-b.session.Context().Done():
+			return
+		}
+	}
+	b.answer(answer{Want: true})
+}
+
+func (b *borrower) answer(a answer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.out.Encode(a) // if the other has gone, read notices
+}
+
+// read takes records until the end, and returns how the publication ended.
+func (b *borrower) read() error {
+	in := gob.NewDecoder(bufio.NewReaderSize(b.conn, 64<<10))
+	for {
+		var r record
+		if err := in.Decode(&r); err != nil {
+			return errGone
+		}
+		if r.End != nil {
+			return r.End.Fault.err()
+		}
+		if err := b.take(&r); err != nil {
+			b.log.Error("upgrade: what the other process says of a stream makes no sense", "stream", b.opening.Key.String(), "err", err)
+			return err
+		}
+	}
+}
+
+func (b *borrower) take(r *record) error {
+	switch {
+	case r.Track != nil:
+		t := r.Track.Track
+		b.tracks[r.Track.N] = &t
+	case r.Layout != nil:
+		return b.describe(r.Layout)
+	case r.Frame != nil:
+		return b.frame(r.Frame)
+	case r.Piece != nil:
+		return b.twin.env.Handover.TakeMirror(r.Piece.Of, b.opening.Key, r.Piece.Body)
+	case r.Caught:
+		b.answer(answer{Caught: true})
+	case r.Moved && b.session != nil:
+		b.session.Moved()
+	}
+	return nil
+}
+
+func (b *borrower) describe(r *layout) error {
+	l := &media.Layout{Meta: r.Meta, Own: r.Own}
+	for _, n := range r.Tracks {
+		t := b.tracks[n]
+		if t == nil {
+			return fmt.Errorf("track %d is not known", n)
+		}
+		l.Tracks = append(l.Tracks, t)
+	}
+	b.layout = l
+	if b.pub != nil {
+		b.pub.Describe(l)
+	}
+	return nil
+}
+
+func (b *borrower) frame(r *frame) error {
+	t := b.tracks[r.Track]
+	if t == nil || b.layout == nil || b.pub == nil {
+		return fmt.Errorf("a frame of track %d, which is not known", r.Track)
+	}
+	b.pub.WriteLent(&media.Frame{Layout: b.layout, Track: t, DTS: r.DTS, CTO: r.CTO, Source: r.Source, Arrived: time.Unix(0, r.Arrived), Key: r.Key, Payload: r.Payload}, r.Inside)
+	return nil
+}

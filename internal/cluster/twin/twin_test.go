@@ -1,0 +1,234 @@
+package twin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"weir/internal/hub"
+	link "weir/internal/link/twin"
+	"weir/internal/media"
+	"weir/internal/protocol/protocoltest"
+	"weir/internal/service"
+	"weir/internal/session"
+)
+
+// house is one of the two processes.
+type house struct {
+	Env service.Env
+	*Twin
+}
+
+func open() *house {
+	h := &house{}
+	hb := hub.New(func(hub.Key) hub.Settings {
+		return hub.Settings{Cache: true, CacheFrames: 2500, Queue: 30 * time.Second}
+	})
+	log := slog.New(slog.DiscardHandler)
+	h.Env = service.Env{Log: log, Hub: hb, Handover: &service.Handover{}, Store: service.NewStore(log, hb),
+		Desk: session.New(hb, session.Rules{Vhost: func(name string) (string, bool) { return name, true }})}
+	h.Twin = New(h.Env)
+	return h
+}
+
+// openPair opens both. The elder lends what is published once they meet.
+func openPair(t *testing.T) (elder, heir *house, meet func()) {
+	t.Helper()
+	elder, heir = open(), open()
+	a, file, err := link.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := link.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, side := range []struct {
+		h *house
+		c *link.Conn
+	}{{elder, a}, {heir, b}} {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for m, err := side.c.Receive(); err == nil; m, err = side.c.Receive() {
+				side.h.Take(&m)
+			}
+			side.h.Part()
+		}()
+		t.Cleanup(func() {
+			side.c.Close()
+			<-done
+		})
+	}
+	heir.Meet(b, true)
+	return elder, heir, func() { elder.Meet(a, false) }
+}
+
+var key = hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}
+
+// publish publishes at a house.
+func (h *house) publish(t *testing.T, ip string) (*session.Session, *hub.Publication, error) {
+	t.Helper()
+	s, err := h.Env.Desk.Connect(t.Context(), session.Visitor{Protocol: "rtmp", IP: ip})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.Publish(t.Context(), session.Ask{Key: key, Said: session.Said{App: "live", Stream: "s", Param: "?a=1"}})
+	if err != nil {
+		s.Close(err)
+	}
+	t.Cleanup(func() { s.Close(nil) })
+	return s, p, err
+}
+
+// live reports whether somebody publishes.
+func (h *house) live() bool {
+	st := h.Env.Hub.Stream(key)
+	return st != nil && st.Live()
+}
+
+// lent returns the publication that a house borrows, once it does.
+func (h *house) lent(t *testing.T) *hub.Publication {
+	t.Helper()
+	var p *hub.Publication
+	protocoltest.Eventually(t, "the stream is borrowed", func() bool {
+		if st := h.Env.Hub.Stream(key); st != nil {
+			p = st.Publication()
+		}
+		return p != nil && p.Lent
+	})
+	return p
+}
+
+func read(t *testing.T, sub *hub.Subscription, n int) (all []*media.Frame) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for len(all) < n {
+		var one [1]*media.Frame
+		if _, err := sub.Read(ctx, one[:]); err != nil {
+			t.Fatalf("after %d of %d frames: %v", len(all), n, err)
+		}
+		all = append(all, one[0])
+	}
+	return all
+}
+
+// What is published at the elder is there at the heir, from the newest group on, with the
+// same times and tracks; who publishes it there is told that it is busy, and a kick there
+// ends it here. Then the heir's is seen at the elder, on the same line.
+func TestTwin(t *testing.T) {
+	elder, heir, meet := openPair(t)
+	s, p, err := elder.publish(t, "1.2.3.4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Announce(protocoltest.Picture)
+	p.SetMeta([]byte("meta"), false)
+	for i := range 30 {
+		p.Write(protocoltest.Video(protocoltest.Picture, i, 25, 100))
+	}
+	meet()
+	if err := elder.LendAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	heir.lent(t)
+	here, there := elder.Env.Hub.Subscribe(key, hub.Options{Passive: true}), heir.Env.Hub.Subscribe(key, hub.Options{Passive: true})
+	defer here.Close()
+	defer there.Close()
+	for i := 30; i < 40; i++ {
+		p.Write(protocoltest.Video(protocoltest.Picture, i, 25, 100))
+	}
+	want, got := read(t, here, 15), read(t, there, 15)
+	for i, f := range got {
+		w := want[i]
+		if f.DTS != w.DTS || f.CTO != w.CTO || f.Source != w.Source || f.Key != w.Key || string(f.Payload) != string(w.Payload) || !f.Arrived.Equal(w.Arrived) {
+			t.Fatalf("frame %d is %+v, want %+v", i, f, w)
+		}
+		if string(f.Layout.Meta) != "meta" || !f.Track.Same(w.Track) || f.Layout.Main(media.Video) != f.Track || f.Layout != got[0].Layout {
+			t.Fatalf("frame %d has layout %+v and track %+v", i, f.Layout, f.Track)
+		}
+	}
+	if a, b := elder.Env.Hub.Stream(key).ID, heir.Env.Hub.Stream(key).ID; a != b {
+		t.Errorf("the stream has the ids %s and %s", a, b)
+	}
+	if stand := heir.Env.Desk.Publisher(key); stand == nil || stand.ID != s.ID || stand.IP != "1.2.3.4" {
+		t.Errorf("the publisher is %+v", stand)
+	}
+	if n, _ := heir.Env.Desk.Len(); n != 0 {
+		t.Errorf("the heir has %d sessions of its own", n)
+	}
+	if _, _, err := heir.publish(t, "5.6.7.8"); !errors.Is(err, hub.ErrBusy) {
+		t.Errorf("a second publisher: %v", err)
+	}
+	viewer, err := elder.Env.Desk.Connect(t.Context(), session.Visitor{Protocol: "rtmp"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer viewer.Close(nil)
+	sub, err := viewer.Play(t.Context(), session.Ask{Key: key}, hub.Options{LiveEdge: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heir.Env.Desk.Publisher(key).Kick(session.ErrKicked)
+	protocoltest.Eventually(t, "the publisher is ended", func() bool { return errors.Is(context.Cause(s.Context()), session.ErrKicked) })
+	s.Close(context.Cause(s.Context()))
+	protocoltest.Eventually(t, "the name is free", func() bool { return !heir.live() })
+	// Those at the elder see who comes to the heir.
+	s, p, err = heir.publish(t, "1.2.3.4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close(nil)
+	elder.lent(t)
+	for i := range 10 {
+		p.Write(protocoltest.Video(protocoltest.Picture, i, 25, 100))
+	}
+	if _, err := sub.Read(t.Context(), make([]*media.Frame, 1)); !errors.Is(err, session.ErrKicked) {
+		t.Errorf("the viewer reads on: %v", err)
+	}
+	if f := read(t, sub, 1)[0]; f.DTS <= got[14].DTS {
+		t.Errorf("the stream goes on at %v, after %v", f.DTS, got[14].DTS)
+	}
+	if _, _, err := elder.publish(t, "5.6.7.8"); !errors.Is(err, hub.ErrBusy) {
+		t.Errorf("a publisher at the elder: %v", err)
+	}
+}
+
+// A publisher that was asked to move takes its stream over from itself; others do not.
+func TestMoved(t *testing.T) {
+	elder, heir, meet := openPair(t)
+	meet()
+	s, _, err := elder.publish(t, "1.2.3.4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan session.Move, 1)
+	s.MoveBy(func(m session.Move) { asked <- m })
+	heir.lent(t)
+	if n := elder.Move(session.Move{Description: "x"}); n != 1 || (<-asked).Description != "x" {
+		t.Errorf("%d were asked", n)
+	}
+	if _, _, err := heir.publish(t, "5.6.7.8"); !errors.Is(err, hub.ErrBusy) {
+		t.Errorf("another publisher: %v", err)
+	}
+	protocoltest.Eventually(t, "it has moved", func() bool { _, _, err := heir.publish(t, "1.2.3.4"); return err == nil })
+	protocoltest.Eventually(t, "its old connection is ended", func() bool { return errors.Is(context.Cause(s.Context()), hub.ErrTaken) })
+}
+
+// When the other process dies, what it lent ends.
+func TestGone(t *testing.T) {
+	elder, heir, meet := openPair(t)
+	meet()
+	if _, _, err := elder.publish(t, "1.2.3.4"); err != nil {
+		t.Fatal(err)
+	}
+	heir.lent(t)
+	elder.Part()
+	protocoltest.Eventually(t, "the stream has ended", func() bool { return !heir.live() })
+	if _, _, err := heir.publish(t, "5.6.7.8"); err != nil {
+		t.Errorf("the name is not free: %v", err)
+	}
+}

@@ -1,0 +1,91 @@
+package dash
+
+import (
+	"time"
+
+	"weir/internal/store"
+)
+
+// hint is what another process must know of a segment that it lists as we do, besides
+// what is in it.
+type hint struct {
+	Begins  time.Time
+	Period  int64 // number
+	ID      string
+	Start   time.Duration // of the period
+	Inits   map[string]string
+	Numbers map[string]int64 // of the pieces, by representation
+	Files   []hintFile       // the initialization segments that there are
+}
+
+type hintFile struct {
+	Rep, Name string
+	Body      []byte
+}
+
+// hint returns that of a segment.
+func (st *stream) hint(sg *segment) hint {
+	h := hint{Begins: st.begins, Period: st.periods, ID: sg.period.id, Start: sg.period.start, Inits: sg.period.inits, Numbers: map[string]int64{}}
+	for _, p := range sg.pieces {
+		h.Numbers[p.rep] = p.number
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, i := range st.inits {
+		h.Files = append(h.Files, hintFile{i.rep, i.name, i.body})
+	}
+	return h
+}
+
+// Lend implements shelf.Kept.
+func (st *stream) Lend(send func(piece []byte)) bool {
+	return st.loan.Lend(send, func(yield func(*store.Segment, any)) {
+		for _, sg := range st.index.All() {
+			yield(sg.Segment, st.hint(sg))
+		}
+	})
+}
+
+// Keep implements shelf.Kept.
+func (st *stream) Keep() { st.loan.Keep() }
+
+// Take implements shelf.Kept: it lists a segment under the names that it has at the
+// other process, which writes the files.
+func (st *stream) Take(piece []byte) error {
+	return st.loan.Take(piece, func(g *store.Segment, decode func(any) error) error {
+		var h hint
+		if err := decode(&h); err != nil {
+			return err
+		}
+		if len(st.index.All()) == 0 {
+			st.index.Restart(g.Seq)
+		}
+		st.begins, st.periods = h.Begins, h.Period
+		if p := st.period; p == nil || p.run.ID != g.Run.ID {
+			st.period = &period{id: h.ID, start: h.Start, run: g.Run, inits: h.Inits}
+		}
+		for rep, n := range h.Numbers {
+			st.next[rep] = n
+		}
+		conf := *st.server.conf(st.key.Vhost)
+		conf.Files = false
+		st.take(&conf, g, st.fresh(h.Files))
+		return nil
+	})
+}
+
+// fresh returns the initialization segments that are not known.
+func (st *stream) fresh(files []hintFile) (fresh []initFile) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	known := map[string]bool{}
+	for _, i := range st.inits {
+		known[i.name] = true
+	}
+	for _, f := range files {
+		if !known[f.Name] {
+			fresh = append(fresh, initFile{f.Rep, f.Name, f.Body})
+		}
+	}
+	return fresh
+}
