@@ -151,6 +151,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.HLSConfig.Files":                        "Files writes segments and playlists below hls_path. With off they are served\nfrom memory only. It is a directive of weir.",
 	"weir/internal/config/blocks.HLSConfig.Fragment":                     "Fragment is the least duration of a segment; it ends at the next key frame.",
 	"weir/internal/config/blocks.HLSConfig.FragmentsPerKey":              "FragmentsPerKey is for how many segments a key is used.",
+	"weir/internal/config/blocks.HLSConfig.IFrames":                      "IFrames makes playlists of the first picture of each segment, beside those of pictures\nand in the multivariant playlist, for players to seek in and to wind through. With\nhls_keys there are none. It is a directive of weir.",
 	"weir/internal/config/blocks.HLSConfig.InitFile":                     "InitFile is the name of what such segments begin with.",
 	"weir/internal/config/blocks.HLSConfig.KeyFile":                      "KeyFile is the name of a key below hls_key_file_path.",
 	"weir/internal/config/blocks.HLSConfig.KeyFilePath":                  "KeyFilePath is the directory of the keys.",

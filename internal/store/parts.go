@@ -26,6 +26,7 @@ func (r *recorder) parts(c *Chunk, forms Forms, next *media.Frame) {
 		if forms&TS != 0 && mpegts.Supported(t) && len(own) > 0 {
 			r.muxer, o.muxer = o.muxer, r.muxer
 			p.TS = r.ts(own)
+			p.TSKey = r.first
 			r.muxer, o.muxer = o.muxer, r.muxer
 		}
 		switch {

@@ -154,6 +154,9 @@ type Chunk struct {
 	// The forms that were asked for. MP4 is Video's bytes and then Audio's.
 	TS, MP4, FLV []byte
 	Video, Audio Piece
+	// TSKey is how many bytes of TS a player needs of its first picture, if decoding can
+	// start there.
+	TSKey int
 	// Parts are the tracks of the run by themselves, in the order of Run.Tracks, with
 	// Each.
 	Parts []Part
@@ -172,7 +175,8 @@ func (c *Chunk) Part(kind media.Kind, id uint8) *Part {
 // A Part is one track's part of a chunk.
 type Part struct {
 	Piece
-	TS []byte
+	TS    []byte
+	TSKey int // see [Chunk]
 	// Key says that decoding can start here, and Frames how many there are.
 	Key    bool
 	Frames int
@@ -183,6 +187,9 @@ type Part struct {
 type Piece struct {
 	Bytes          []byte
 	Time, Duration int64
+	// Key is how many of the bytes a player needs of the first picture, if decoding can
+	// start there.
+	Key int
 }
 
 // A Segment is a piece of a stream as one view wants it: a row of chunks. It is

@@ -31,6 +31,7 @@ type writer struct {
 	line                       // of the first tracks
 	lines   map[place]*ownLine // of the others, and for TS of all
 	faults  int                // frames that could not be written
+	first   int                // where the first picture of the newest transport stream ends, if it is a key frame
 }
 
 // line is where what was written of a track ended.
@@ -79,6 +80,7 @@ func (w *writer) write(c *Chunk, forms Forms, frames []*media.Frame, next *media
 	}
 	if forms&TS != 0 {
 		c.TS = w.ts(frames)
+		c.TSKey = w.first
 	}
 	if forms&MP4 != 0 {
 		w.mp4(c, frames, next)
@@ -91,10 +93,15 @@ func (w *writer) write(c *Chunk, forms Forms, frames []*media.Frame, next *media
 // ts writes a transport stream that begins with its tables.
 func (w *writer) ts(frames []*media.Frame) []byte {
 	w.buf = w.muxer.AppendTables(w.buf[:0])
+	w.first = 0
+	pictures := 0
 	for _, f := range frames {
 		if f.Track.Kind == media.Video {
 			w.pack()
 			w.mux(w.muxer.AppendFrame(w.buf, f, f.DTS+lead))
+			if pictures++; pictures == 1 && f.Key {
+				w.first = len(w.buf)
+			}
 			continue
 		}
 		if len(w.pending) > 0 && (w.pending[0].Track != f.Track || len(w.pending) >= soundFrames || f.DTS-w.pending[0].DTS >= soundTime) {
@@ -152,7 +159,14 @@ func (w *writer) piece(b []byte, t *media.Track) ([]byte, Piece) {
 	first, last := &w.samples[0], &w.samples[len(w.samples)-1]
 	p := Piece{Time: first.Time, Duration: last.Time + last.Duration - first.Time}
 	w.pieces++
+	n := len(b)
 	b = mp4.AppendSamples(b, w.pieces, t, w.samples)
+	if t.Kind == media.Video && first.Key {
+		p.Key = len(b) - n
+		for _, s := range w.samples[1:] { // they end the bytes
+			p.Key -= len(s.Payload)
+		}
+	}
 	clear(w.samples)
 	return b, p
 }

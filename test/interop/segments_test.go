@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -270,11 +271,11 @@ func TestMultivariant(t *testing.T) {
 }
 
 // What FFmpeg 8 publishes of two pictures and two sounds is a ladder in HLS: hls.js sees
-// both and goes from one to the other, and ffprobe reads all.
+// both and goes from one to the other, and ffprobe reads all, and the key frames by themselves.
 func TestMultitrackHLS(t *testing.T) {
 	t.Parallel()
 	hall(t)
-	h := open(t, "")
+	h := open(t, "", "SRS_VHOST_HLS_HLS_IFRAMES=on")
 	background(t, "node", "../clients/av.mjs", "publish", multi.path(t), h.stream("s"))
 	h.awaitLive(t, "s")
 	h.awaitHLS(t, "s")
@@ -300,5 +301,9 @@ func TestMultitrackHLS(t *testing.T) {
 	got := must(t, "ffprobe", "-v", "error", "-show_entries", "stream=codec_name,width", "-of", "csv=p=0", h.page("s", ".m3u8"))
 	if !strings.Contains(got, "h264,320") || !strings.Contains(got, "h264,160") || strings.Count(got, "aac") < 2 {
 		t.Errorf("ffprobe sees %q", got)
+	}
+	keys := must(t, "ffprobe", "-v", "error", "-probesize", "10000", "-analyzeduration", "10000", "-show_entries", "packet=flags", "-of", "csv=p=0", "-read_intervals", "%+#2", h.page("s.video1.iframes", ".m3u8"))
+	if lines := strings.Fields(keys); len(lines) < 2 || slices.ContainsFunc(lines, func(l string) bool { return !strings.HasPrefix(l, "K") }) {
+		t.Errorf("the first pictures of segments are %q", keys)
 	}
 }

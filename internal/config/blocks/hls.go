@@ -101,6 +101,11 @@ type HLSConfig struct {
 	// directive of weir.
 	Tracks string `conf:"hls_tracks" default:"all" enum:"all|first" reload:"now" since:"weir"`
 
+	// IFrames makes playlists of the first picture of each segment, beside those of pictures
+	// and in the multivariant playlist, for players to seek in and to wind through. With
+	// hls_keys there are none. It is a directive of weir.
+	IFrames bool `conf:"hls_iframes" default:"off" reload:"now" since:"weir"`
+
 	// Keys encrypts segments with AES-128.
 	Keys bool `conf:"hls_keys" default:"off" reload:"now"`
 

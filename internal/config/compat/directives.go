@@ -224,6 +224,7 @@ var Directives = map[string]Proof{
 	"http_api.ingest_allow":              {Test: "TestPermit"},
 	"vhost.hls.hls_multivariant":         {Test: "TestMultivariant"},
 	"vhost.hls.hls_tracks":               {Test: "TestTracksConfigured"},
+	"vhost.hls.hls_iframes":              {Test: "TestIFrames"},
 	"vhost.ingest.native":                {Test: "TestIngestNative"},
 	"vhost.ingest.on_demand":             {Test: "TestIngestNative"},
 	"vhost.ingest.on_demand_keep":        {Test: "TestDemand"},

@@ -48,7 +48,9 @@ type Playlist struct {
 	Target int
 	// Independent says that decoding can start at each segment.
 	Independent bool
-	Segments    []Segment
+	// IFrames says that each entry is a single picture, which is shown until the next.
+	IFrames  bool
+	Segments []Segment
 	// End says that no segments will follow.
 	End bool
 }
@@ -68,6 +70,8 @@ type Segment struct {
 	Map string
 	// Gap says that there is no such segment: players take another rendition.
 	Gap bool
+	// Bytes is how many bytes of the file are meant, from its start; 0 for all.
+	Bytes int
 }
 
 // A Key tells how segments are encrypted. The zero Key is no encryption.
@@ -116,6 +120,9 @@ func AppendHead(dst []byte, p *Playlist) []byte {
 	if p.Independent {
 		dst = append(dst, "#EXT-X-INDEPENDENT-SEGMENTS\n"...)
 	}
+	if p.IFrames {
+		dst = append(dst, "#EXT-X-I-FRAMES-ONLY\n"...)
+	}
 	return dst
 }
 
@@ -154,7 +161,11 @@ func AppendSegmentHead(dst []byte, s, prev *Segment) []byte {
 	ms := max(s.Duration+time.Millisecond/2, 0).Milliseconds()
 	dst = strconv.AppendInt(append(dst, "#EXTINF:"...), ms/1000, 10)
 	dst = append(dst, '.', byte('0'+ms/100%10), byte('0'+ms/10%10), byte('0'+ms%10))
-	return append(dst, ", no desc\n"...)
+	dst = append(dst, ", no desc\n"...)
+	if s.Bytes > 0 {
+		dst = append(strconv.AppendInt(append(dst, "#EXT-X-BYTERANGE:"...), int64(s.Bytes), 10), "@0\n"...)
+	}
+	return dst
 }
 
 // appendKey goes over from one key to another.
@@ -216,18 +227,33 @@ type Sound struct {
 	URI                   string
 }
 
-// AppendLadder appends a multivariant playlist with sounds to choose from. Variants that
-// begin at no key frame may have sounds that do: independent is for all.
-func AppendLadder(dst []byte, independent bool, sounds []Sound, variants ...Variant) []byte {
+// A Ladder is a multivariant playlist.
+type Ladder struct {
+	// Independent says that decoding can start at each segment of all.
+	Independent bool
+	Sounds      []Sound
+	// Variants are what there is to choose from, the one to begin with first; IFrames the
+	// same as single pictures.
+	Variants, IFrames []Variant
+}
+
+// Append appends the playlist. Without a known bandwidth it says 1, as SRS does; the
+// attribute must be there.
+func (l *Ladder) Append(dst []byte) []byte {
 	dst = append(dst, "#EXTM3U\n"...)
-	if independent {
+	if l.Independent {
 		dst = append(dst, "#EXT-X-INDEPENDENT-SEGMENTS\n"...)
 	}
-	for _, s := range sounds {
+	for _, s := range l.Sounds {
 		dst = appendSound(dst, s)
 	}
-	for _, v := range variants {
+	for _, v := range l.Variants {
 		dst = appendVariant(dst, v)
+	}
+	for _, v := range l.IFrames {
+		dst = appendFacts(append(dst, "#EXT-X-I-FRAME-STREAM-INF:"...), v)
+		dst = appendURI(append(dst, `,URI="`...), v.URI, true)
+		dst = append(dst, "\"\n"...)
 	}
 	return dst
 }
@@ -262,14 +288,26 @@ func appendQuoted(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// AppendMaster appends a multivariant playlist, the variant to begin with first.
-// Without a known bandwidth it says 1, as SRS does; the attribute must be there.
+// AppendMaster appends a multivariant playlist of variants alone.
 func AppendMaster(dst []byte, independent bool, variants ...Variant) []byte {
-	return AppendLadder(dst, independent, nil, variants...)
+	l := Ladder{Independent: independent, Variants: variants}
+	return l.Append(dst)
 }
 
 func appendVariant(dst []byte, v Variant) []byte {
-	dst = strconv.AppendInt(append(dst, "#EXT-X-STREAM-INF:BANDWIDTH="...), max(v.Bandwidth, 1), 10)
+	dst = appendFacts(append(dst, "#EXT-X-STREAM-INF:"...), v)
+	if v.Rate > 0 {
+		dst = strconv.AppendFloat(append(dst, ",FRAME-RATE="...), v.Rate, 'f', 3, 64)
+	}
+	if v.Audio != "" {
+		dst = appendQuoted(append(dst, ",AUDIO="...), v.Audio)
+	}
+	return append(appendURI(append(dst, '\n'), v.URI, false), '\n')
+}
+
+// appendFacts appends what variants of either kind have.
+func appendFacts(dst []byte, v Variant) []byte {
+	dst = strconv.AppendInt(append(dst, "BANDWIDTH="...), max(v.Bandwidth, 1), 10)
 	dst = strconv.AppendInt(append(dst, ",AVERAGE-BANDWIDTH="...), max(v.Average, 1), 10)
 	if v.Codecs != "" {
 		dst = append(append(append(dst, `,CODECS="`...), v.Codecs...), '"')
@@ -278,13 +316,7 @@ func appendVariant(dst []byte, v Variant) []byte {
 		dst = strconv.AppendInt(append(dst, ",RESOLUTION="...), int64(v.Width), 10)
 		dst = strconv.AppendInt(append(dst, 'x'), int64(v.Height), 10)
 	}
-	if v.Rate > 0 {
-		dst = strconv.AppendFloat(append(dst, ",FRAME-RATE="...), v.Rate, 'f', 3, 64)
-	}
-	if v.Audio != "" {
-		dst = appendQuoted(append(dst, ",AUDIO="...), v.Audio)
-	}
-	return append(appendURI(append(dst, '\n'), v.URI, false), '\n')
+	return dst
 }
 
 // attribute returns the value of an attribute in a list (RFC 8216 4.2), without

@@ -24,6 +24,7 @@ type ladder struct {
 	independent bool
 	sounds      []m3u8.Sound
 	variants    []m3u8.Variant
+	iframes     []m3u8.Variant
 }
 
 // newLadder returns what is listed, nil if that is no more than one track of each kind.
@@ -47,6 +48,13 @@ func newLadder(each []*rendition) *ladder {
 		l.independent = l.independent && (rd.list == nil || rd.list.key)
 	}
 	groups := l.addSounds(sounds)
+	for _, rd := range pictures {
+		if i := rd.list.iframes; i != nil {
+			v := i.variant
+			v.URI = rd.iframesName()
+			l.iframes = append(l.iframes, v)
+		}
+	}
 	if len(pictures) == 0 { // a variant for each group, with the first of its sounds
 		for _, g := range groups {
 			v := g.first.list.variant
@@ -121,14 +129,16 @@ func soundName(t *media.Track, taken []string) string {
 
 // text writes the playlist; to says what a path below the root is called.
 func (l *ladder) text(to func(name string) string) []byte {
-	sounds, variants := slices.Clone(l.sounds), slices.Clone(l.variants)
-	for i := range sounds {
-		sounds[i].URI = to(sounds[i].URI)
+	out := m3u8.Ladder{Independent: l.independent, Sounds: slices.Clone(l.sounds), Variants: slices.Clone(l.variants), IFrames: slices.Clone(l.iframes)}
+	for i := range out.Sounds {
+		out.Sounds[i].URI = to(out.Sounds[i].URI)
 	}
-	for i := range variants {
-		variants[i].URI = to(variants[i].URI)
+	for _, variants := range [][]m3u8.Variant{out.Variants, out.IFrames} {
+		for i := range variants {
+			variants[i].URI = to(variants[i].URI)
+		}
 	}
-	return m3u8.AppendLadder(nil, l.independent, sounds, variants...)
+	return out.Append(nil)
 }
 
 // allName is where all tracks of the stream are listed, also for those who got the
@@ -139,7 +149,7 @@ func (st *stream) allName() string { return marked(st.playlistName, ".all") }
 // because it leads a newcomer to the stream. Nil says that the playlist itself is asked
 // for.
 func (st *stream) ladderFor(it thing, newcomer bool) *ladder {
-	if !it.all && (!newcomer || it.of != &st.listing || !st.wantsEach()) {
+	if it.iframes || !it.all && (!newcomer || it.of != &st.listing || !st.wantsEach()) {
 		return nil
 	}
 	st.mu.Lock()

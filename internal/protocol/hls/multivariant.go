@@ -92,18 +92,22 @@ func (s *server) sendChoice(w http.ResponseWriter, r *http.Request, c choice) {
 			}
 		}
 	}
-	independent := true
-	var variants []m3u8.Variant
-	for i, l := range c.lists {
-		to, name := l.variant, c.streams[i].playlistName
-		if to.URI = "/" + shelf.Escape(name); pathpkg.Dir(name) == c.dir {
-			to.URI = shelf.Escape(pathpkg.Base(name))
+	out := m3u8.Ladder{Independent: true}
+	to := func(v m3u8.Variant, name string) m3u8.Variant {
+		if v.URI = "/" + shelf.Escape(name); pathpkg.Dir(name) == c.dir {
+			v.URI = shelf.Escape(pathpkg.Base(name))
 		}
 		if query != "" {
-			to.URI += "?" + query
+			v.URI += "?" + query
 		}
-		independent = independent && l.key
-		variants = append(variants, to)
+		return v
 	}
-	shelf.Text(typeM3U8, shelf.CacheManifest, m3u8.AppendMaster(nil, independent, variants...)).Serve(w, r)
+	for i, l := range c.lists {
+		out.Independent = out.Independent && l.key
+		out.Variants = append(out.Variants, to(l.variant, c.streams[i].playlistName))
+		if l.iframes != nil {
+			out.IFrames = append(out.IFrames, to(l.iframes.variant, c.streams[i].iframesName()))
+		}
+	}
+	shelf.Text(typeM3U8, shelf.CacheManifest, out.Append(nil)).Serve(w, r)
 }

@@ -97,22 +97,33 @@ func (s *server) playlistFor(r *http.Request, conf *blocks.HLSConfig, v *shelf.P
 	if ladder := it.of.stream.ladderFor(it, conf.Ctx && !conf.Cacheable && ctx == ""); ladder != nil {
 		return ladder.file(r, conf, v, ctx)
 	}
+	if it.iframes && l.iframes != nil {
+		if l = l.iframes; ctx == "" {
+			ctx = v.Session.ID
+		}
+	}
 	switch {
 	case conf.Cacheable:
 		f := *l.file
 		f.Cache = shelf.CacheShared(max(conf.Fragment/2, time.Second))
 		return &f
 	case conf.Ctx && ctx == "":
-		to := l.variant
-		to.URI = r.URL.EscapedPath()
-		if conf.MasterPathRelative {
-			to.URI = shelf.Escape(pathpkg.Base(r.URL.Path))
-		}
-		to.URI += "?" + ctxParam + "=" + v.Session.ID
+		q := "?" + ctxParam + "=" + v.Session.ID
 		if query != "" {
-			to.URI += "&" + query
+			q += "&" + query
 		}
-		return shelf.Text(typeM3U8, shelf.CacheManifest, m3u8.AppendMaster(nil, l.key, to))
+		to := func(v m3u8.Variant, path string) m3u8.Variant {
+			if v.URI = path; conf.MasterPathRelative {
+				v.URI = pathpkg.Base(path)
+			}
+			v.URI += q
+			return v
+		}
+		master := m3u8.Ladder{Independent: l.key, Variants: []m3u8.Variant{to(l.variant, r.URL.EscapedPath())}}
+		if l.iframes != nil {
+			master.IFrames = []m3u8.Variant{to(l.iframes.variant, marked(r.URL.EscapedPath(), ".iframes"))}
+		}
+		return shelf.Text(typeM3U8, shelf.CacheManifest, master.Append(nil))
 	case conf.Ctx && conf.TSCtx:
 		q := "?" + ctxParam + "=" + url.QueryEscape(ctx)
 		if query != "" {

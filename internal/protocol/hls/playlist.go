@@ -28,11 +28,13 @@ type list struct {
 	queries []int // where in text the URIs of what we serve end
 	file    *shelf.File
 	variant m3u8.Variant
-	key     bool // decoding can start at each segment
+	key     bool  // decoding can start at each segment
+	iframes *list // the first picture of each segment; nil if that is not listed
 }
 
-// render makes the playlist of what is listed. mu is held.
-func (x *listing) render() *list {
+// render makes the playlist of what is listed, and that of its first pictures if those are
+// wanted. mu is held.
+func (x *listing) render(iframes bool) *list {
 	listed := x.index.Listed()
 	l := &list{key: true}
 	p := m3u8.Playlist{Sequence: uint64(listed[0].Seq), Discontinuities: listed[0].breaks}
@@ -60,10 +62,53 @@ func (x *listing) render() *list {
 		target = max(x.target, target)
 	}
 	x.target, p.Target, p.Independent = target, target, l.key
-	l.text = m3u8.AppendHead(nil, &p)
+	l.write(&p, listed)
+	l.variant = variant(listed, time.Duration(x.target)*time.Second)
+	if iframes {
+		l.iframes = iframesOf(p, listed)
+	}
+	return l
+}
+
+// iframesOf makes the playlist of the first picture of each segment, nil if there is none
+// or they are encrypted.
+func iframesOf(p m3u8.Playlist, listed []*segment) *list {
+	p.Version, p.Independent, p.IFrames = max(p.Version, 4), false, true
+	var has bool
+	l := &list{key: true}
+	for _, g := range listed {
+		if g.key != nil {
+			return nil
+		}
+		if has = has || g.first > 0; g.first == 0 {
+			p.Version = 8 // a gap
+		}
+		if d := g.Duration.Seconds(); d > 0 {
+			l.variant.Bandwidth = max(l.variant.Bandwidth, int64(8*float64(g.first)/d))
+		}
+	}
+	if !has {
+		return nil
+	}
+	l.variant.Average = l.variant.Bandwidth
+	for _, t := range listed[len(listed)-1].tracks() {
+		if t.Kind == media.Video {
+			l.variant.Codecs, l.variant.Width, l.variant.Height = codec(t), t.Width, t.Height
+		}
+	}
+	l.write(&p, listed)
+	return l
+}
+
+// write makes the text.
+func (l *list) write(p *m3u8.Playlist, listed []*segment) {
+	l.text = m3u8.AppendHead(nil, p)
 	prev := &m3u8.Segment{}
 	for i, g := range listed {
 		s := &m3u8.Segment{URI: g.uri, Duration: g.Duration, Discontinuity: g.Discontinuity, Gap: g.gap}
+		if p.IFrames {
+			s.Bytes, s.Gap = g.first, g.first == 0
+		}
 		if i == 0 || g.Discontinuity { // from there players count on
 			s.Time = g.Run.At(g.Start)
 		}
@@ -82,9 +127,7 @@ func (x *listing) render() *list {
 		l.queries = append(l.queries, len(l.text)-1)
 		prev = s
 	}
-	l.variant = variant(listed, time.Duration(x.target)*time.Second)
 	l.file = shelf.Text(typeM3U8, shelf.CacheManifest, l.text)
-	return l
 }
 
 // find notes where the URI of a tag ends, if it is in the text from at on.
@@ -212,6 +255,9 @@ func (x *listing) save(conf *blocks.HLSConfig, sg *segment, fresh []*beside, tex
 		errs = append(errs, err)
 	} else {
 		errs = append(errs, st.disk.Write(x.playlistName, text))
+		if l := x.listed(); l.iframes != nil {
+			errs = append(errs, st.disk.Write(x.iframesName(), l.iframes.text))
+		}
 	}
 	st.disk.Complain(errors.Join(errs...))
 }

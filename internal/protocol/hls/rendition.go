@@ -107,6 +107,9 @@ func (rd *rendition) dress(conf *blocks.HLSConfig, main *segment) (sg *segment, 
 		}
 		if i == 0 {
 			sg.begins = p.Key
+			if sg.first = p.TSKey; main.init != nil {
+				sg.first = p.Piece.Key
+			}
 		}
 		sg.pictures += p.Frames
 		for j, t := range c.Run.Tracks {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -202,6 +203,57 @@ func TestTracksConfigured(t *testing.T) {
 		master := h.get("http://x/live/s.all.m3u8")
 		if master.Code != 200 || strings.Contains(master.Body.String(), "hls_ctx") || !strings.Contains(master.Header().Get("Cache-Control"), "max-age") {
 			t.Errorf("%d %v\n%s", master.Code, master.Header(), master.Body)
+		}
+	})
+}
+
+// The first picture of each segment is listed by its bytes, for each picture and in either
+// form; a player needs no more of the file.
+func TestIFrames(t *testing.T) {
+	for form, conf := range map[string]string{"ts": "", "m4s": "hls_use_fmp4 on;"} {
+		bubble(t, conf+"hls_iframes on;", func(h *house, dir string) {
+			h.publishAll("s", 300, tracks(), always)
+			h.publishAll("one", 300, tracks()[:1], always)
+			master := h.get("http://x/live/s.m3u8").Body.String()
+			ctx := ctxRE.FindStringSubmatch(master)[1]
+			for _, uri := range []string{"/live/s.video0.iframes.m3u8", "/live/s.video1.iframes.m3u8"} {
+				if !regexp.MustCompile(`#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=\d+,AVERAGE-BANDWIDTH=\d+,CODECS="avc1.42c00a",URI="` + uri + `\?hls_ctx=` + ctx + `"`).MatchString(master) {
+					t.Errorf("%s is not in\n%s", uri, master)
+				}
+			}
+			if single := h.get("http://x/live/one.m3u8").Body.String(); !strings.Contains(single, `URI="/live/one.iframes.m3u8?hls_ctx=`) || strings.Contains(single, "AUDIO") {
+				t.Errorf("a stream of one picture has\n%s", single)
+			}
+			for _, name := range []string{"s", "s.video0", "s.video1", "one"} {
+				text := h.get("http://x/live/" + name + ".iframes.m3u8?hls_ctx=" + ctx).Body.String()
+				entries := regexp.MustCompile(`#EXTINF:2.000, no desc\n#EXT-X-BYTERANGE:(\d+)@0\n(.*)\?hls_ctx=`+ctx+`\n`).FindAllStringSubmatch(text, -1)
+				if len(entries) < 3 || !strings.Contains(text, "#EXT-X-I-FRAMES-ONLY\n") || strings.Contains(text, "GAP") {
+					t.Fatalf("%s: %s", name, text)
+				}
+				for _, e := range entries {
+					n, _ := strconv.Atoi(e[1])
+					whole := h.get("http://x/live/" + e[2]).Body.Bytes()
+					part := h.get("http://x/live/"+e[2], "Range", fmt.Sprintf("bytes=0-%d", n-1))
+					if part.Code != 206 || n >= len(whole) || !bytes.Equal(part.Body.Bytes(), whole[:n]) || form == "ts" && n%188 != 0 {
+						t.Errorf("%s: %d, %d bytes of %d", e[2], part.Code, n, len(whole))
+					}
+					if !strings.HasSuffix(e[2], form) || !bytes.Contains(part.Body.Bytes(), []byte{0x65, 0x88}) {
+						t.Errorf("%s has no picture in its first %d bytes", e[2], n)
+					}
+				}
+				if onDisk, err := os.ReadFile(filepath.Join(dir, "live", name+".iframes.m3u8")); err != nil || string(onDisk) != strings.ReplaceAll(text, "?hls_ctx="+ctx, "") {
+					t.Errorf("on disk: %v\n%s", err, onDisk)
+				}
+			}
+		})
+	}
+	bubble(t, "hls_iframes on; hls_keys on;", func(h *house, _ string) {
+		h.publish("s", 300)
+		if master := h.get("http://x/live/s.m3u8").Body.String(); strings.Contains(master, "I-FRAME") {
+			t.Errorf("what is encrypted is listed by bytes:\n%s", master)
+		}
+		if w := h.get("http://x/live/s.iframes.m3u8"); w.Code != 404 {
+			t.Errorf("%d", w.Code)
 		}
 	})
 }

@@ -45,10 +45,11 @@ type server struct {
 
 // thing is what is found at a path: a playlist, or a file.
 type thing struct {
-	of   *listing    // whose playlist it is; nil for a file
-	all  bool        // the playlist of all tracks, of's stream
-	file *shelf.File // a segment, an init segment or a key
-	key  hub.Key     // whose file it is
+	of      *listing    // whose playlist it is; nil for a file
+	all     bool        // the playlist of all tracks, of's stream
+	iframes bool        // the playlist of first pictures
+	file    *shelf.File // a segment, an init segment or a key
+	key     hub.Key     // whose file it is
 }
 
 // Run implements service.Service.

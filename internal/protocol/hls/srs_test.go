@@ -104,7 +104,7 @@ func TestTarget(t *testing.T) {
 			x.Add(g, store.Window{Duration: time.Hour})
 		}
 		st.index = x
-		if p, err := m3u8.Parse(st.render().text); err != nil || p.Target != c.want {
+		if p, err := m3u8.Parse(st.render(false).text); err != nil || p.Target != c.want {
 			t.Errorf("%v: target %d, want %d, %v", c.listed, p.Target, c.want, err)
 		}
 	}

@@ -82,6 +82,7 @@ type segment struct {
 	begins    bool         // decoding can start at its beginning
 	track     *media.Track // which it has by itself; nil for the first picture and sound
 	gap       bool         // it has nothing
+	first     int          // how many bytes its first picture needs; 0 if decoding cannot start there
 }
 
 // tracks returns what is in the segment.
@@ -167,7 +168,7 @@ func (st *stream) Forget() {
 // clear takes a listing from the shelf. mu is held.
 func (x *listing) clear() {
 	found, vhost := &x.stream.server.found, x.stream.key.Vhost
-	found.Remove(vhost, x.playlistName)
+	found.Remove(vhost, x.playlistName, x.iframesName())
 	for _, g := range x.index.All() {
 		found.Remove(vhost, g.name)
 	}
@@ -202,8 +203,14 @@ func (x *listing) clean(conf *blocks.HLSConfig) {
 	st.remove(conf.Files, x.index.All(), beside)
 	if conf.Files {
 		st.disk.Remove(x.playlistName)
+		if l := x.listed(); l != nil && l.iframes != nil {
+			st.disk.Remove(x.iframesName())
+		}
 	}
 }
+
+// iframesName is where the first pictures of its segments are listed.
+func (x *listing) iframesName() string { return marked(x.playlistName, ".iframes") }
 
 // remove removes files that were written.
 func (st *stream) remove(segments bool, gone []*segment, beside []*beside) {
@@ -333,6 +340,11 @@ func (st *stream) dress(conf *blocks.HLSConfig, g *store.Segment) (sg *segment, 
 	for _, b := range sg.body {
 		sg.size += len(b)
 	}
+	if c := g.Chunks[0]; g.Key && g.Run.Video != nil {
+		if sg.first = c.TSKey; sg.init != nil {
+			sg.first = c.Video.Key // the picture's bytes are the first
+		}
+	}
 	return sg, fresh, nil
 }
 
@@ -348,12 +360,17 @@ func (x *listing) add(conf *blocks.HLSConfig, sg *segment, fresh []*beside) (tex
 	gone = x.index.Add(sg, store.Window{Duration: conf.Window})
 	x.beside = append(x.beside, fresh...)
 	idle = x.unneeded()
-	x.list = x.render()
+	x.list = x.render(conf.IFrames)
 	found, vhost := &st.server.found, st.key.Vhost
 	for _, b := range fresh {
 		if b.uri != "" {
 			found.Put(vhost, b.name, thing{file: shelf.Text(mime(b.name), shelf.CacheManifest, b.body), key: st.key})
 		}
+	}
+	if x.list.iframes != nil {
+		found.Put(vhost, x.iframesName(), thing{of: x, iframes: true})
+	} else {
+		found.Remove(vhost, x.iframesName())
 	}
 	if !sg.gap {
 		found.Put(vhost, sg.name, thing{file: sg.file(conf), key: st.key})
