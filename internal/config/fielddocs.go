@@ -445,6 +445,8 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.TranscodeConfig.Enabled":                "Enabled turns it on.",
 	"weir/internal/config/blocks.TranscodeConfig.Engines":                "Engines are what is made of each stream.",
 	"weir/internal/config/blocks.TranscodeConfig.FFmpeg":                 "FFmpeg is the program. If there is no such file, the ffmpeg in PATH serves.",
+	"weir/internal/config/blocks.TranscodeConfig.OnDemand":               "OnDemand has an engine run while somebody plays what it makes, and some time after.\nIt is for engines whose output is a stream of this server; others run always.",
+	"weir/internal/config/blocks.TranscodeConfig.OnDemandKeep":           "OnDemandKeep is for how long it goes on after the last player.",
 	"weir/internal/config/blocks.VhostRootConfig":                        "VhostRootConfig holds the directives that stand directly in a vhost.",
 	"weir/internal/config/blocks.VhostRootConfig.ChunkSize":              "ChunkSize is the size in bytes of the RTMP chunks that are sent to the\nclients of this vhost, if it is not that of the file.",
 	"weir/internal/config/blocks.VhostRootConfig.Enabled":                "Enabled is off for a vhost that refuses everybody.",

@@ -1,11 +1,14 @@
 package process
 
 import (
+	"maps"
 	"sync"
 	"time"
 
+	"weir/internal/config"
 	"weir/internal/config/blocks"
 	"weir/internal/hub"
+	"weir/internal/service"
 	"weir/internal/session"
 )
 
@@ -82,30 +85,77 @@ func (d *demand) has(key hub.Key, keep time.Duration) bool {
 	return false
 }
 
-// onDemand reports whether a stream is the output of an ingest on demand.
-func (s *server) onDemand(key hub.Key) bool {
+// onDemand reports whether a stream is what an ingest or an engine makes on demand, and
+// what is known of it.
+func (s *server) onDemand(key hub.Key) (service.Expected, bool) {
 	s.mu.Lock()
 	o, asked := s.asked[key]
+	live := maps.Clone(s.live)
 	s.mu.Unlock()
 	if asked && o.onDemand {
-		return true
+		return service.Expected{}, true
 	}
 	p := &planner{snap: s.env.Conf.Load()}
 	for _, v := range p.snap.Vhosts() {
-		for _, in := range blocks.Ingest.Of(v) {
-			if !v.Enabled || !in.Enabled || !in.OnDemand {
-				continue
+		if v.Enabled && p.pulls(v, key) {
+			return service.Expected{}, true
+		}
+	}
+	for x, ask := range live {
+		if v, ok := p.snap.Vhost(ask.Key.Vhost); ok {
+			if e := p.rung(v, x, ask, key); e != nil {
+				return service.Expected{Kbps: e.VBitrate + e.ABitrate, Width: e.VWidth, Height: e.VHeight}, true
 			}
-			if p.house.ports == nil {
-				p.local()
-			}
-			for i := range in.Engines {
-				vals := &values{house: p.house, vhost: v.Name}
-				if out, ok := p.here(vals.text(in.Engines[i].Output)); ok && out == key {
-					return true
-				}
+		}
+	}
+	return service.Expected{}, false
+}
+
+// pulls reports whether an ingest on demand of a vhost publishes a stream.
+func (p *planner) pulls(v *config.Vhost, key hub.Key) bool {
+	for _, in := range blocks.Ingest.Of(v) {
+		if !in.Enabled || !in.OnDemand {
+			continue
+		}
+		for i := range in.Engines {
+			p.settle()
+			vals := &values{house: p.house, vhost: v.Name}
+			if out, ok := p.here(vals.text(in.Engines[i].Output)); ok && out == key {
+				return true
 			}
 		}
 	}
 	return false
+}
+
+// rung returns the engine that makes a stream of a publication on demand, nil if none
+// does.
+func (p *planner) rung(v *config.Vhost, x *session.Session, ask session.Ask, key hub.Key) (found *blocks.EngineConfig) {
+	engines(v, ask.Key, func(t *blocks.TranscodeConfig, e *blocks.EngineConfig, _ string) {
+		if !t.OnDemand || found != nil || ask.Key == key {
+			return
+		}
+		p.settle()
+		if out, ok := p.output(x, ask, e); ok && out == key {
+			found = e
+		}
+	})
+	return found
+}
+
+// output returns the stream that an engine makes of a publication, if it is one of this
+// server.
+func (p *planner) output(x *session.Session, ask session.Ask, e *blocks.EngineConfig) (hub.Key, bool) {
+	out, err := valuesOf(p.house, x, ask).engine(e.Name).fill(e.Output)
+	if err != nil {
+		return hub.Key{}, false
+	}
+	return p.here(out)
+}
+
+// settle reads the house, once.
+func (p *planner) settle() {
+	if p.house.ports == nil {
+		p.local()
+	}
 }

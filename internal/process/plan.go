@@ -230,6 +230,14 @@ func (p *planner) transcodes(v *config.Vhost, x *session.Session, ask session.As
 		if p.made[key] {
 			return // the output of an engine
 		}
+		if t.OnDemand {
+			switch own, here := p.output(x, ask, e); {
+			case !here:
+				tools.once("engine " + e.Name + " of " + v.Name + " is on demand, but its output is not a stream of this server, so it runs always")
+			case !p.demanded(own, t.OnDemandKeep):
+				return
+			}
+		}
 		ffmpeg, vals := t.FFmpeg, valuesOf(h, x, ask).engine(e.Name)
 		name := "ffmpeg-encoder-" + key.Vhost + "-" + key.App + "-" + key.Stream
 		if e.Name != "" {

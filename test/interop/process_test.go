@@ -299,3 +299,43 @@ func TestExampleTranscodeSound(t *testing.T) {
 		t.Errorf("what comes out is %s", said)
 	}
 }
+
+// An engine on demand runs while somebody plays what it makes: no ffmpeg for nobody, one
+// for one viewer and for three, and none a while after the last; so it is for HLS.
+func TestRungOnDemand(t *testing.T) {
+	t.Parallel()
+	h := open(t, "transcode { enabled on; on_demand on; on_demand_keep 1; engine sd { enabled on; vcodec libx264; vwidth 128; vheight 72; vpreset ultrafast; vprofile baseline; vparams { g 25; } "+
+		"acodec copy; output rtmp://127.0.0.1:[port]/[app]?vhost=[vhost]/[stream]_[engine]; } }")
+	h.publish(t, baseline, "s")
+	count := func() (n int) {
+		for _, p := range h.programs(t) {
+			if p.PID != 0 && syscall.Kill(p.PID, 0) == nil {
+				n++
+			}
+		}
+		return n
+	}
+	if n := count(); n != 0 {
+		t.Errorf("%d ffmpegs run for nobody", n)
+	}
+	var viewers []*process
+	for _, want := range []int{1, 3} {
+		for len(viewers) < want {
+			viewers = append(viewers, background(t, "curl", "-s", "-o", os.DevNull, h.page("s_sd", ".flv")))
+		}
+		h.awaitLive(t, "s_sd")
+		wait(t, fmt.Sprintf("%d watch", want), func() bool { s, _ := h.info(t, "s_sd"); return s.Clients >= want })
+		if n := count(); n != 1 {
+			t.Errorf("%d ffmpegs run for %d viewers", n, want)
+		}
+	}
+	if said := facts(t, h.stream("s_sd")); !strings.Contains(said, "width=128|height=72") {
+		t.Errorf("what comes out is %s", said)
+	}
+	for _, v := range viewers {
+		v.kill()
+	}
+	wait(t, "none runs after the last viewer", func() bool { return count() == 0 })
+	h.awaitHLS(t, "s_sd")
+	wait(t, "one runs for a viewer of HLS", func() bool { return count() == 1 })
+}

@@ -79,6 +79,13 @@ type TranscodeConfig struct {
 	// FFmpeg is the program. If there is no such file, the ffmpeg in PATH serves.
 	FFmpeg string `conf:"ffmpeg" default:"./objs/ffmpeg/bin/ffmpeg" reload:"now"`
 
+	// OnDemand has an engine run while somebody plays what it makes, and some time after.
+	// It is for engines whose output is a stream of this server; others run always.
+	OnDemand bool `conf:"on_demand" default:"off" reload:"now" since:"weir"`
+
+	// OnDemandKeep is for how long it goes on after the last player.
+	OnDemandKeep time.Duration `conf:"on_demand_keep" default:"10" unit:"s" reload:"now" since:"weir"`
+
 	// Engines are what is made of each stream.
 	Engines []EngineConfig `conf:"engine"`
 }

@@ -229,6 +229,8 @@ var Directives = map[string]Proof{
 	"vhost.ingest.on_demand":             {Test: "TestIngestNative"},
 	"vhost.ingest.on_demand_keep":        {Test: "TestDemand"},
 	"vhost.transcode":                    {Test: "TestTranscodeCommand"},
+	"vhost.transcode.on_demand":          {Test: "TestRungOnDemand"},
+	"vhost.transcode.on_demand_keep":     {Test: "TestRungOnDemand"},
 	"vhost.exec":                         {Test: "TestExecCommand"},
 	"vhost.dvr.enabled":                  {Test: "TestReload"},
 	"vhost.dvr.dvr_apply":                {Test: "TestApply"},

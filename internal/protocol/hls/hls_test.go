@@ -241,7 +241,7 @@ s-4.ts?hls_ctx=`+ctx+`&token=1
 // for the first segment, and is told if none comes.
 func TestOnDemand(t *testing.T) {
 	bubble(t, "", func(h *house, _ string) {
-		h.env.OnDemand.Add(func(k hub.Key) bool { return strings.HasPrefix(k.Stream, "d") })
+		h.env.OnDemand.Add(func(k hub.Key) (service.Expected, bool) { return service.Expected{}, strings.HasPrefix(k.Stream, "d") })
 		h.want(h.get("http://x/live/other.m3u8"), 404, "")
 		over := make(chan struct{})
 		go func() {

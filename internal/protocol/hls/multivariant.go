@@ -3,6 +3,7 @@ package hls
 import (
 	"net/http"
 	pathpkg "path"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,13 +18,23 @@ import (
 // A choice is what a multivariant playlist lists.
 type choice struct {
 	conf    *blocks.HLSConfig
-	streams []*stream
-	lists   []*list
+	entries []entry
 	dir     string // of the playlist
 }
 
+// entry is a stream of a choice.
+type entry struct {
+	key     hub.Key
+	name    string // of its playlist
+	variant m3u8.Variant
+	iframes *m3u8.Variant // nil for none
+	keys    bool          // decoding can start at each segment
+	demand  bool          // it goes on only while somebody plays it
+}
+
 // choiceOf returns what hls_multivariant lists at the path of a request: those of its
-// streams that have something listed; none if the path is no such playlist.
+// streams that have something listed, and those that begin when somebody plays them, as
+// the configuration tells them; none if the path is no such playlist.
 func (s *server) choiceOf(r *http.Request) (c choice) {
 	v, ok := s.env.Conf.Load().Vhost(service.VhostName(r))
 	if !ok {
@@ -47,17 +58,32 @@ func (s *server) choiceOf(r *http.Request) (c choice) {
 			continue
 		}
 		for _, template := range rule.Args[1:] {
-			one, ok := s.streams.Get(hub.Key{Vhost: v.Name, App: app, Stream: strings.ReplaceAll(template, "[stream]", stream)})
-			if !ok {
-				continue
-			}
-			if l := one.listed(); l != nil {
-				c.streams, c.lists = append(c.streams, one), append(c.lists, l)
+			key := hub.Key{Vhost: v.Name, App: app, Stream: strings.ReplaceAll(template, "[stream]", stream)}
+			if e, ok := s.entryOf(key, c.conf); ok {
+				c.entries = append(c.entries, e)
 			}
 		}
 		return c
 	}
 	return c
+}
+
+func (s *server) entryOf(key hub.Key, conf *blocks.HLSConfig) (e entry, ok bool) {
+	x, demand := s.env.OnDemand.Of(key)
+	if one, ok := s.streams.Get(key); ok {
+		if l := one.listed(); l != nil {
+			e = entry{key: key, name: one.playlistName, variant: l.variant, keys: l.key, demand: demand}
+			if l.iframes != nil {
+				v := l.iframes.variant
+				v.URI = one.iframesName()
+				e.iframes = &v
+			}
+			return e, true
+		}
+	}
+	e = entry{key: key, demand: true, name: pathpkg.Clean(store.Expand(conf.M3U8File, key, time.Time{}))}
+	e.variant = m3u8.Variant{Bandwidth: int64(x.Kbps) * 1000, Average: int64(x.Kbps) * 1000, Width: x.Width, Height: x.Height}
+	return e, demand
 }
 
 // match reports whether a name is one of a template, and what [stream] stands for
@@ -74,12 +100,13 @@ func match(template, name string) (stream string, ok bool) {
 }
 
 // sendChoice answers with a multivariant playlist. Where viewers are told apart by
-// hls_ctx, this one is signed in for the first of the streams, and is one viewer
-// whichever it fetches.
+// hls_ctx, this one is signed in for the first of the streams that is there anyway, and is
+// one viewer whichever it fetches.
 func (s *server) sendChoice(w http.ResponseWriter, r *http.Request, c choice) {
 	query := r.URL.RawQuery
 	if c.conf.Ctx && !c.conf.Cacheable {
-		v, err := s.viewer(r, c.streams[0].key, c.conf, r.URL.Query().Get(ctxParam))
+		first := max(slices.IndexFunc(c.entries, func(e entry) bool { return !e.demand }), 0)
+		v, err := s.viewer(r, c.entries[first].key, c.conf, r.URL.Query().Get(ctxParam))
 		if err != nil {
 			shelf.Refuse(w, err)
 			return
@@ -102,11 +129,11 @@ func (s *server) sendChoice(w http.ResponseWriter, r *http.Request, c choice) {
 		}
 		return v
 	}
-	for i, l := range c.lists {
-		out.Independent = out.Independent && l.key
-		out.Variants = append(out.Variants, to(l.variant, c.streams[i].playlistName))
-		if l.iframes != nil {
-			out.IFrames = append(out.IFrames, to(l.iframes.variant, c.streams[i].iframesName()))
+	for _, e := range c.entries {
+		out.Independent = out.Independent && e.keys
+		out.Variants = append(out.Variants, to(e.variant, e.name))
+		if e.iframes != nil {
+			out.IFrames = append(out.IFrames, to(*e.iframes, e.iframes.URI))
 		}
 	}
 	shelf.Text(typeM3U8, shelf.CacheManifest, out.Append(nil)).Serve(w, r)

@@ -4,6 +4,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"weir/internal/hub"
+	"weir/internal/service"
+	"weir/internal/session"
 )
 
 // One playlist names several streams, for one viewer who may go from one to another.
@@ -43,6 +48,56 @@ func TestMultivariant(t *testing.T) {
 		got := h.get("http://x/live/all.m3u8?k=1")
 		if uri := regexp.MustCompile(`(?m)^[^#].*$`).FindString(got.Body.String()); got.Code != 200 || uri != "s.m3u8?k=1" {
 			t.Errorf("without hls_ctx: %d\n%s", got.Code, got.Body)
+		}
+	})
+}
+
+// A rung that begins when somebody plays it is listed as it is configured before it is
+// there; who asks for it counts as its viewer for as long as it does, whatever it came for.
+func TestRungOnDemand(t *testing.T) {
+	bubble(t, "hls_multivariant [stream]_all [stream]_sd [stream];", func(h *house, _ string) {
+		h.env.OnDemand.Add(func(k hub.Key) (service.Expected, bool) {
+			return service.Expected{Kbps: 600, Width: 128, Height: 72}, k.Stream == "a_sd"
+		})
+		h.publish("a", 260)
+		h.said()
+		master := h.get("http://x/live/a_all.m3u8").Body.String()
+		ctx := ctxRE.FindStringSubmatch(master)[1]
+		if !strings.Contains(master, "BANDWIDTH=600000,AVERAGE-BANDWIDTH=600000,RESOLUTION=128x72\na_sd.m3u8?hls_ctx="+ctx) {
+			t.Errorf("listed is\n%s", master)
+		}
+		watching := func(stream string) (n int) {
+			for x := range h.env.Desk.Sessions() {
+				if act, ask, _ := x.Doing(); act == session.Play && ask.Key.Stream == stream {
+					n++
+				}
+			}
+			return n
+		}
+		if watching("a") != 1 || watching("a_sd") != 0 {
+			t.Errorf("%d watch what is there anyway, %d the rung", watching("a"), watching("a_sd"))
+		}
+		go h.get("http://x/live/a_sd.m3u8?hls_ctx=" + ctx)
+		time.Sleep(time.Second)
+		if watching("a_sd") != 1 {
+			t.Errorf("%d watch the rung", watching("a_sd"))
+		}
+		h.publish("a_sd", 260)
+		for range 20 { // it is kept for who goes on
+			if w := h.get("http://x/live/a_sd.m3u8?hls_ctx=" + ctx); w.Code != 200 || !strings.Contains(w.Body.String(), "a_sd-") {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
+			time.Sleep(2 * time.Second)
+		}
+		if watching("a_sd") != 1 {
+			t.Errorf("%d watch the rung after a while", watching("a_sd"))
+		}
+		for range 10 { // it went over to the other
+			h.get("http://x/live/a.m3u8?hls_ctx=" + ctx)
+			time.Sleep(2 * time.Second)
+		}
+		if watching("a_sd") != 0 || watching("a") != 1 {
+			t.Errorf("%d watch the rung after they have left it, %d the other", watching("a_sd"), watching("a"))
 		}
 	})
 }

@@ -32,7 +32,7 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 	}
 	if !ok {
 		c := s.choiceOf(r)
-		if len(c.streams) == 0 {
+		if len(c.entries) == 0 {
 			return false
 		}
 		if shelf.Reads(s.env, w, r) {
@@ -62,7 +62,7 @@ func (s *server) ready(r *http.Request) bool {
 	}
 	key := it.of.stream.key
 	id := viewerID(r, key, s.conf(key.Vhost))
-	return id != "" && s.viewers.Has(id)
+	return id != "" && s.viewers.Has(id) && (!s.strays(id, key) || s.viewers.Has(wishID(id, key)))
 }
 
 // viewerID returns what tells viewers of a stream apart: their hls_ctx, "" if
@@ -82,6 +82,10 @@ func (s *server) sendPlaylist(w http.ResponseWriter, r *http.Request, it thing) 
 	ctx := r.URL.Query().Get(ctxParam)
 	v, err := s.viewer(r, st.key, conf, viewerID(r, st.key, conf))
 	if err != nil {
+		shelf.Refuse(w, err)
+		return
+	}
+	if err := s.wish(r, v, st.key, conf); err != nil {
 		shelf.Refuse(w, err)
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"weir/internal/hub"
 	"weir/internal/service"
 	"weir/internal/service/shelf"
+	"weir/internal/session"
 	"weir/internal/store"
 )
 
@@ -38,6 +39,10 @@ func (s *server) summon(w http.ResponseWriter, r *http.Request, key hub.Key) {
 		shelf.Refuse(w, err)
 		return
 	}
+	if err := s.wish(r, v, key, conf); err != nil {
+		shelf.Refuse(w, err)
+		return
+	}
 	late := time.After(summonTime)
 	for {
 		if st, ok := s.streams.Get(key); ok {
@@ -57,4 +62,33 @@ func (s *server) summon(w http.ResponseWriter, r *http.Request, key hub.Key) {
 			return
 		}
 	}
+}
+
+// leastWish is for how long a stream is kept for a viewer who has gone over to another of
+// a choice, at least.
+const leastWish = 10 * time.Second
+
+// wish has a viewer who came for another stream of a choice count as one of this stream
+// too, if it is one that goes on only while somebody plays it.
+func (s *server) wish(r *http.Request, v *shelf.Poller, key hub.Key, conf *blocks.HLSConfig) error {
+	if _, ask, _ := v.Session.Doing(); ask.Key == key || !s.env.OnDemand.Has(key) {
+		return nil
+	}
+	ask := session.Ask{Key: key, Type: "hls-play", Silent: true, Said: session.Said{Vhost: service.VhostName(r), App: key.App, Stream: key.Stream + ".m3u8", Param: withoutCtx(r.URL.RawQuery)}}
+	_, _, err := s.viewers.Sign(s.env.Desk, r, "hls", wishID(viewerID(r, key, conf), key), ask, max(leastWish, 3*conf.Fragment))
+	return err
+}
+
+// wishID tells the wishes of viewers apart.
+func wishID(id string, key hub.Key) string { return id + " " + key.String() }
+
+// strays reports whether a viewer came for another stream than one that goes on only
+// while somebody plays it, and asks for that now.
+func (s *server) strays(id string, key hub.Key) bool {
+	v, err := s.viewers.Get(id)
+	if v == nil || err != nil {
+		return false
+	}
+	_, ask, _ := v.Session.Doing()
+	return ask.Key != key && s.env.OnDemand.Has(key)
 }
