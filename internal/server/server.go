@@ -113,6 +113,7 @@ type Server struct {
 	upgrading atomic.Bool
 	handed    chan struct{}
 	twin      *twin.Twin
+	api       *api.API
 	last      atomic.Pointer[LastReload]
 	// noReload is the id of a reload that never was.
 	noReload string
@@ -243,6 +244,10 @@ func (s *Server) web() {
 	s.env.Media.Handle(service.OrderAPI, check)
 	s.env.API.Handle(service.OrderAPI, check)
 	a := api.New(s.env, s.apiSettings())
+	s.api = a
+	if p := s.options.Predecessor; p != nil {
+		a.KeepVhostIDs(p.Vhosts)
+	}
 	s.env.Media.Handle(service.OrderAPI, bandcheck.New(s.env).Handle)
 	s.env.Media.Handle(service.OrderAPI, golive.New(s.env).Handle)
 	s.add("host", service.Base, s.env.Host)

@@ -45,6 +45,8 @@ const succeedTime = 30 * time.Second
 type heritage struct {
 	ID     string `json:"id"`     // of the server
 	Parent int    `json:"parent"` // the process that started the first of us, for asprocess
+	// Vhosts are the ids of vhosts in the API, by name.
+	Vhosts map[string]string `json:"vhosts"`
 }
 
 // An UpgradeError says why there was no upgrade; nothing has changed then.
@@ -225,7 +227,7 @@ func (h *heir) bequeath(limit <-chan time.Time) error {
 			return err
 		}
 	}
-	data, err := json.Marshal(heritage{ID: s.env.ID, Parent: s.options.Parent})
+	data, err := json.Marshal(heritage{ID: s.env.ID, Parent: s.options.Parent, Vhosts: s.api.VhostIDs()})
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,16 @@
 package service
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"iter"
+	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"weir/internal/hub"
 	"weir/internal/session"
@@ -17,6 +23,8 @@ type Handover struct {
 
 	mu      sync.Mutex
 	elder   bool                                 // the process that was before serves still; guarded by mu
+	answers *http.ServeMux                       // guarded by mu
+	ask     http.RoundTripper                    // guarded by mu
 	mirrors []Mirror                             // guarded by mu
 	alone   []func()                             // told when it has gone; guarded by mu
 	ours    []func() func(*session.Session) bool // guarded by mu
@@ -183,4 +191,79 @@ func (h *Handover) ReturnMirrors(key hub.Key) {
 	for _, m := range h.allMirrors() {
 		m.Return(key)
 	}
+}
+
+// Answer has f answer what the other process asks for at a path, "/clients" say.
+func (h *Handover) Answer(path string, f http.HandlerFunc) {
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.answers == nil {
+		h.answers = http.NewServeMux()
+	}
+	h.answers.HandleFunc(path, f)
+}
+
+// ServeHTTP answers the other process.
+func (h *Handover) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	mux := h.answers
+	h.mu.Unlock()
+	if mux == nil {
+		http.NotFound(w, r)
+		return
+	}
+	mux.ServeHTTP(w, r)
+}
+
+// SetAsk says how the other process is asked.
+func (h *Handover) SetAsk(t http.RoundTripper) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ask = t
+}
+
+// askTime is how long the process that was before may take to answer.
+const askTime = 2 * time.Second
+
+// errAlone says that there is no process that was before.
+var errAlone = errors.New("no other process serves")
+
+// AskElder asks the process that was before, while it serves, and returns its answer,
+// which is JSON, in to. The error says why there is none.
+func (h *Handover) AskElder(path string, query url.Values, to any) error {
+	if !h.HasElder() {
+		return errAlone
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://elder"+path+"?"+query.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	res, err := h.PassToElder(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return errors.New(res.Status)
+	}
+	return json.NewDecoder(res.Body).Decode(to)
+}
+
+// PassToElder passes a request to the process that was before.
+func (h *Handover) PassToElder(r *http.Request) (*http.Response, error) {
+	if !h.HasElder() {
+		return nil, errAlone
+	}
+	h.mu.Lock()
+	t := h.ask
+	h.mu.Unlock()
+	if t == nil {
+		return nil, errAlone
+	}
+	return t.RoundTrip(r)
 }

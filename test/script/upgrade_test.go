@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -465,8 +466,13 @@ func TestUpgradeKeepsStreams(t *testing.T) {
 			t.Errorf("a viewer had a gap of %d ms, or was ended: %v", gap, v.ended.Load())
 		}
 	}
-	// The publisher comes back.
-	pub.kill()
+	p.sees(5, "fmle-publish", "rtmp-play", "flv-play", "rtmp-play", "flv-play")
+	p.ends("clients", p.clientOf("flv-play"))
+	p.until("the viewer of FLV from before is ended", flash.ended.Load)
+	p.sees(4, "fmle-publish", "rtmp-play", "rtmp-play", "flv-play")
+	// The publisher is ended, and another comes.
+	p.ends("streams", p.streamID())
+	p.until("the publisher is ended", pub.ended)
 	p.publish("two")
 	p.moves("the viewer from before, after the publisher has moved", old, 10)
 	p.moves("the viewer from afterwards, then", young, 10)
@@ -484,5 +490,100 @@ func TestUpgradeKeepsStreams(t *testing.T) {
 	g.upTo("segments in the end", 1)
 	if !alive(after) {
 		t.Error("the new server has ended")
+	}
+}
+
+// ask asks the API for something, into to.
+func (p *place) ask(what string, to any) {
+	p.t.Helper()
+	status, text, err := get("http://" + p.api + "/api/v1/" + what)
+	if err == nil {
+		err = json.Unmarshal([]byte(text), to)
+	}
+	if err != nil || status != http.StatusOK {
+		p.t.Fatalf("%s: %d %s, %v", what, status, text, err)
+	}
+}
+
+type clientRow struct {
+	ID, Type, Stream string
+	Alive            float64
+}
+
+// sees waits until the API lists the clients of both servers, of these types, and one
+// stream, which has all of them.
+func (p *place) sees(n int, types ...string) {
+	p.t.Helper()
+	var got string
+	ok := poll(10*time.Second, func() bool {
+		var c struct{ Clients []clientRow }
+		var s struct {
+			Streams []struct {
+				ID      string
+				Clients int
+				Publish struct{ Active bool }
+			}
+		}
+		var v struct {
+			Vhosts []struct{ Clients, Streams int }
+		}
+		p.ask("clients/?count=100", &c)
+		p.ask("streams/", &s)
+		p.ask("vhosts/", &v)
+		var have []string
+		for _, c := range c.Clients {
+			if c.Type != "hls-play" {
+				have = append(have, c.Type)
+			}
+		}
+		slices.Sort(have)
+		slices.Sort(types)
+		got = fmt.Sprint(have, s.Streams, v.Vhosts)
+		return slices.Equal(have, types) && len(s.Streams) == 1 && s.Streams[0].Clients >= n && s.Streams[0].Publish.Active && v.Vhosts[0].Clients == s.Streams[0].Clients && v.Vhosts[0].Streams == 1
+	})
+	if !ok {
+		p.t.Fatalf("the API lists %s, want %d of %v", got, n, types)
+	}
+}
+
+// clientOf returns the oldest client of a type.
+func (p *place) clientOf(typ string) (id string) {
+	p.t.Helper()
+	var c struct{ Clients []clientRow }
+	p.ask("clients/?count=100", &c)
+	oldest := 0.0
+	for _, c := range c.Clients {
+		if c.Type == typ && c.Alive > oldest {
+			id, oldest = c.ID, c.Alive
+		}
+	}
+	var one struct{ Client clientRow }
+	if p.ask("clients/"+id, &one); one.Client.ID != id {
+		p.t.Errorf("client %s is told of as %+v", id, one)
+	}
+	return id
+}
+
+func (p *place) streamID() string {
+	p.t.Helper()
+	var s struct{ Streams []struct{ ID string } }
+	p.ask("streams/", &s)
+	return s.Streams[0].ID
+}
+
+// ends ends one of what the API lists.
+func (p *place) ends(what, id string) {
+	p.t.Helper()
+	req, err := http.NewRequest(http.MethodDelete, "http://"+p.api+"/api/v1/"+what+"/"+id, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	res, err := asker.Do(req)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if b, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusOK || !strings.Contains(string(b), `"code":0`) {
+		p.t.Errorf("DELETE %s %s: %d %s", what, id, res.StatusCode, b)
 	}
 }

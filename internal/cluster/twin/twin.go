@@ -11,6 +11,7 @@ import (
 	"context"
 	"encoding/json"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -41,9 +42,58 @@ func New(env service.Env) *Twin {
 // on. heir says that this process takes that one's place.
 func (t *Twin) Meet(c *link.Conn, heir bool) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.peer, t.heir = c, heir
+	t.mu.Unlock()
+	if heir {
+		t.env.Handover.SetAsk(&http.Transport{MaxIdleConns: 4, IdleConnTimeout: 10 * time.Second, DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return c.Dial(askTalk, nil)
+		}})
+	}
 }
+
+// askTalk names the connections by which the heir asks the elder, over HTTP.
+const askTalk = "ask"
+
+// asked answers on one of them until it is closed.
+func (t *Twin) asked(nc net.Conn) {
+	in := &once{conn: nc, closed: make(chan struct{})}
+	srv := &http.Server{Handler: t.env.Handover, ReadHeaderTimeout: 10 * time.Second, ConnState: func(_ net.Conn, s http.ConnState) {
+		if s == http.StateClosed || s == http.StateHijacked {
+			in.Close()
+		}
+	}}
+	go srv.Serve(in)
+}
+
+// once is a listener with one connection.
+type once struct {
+	mu     sync.Mutex
+	conn   net.Conn // nil once it was accepted; guarded by mu
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Accept implements net.Listener.
+func (o *once) Accept() (net.Conn, error) {
+	o.mu.Lock()
+	nc := o.conn
+	o.conn = nil
+	o.mu.Unlock()
+	if nc != nil {
+		return nc, nil
+	}
+	<-o.closed
+	return nil, net.ErrClosed
+}
+
+// Close implements net.Listener.
+func (o *once) Close() error {
+	o.once.Do(func() { close(o.closed) })
+	return nil
+}
+
+// Addr implements net.Listener; it has none.
+func (o *once) Addr() net.Addr { return &net.UnixAddr{} }
 
 // Part ends that.
 func (t *Twin) Part() {
@@ -144,7 +194,14 @@ func (t *Twin) lendSegments(key hub.Key) *lender {
 // Take takes a connection that the other process has made. It returns false if it is of
 // something else.
 func (t *Twin) Take(m *link.Message) bool {
-	if m.Name != streamTalk {
+	switch m.Name {
+	case streamTalk:
+	case askTalk:
+		if uc, ok := m.Conn(); ok {
+			t.asked(uc)
+		}
+		return true
+	default:
 		return false
 	}
 	uc, ok := m.Conn()

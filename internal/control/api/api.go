@@ -126,6 +126,7 @@ type API struct {
 func New(env service.Env, set Settings) *API {
 	a := &API{env: env, set: set, events: newEvents(), vhosts: map[string]string{}}
 	env.Desk.Observe(a.events)
+	a.answerHeir()
 	return a
 }
 
@@ -371,14 +372,22 @@ func redirect(w http.ResponseWriter, to string, status int) {
 
 // kick ends a client's session.
 func (a *API) kick(w http.ResponseWriter, r *http.Request, id string) {
-	s := a.env.Desk.Session(id)
-	if s == nil {
+	if !a.kickOwn(id) && !a.kickElder(id) {
 		a.send(w, r, onlyCode{codeNoClient})
 		return
 	}
+	a.send(w, r, a.ok())
+}
+
+// kickOwn ends a session that is here.
+func (a *API) kickOwn(id string) bool {
+	s := a.env.Desk.Session(id)
+	if s == nil {
+		return false
+	}
 	a.env.Log.Warn("kickoff client id="+s.ID+" ok", slog.String("cid", s.ID))
 	s.Kick(session.ErrKicked)
-	a.send(w, r, a.ok())
+	return true
 }
 
 // rawReload is SRS's answer to reload-fetch.

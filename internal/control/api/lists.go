@@ -102,15 +102,20 @@ type hlsOn struct {
 func (a *API) listVhosts(w http.ResponseWriter, r *http.Request, id string) {
 	traffic := a.env.Desk.Traffic()
 	clients, streams := map[string]int{}, map[string]int{}
-	for key, n := range a.env.Desk.Watchers() {
-		clients[key.Vhost] += n
-		streams[key.Vhost]++
+	for _, s := range a.streams() {
+		clients[s.Vhost] += s.Clients
+		streams[s.Vhost]++
 	}
+	elder := a.elderVhosts()
 	rows := []vhostRow{}
 	for _, v := range a.set.Vhosts() {
 		t := traffic[v.Name]
-		row := vhostRow{ID: a.vhostID(v.Name), Name: v.Name, Enabled: true, Clients: clients[v.Name], Streams: streams[v.Name],
+		id := a.vhostID(v.Name)
+		row := vhostRow{ID: id, Name: v.Name, Enabled: true, Clients: clients[id], Streams: streams[id],
 			Send: t.Out, Recv: t.In, Kbps: kbps{t.KbpsIn, t.KbpsOut}, HLS: hlsOff{}}
+		if e := elder[v.Name]; e != nil {
+			row.Send, row.Recv, row.Kbps = row.Send+e.Send, row.Recv+e.Recv, row.Kbps.plus(e.Kbps)
+		}
 		if v.HLS {
 			row.HLS = hlsOn{true, host.Fixed2(v.HLSFragment.Seconds())}
 		}
@@ -167,7 +172,8 @@ type audio struct {
 	Profile    string `json:"profile"`
 }
 
-func (a *API) listStreams(w http.ResponseWriter, r *http.Request, id string) {
+// ownStreams lists the streams that somebody here publishes or plays.
+func (a *API) ownStreams() []streamRow {
 	traffic := a.env.Desk.Traffic()
 	watchers := a.env.Desk.Watchers()
 	tcURLs := map[hub.Key]string{}
@@ -191,7 +197,11 @@ func (a *API) listStreams(w http.ResponseWriter, r *http.Request, id string) {
 		}
 		rows = append(rows, row)
 	}
-	slices.SortFunc(rows, func(x, y streamRow) int { return strings.Compare(x.ID, y.ID) })
+	return rows
+}
+
+func (a *API) listStreams(w http.ResponseWriter, r *http.Request, id string) {
+	rows := a.streams()
 	if id == "" {
 		list(a, w, r, rows, func(rows []streamRow, total int) any { return streamList{a.ok(), rows, total} })
 		return
@@ -238,6 +248,17 @@ type clientRow struct {
 	Kbps    kbps        `json:"kbps"`
 }
 
+// ownClients lists those who publish or play here.
+func (a *API) ownClients() []clientRow {
+	rows := []clientRow{}
+	for s := range a.env.Desk.Sessions() {
+		if row, ok := a.client(s); ok {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
 func (a *API) listClients(w http.ResponseWriter, r *http.Request, id string) {
 	if id != "" {
 		if s := a.env.Desk.Session(id); s != nil {
@@ -249,15 +270,14 @@ func (a *API) listClients(w http.ResponseWriter, r *http.Request, id string) {
 				}
 			}
 		}
+		if c := a.elderClient(id); c != nil {
+			a.send(w, r, elderReply{a.ok(), c})
+			return
+		}
 		a.send(w, r, onlyCode{codeNoClient})
 		return
 	}
-	rows := []clientRow{}
-	for s := range a.env.Desk.Sessions() {
-		if row, ok := a.client(s); ok {
-			rows = append(rows, row)
-		}
-	}
+	rows := append(a.ownClients(), a.elderClients()...)
 	list(a, w, r, rows, func(rows []clientRow, total int) any { return clientList{a.ok(), rows, total} })
 }
 

@@ -117,7 +117,20 @@ func (a *API) endStream(w http.ResponseWriter, r *http.Request, id string) {
 		a.refuse(w, r, http.StatusBadRequest, refusal{http.StatusBadRequest, "who is publisher, players or all"})
 		return
 	}
-	found, n := false, 0
+	found, n := a.endOwn(id, who)
+	if elder, more := a.endElder(id, who); elder {
+		found, n = true, n+more
+	}
+	r.URL.RawQuery = "" // no JSONP
+	if !found {
+		a.send(w, r, onlyCode{codeNoStream})
+		return
+	}
+	a.send(w, r, ended{a.ok(), n})
+}
+
+// endOwn ends those here who publish or play a stream.
+func (a *API) endOwn(id, who string) (found bool, n int) {
 	for s := range a.env.Desk.Sessions() {
 		act, _, stream := s.Doing()
 		if act == 0 || stream.ID != id {
@@ -130,12 +143,7 @@ func (a *API) endStream(w http.ResponseWriter, r *http.Request, id string) {
 			s.Kick(session.ErrKicked)
 		}
 	}
-	r.URL.RawQuery = "" // no JSONP
-	if !found {
-		a.send(w, r, onlyCode{codeNoStream})
-		return
-	}
-	a.send(w, r, ended{a.ok(), n})
+	return found, n
 }
 
 // history tells of what is over, the newest first, for as long as http_api.history
