@@ -13,7 +13,7 @@ done
 go test -run 'TestTimelineTwelveHours|TestHours' -timeout 20m ./internal/media ./internal/protocol/dash ./internal/protocol/hls
 go test -run '^$' -bench Joins -benchtime 1x -timeout 20m ./test/performance
 go test -run '^TestNoDropoutGapOrDrift$' -timeout 20m ./internal/sound -long
-go test -run '^TestLipSync$' -timeout 20m ./test/interop -long
+go test -run "^(TestLipSync|TestLowLatency)\$" -timeout 20m ./test/interop -long
 go test -run '^TestDVRKilled$' -timeout 20m ./test/interop -kills 50
 go test -run '^TestLossIsRare$' -timeout 20m -v ./internal/wire/srt -args -packets 200000
 # A machine that stands still loses what SRT would not: these have its cores first, where that is allowed.

@@ -49,14 +49,14 @@ func (e *EndError) Unwrap() error { return e.Cause }
 // goroutine, but for Close, which anybody may call.
 type Subscription struct {
 	// Immutable.
-	stream  *Stream
-	options Options
-	wake    chan struct{} // holds one wake-up; never closed
+	stream *Stream
+	wake   chan struct{} // holds one wake-up; never closed
 
 	// Guarded by stream.mu.
-	pos     uint64 // sequence number of the next frame
-	seek    bool   // wait for a random access point
-	resumed bool   // frames were lost before the next one
+	options Options // of which Gather may change
+	pos     uint64  // sequence number of the next frame
+	seek    bool    // wait for a random access point
+	resumed bool    // frames were lost before the next one
 	waiting bool
 	closed  bool
 	parked  bool      // counted as a viewer, but reads no more
@@ -93,6 +93,13 @@ func (s *Stream) subscribe(o Options) *Subscription {
 
 // Stream returns the stream that is read.
 func (b *Subscription) Stream() *Stream { return b.stream }
+
+// SetGather changes how long the reader may be let sleep, from its next Read on.
+func (b *Subscription) SetGather(d time.Duration) {
+	b.stream.mu.Lock()
+	defer b.stream.mu.Unlock()
+	b.options.Gather = d
+}
 
 // Read fills dst with the next frames, waiting for at least one. It starts at a
 // random access point, and goes on at one when the reader was too slow.

@@ -15,6 +15,8 @@ const (
 	// gather is how often a recorder looks at its stream: a segment is seconds
 	// long, and waking for each frame costs more than cutting it.
 	gather = 200 * time.Millisecond
+	// gatherPart is how often where somebody is told of parts.
+	gatherPart = 20 * time.Millisecond
 	// segmentBytes bounds a segment whose end does not come.
 	segmentBytes = 64 << 20
 )
@@ -39,6 +41,7 @@ type recorder struct {
 	chunk  *Chunk
 	frames []*media.Frame // of chunk
 	size   int            // bytes in frames
+	gather time.Duration  // of sub
 	last   time.Duration  // newest DTS of chunk
 	broken bool           // the next chunk does not go on from the one before
 	layout *media.Layout  // of the newest frame
@@ -152,9 +155,8 @@ func (r *recorder) add(f *media.Frame) {
 func (r *recorder) cut(f *media.Frame, main bool, views []*View) {
 	ends := r.broken || r.size > segmentBytes
 	for _, v := range views {
-		if v.ends = v.seg != nil && (r.broken || main && v.cut.before(f) || v.size > segmentBytes); v.ends {
-			ends = true
-		}
+		v.ends = v.seg != nil && (r.broken || main && v.cut.before(f) || v.size > segmentBytes)
+		ends = ends || v.ends || main && v.parts(f, r.chunk)
 	}
 	if !ends {
 		return
@@ -167,10 +169,14 @@ func (r *recorder) cut(f *media.Frame, main bool, views []*View) {
 			v.ends = v.seg != nil
 		}
 	}
+	c := r.chunk
 	r.close(f.DTS, f, views)
 	for _, v := range views {
-		if v.ends {
+		switch {
+		case v.ends:
 			v.close(f.DTS, r.broken)
+		case v.seg != nil && v.part > 0:
+			v.Parted(v.seg, c)
 		}
 	}
 	r.broken = r.broken || r.stale
@@ -260,6 +266,7 @@ func (r *recorder) begin(start time.Duration, at time.Time, l *media.Layout) {
 // open begins a chunk with f, and a run where the line is broken.
 func (r *recorder) open(f *media.Frame, views []*View) {
 	r.want(views)
+	r.hurry(views)
 	if r.broken || r.run == nil {
 		r.begin(f.DTS, f.Arrived, f.Layout)
 	}
@@ -314,9 +321,38 @@ func (r *recorder) finish() {
 	r.run, r.layout, r.tracks = nil, nil, tracks{}
 }
 
+// hurry has frames come soon where somebody is told of parts.
+func (r *recorder) hurry(views []*View) {
+	d := gather
+	if slices.ContainsFunc(views, func(v *View) bool { return v.part > 0 || v.Part != nil && v.Part() > 0 }) {
+		d = gatherPart
+	}
+	if d != r.gather {
+		r.gather = d
+		r.sub.SetGather(d)
+	}
+}
+
+// parts reports whether a part of the segment ends before f, with which it would be
+// longer than parts are: in a stream with a picture before one of its frames.
+func (v *View) parts(f *media.Frame, c *Chunk) bool {
+	if v.seg == nil || v.part == 0 || f.Track.Kind != media.Video && c.Run.Video != nil {
+		return false
+	}
+	step := f.DTS - f.Prev
+	if step <= 0 || step > v.part {
+		step = 0
+	}
+	d := f.DTS - c.Start
+	return d > 0 && d+step > v.part
+}
+
 // open begins a segment with the chunk that f begins.
 func (v *View) open(c *Chunk, f *media.Frame) {
 	v.cut.rules = v.Rules()
+	if v.part = 0; v.Part != nil {
+		v.part = v.Part()
+	}
 	v.cut.begin(f)
 	v.size = 0
 	v.forms = v.Forms(c.Run)

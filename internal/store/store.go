@@ -19,6 +19,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"weir/internal/hub"
 )
@@ -49,7 +50,14 @@ type View struct {
 	// when a chunk begins; nil says no.
 	Each func() bool
 
+	// Part says how long the parts are to be in which an open segment is told of, 0 for
+	// none: asked when a segment begins; nil says none. Parted is told of each that is not
+	// the last of its segment: a chunk, which is in no segment that Done was told of yet.
+	Part   func() time.Duration
+	Parted func(*Segment, *Chunk)
+
 	// Owned by the recorder.
+	part  time.Duration
 	cut   cutter
 	seg   *Segment
 	forms Forms
@@ -96,7 +104,7 @@ func (s *Store) Attach(key hub.Key, v *View) (detach func()) {
 
 // record starts a recorder. s.mu is held.
 func (s *Store) record(key hub.Key) *recorder {
-	r := &recorder{store: s, key: key, done: make(chan struct{})}
+	r := &recorder{store: s, key: key, gather: gather, done: make(chan struct{})}
 	_, r.release = s.hub.Hold(key)
 	r.sub = s.hub.Subscribe(key, hub.Options{Passive: true, Gather: gather})
 	ctx, cancel := context.WithCancel(context.Background())

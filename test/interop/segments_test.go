@@ -2,6 +2,7 @@ package interop
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -305,5 +306,55 @@ func TestMultitrackHLS(t *testing.T) {
 	keys := must(t, "ffprobe", "-v", "error", "-probesize", "10000", "-analyzeduration", "10000", "-show_entries", "packet=flags", "-of", "csv=p=0", "-read_intervals", "%+#2", h.page("s.video1.iframes", ".m3u8"))
 	if lines := strings.Fields(keys); len(lines) < 2 || slices.ContainsFunc(lines, func(l string) bool { return !strings.HasPrefix(l, "K") }) {
 		t.Errorf("the first pictures of segments are %q", keys)
+	}
+}
+
+// lowPage plays with parts of segments, and tells how far behind the publisher's moment
+// the picture is.
+var lowPage = strings.NewReplacer("lowLatencyMode: false, liveSyncDurationCount: 2", "lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.5", "const hls =", "var hls =").Replace(hlsPage)
+
+// hls.js in its mode of low latency is less than two seconds behind, by parts and by
+// requests that wait; with -long it stays there for five minutes.
+func TestLowLatency(t *testing.T) {
+	t.Parallel()
+	hall(t)
+	h := open(t, "", "SRS_VHOST_HLS_HLS_LOW_LATENCY=on", "SRS_VHOST_HLS_HLS_USE_FMP4=on", "SRS_VHOST_HLS_HLS_FRAGMENT=2")
+	h.publish(t, bFrames, "s")
+	h.awaitHLS(t, "s")
+	ctx := plays(t, lowPage, hlsJS, h.page("s", ".m3u8"))
+	behind := func() (seconds float64) {
+		text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`JSON.stringify(hls.playingDate ? (Date.now() - hls.playingDate) / 1000 : 1e6)`))
+		if err == nil {
+			err = json.Unmarshal([]byte(text), &seconds)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seconds
+	}
+	watches(t, ctx, 320, 180)
+	wait(t, "the picture is less than two seconds behind", func() bool {
+		time.Sleep(100 * time.Millisecond)
+		return behind() < 2
+	})
+	if l := watches(t, ctx, 320, 180); complaint(l.State) != "" {
+		t.Errorf("hls.js complained: %s", l.State)
+	}
+	if !*long {
+		return
+	}
+	late, all := 0, 600
+	worst := 0.0
+	for range all {
+		time.Sleep(500 * time.Millisecond)
+		d := behind()
+		worst = max(worst, d)
+		if d >= 2 {
+			late++
+		}
+	}
+	t.Logf("for five minutes: %d of %d looks were late, the worst by %.2f s", late, all, worst)
+	if late > all/100 {
+		t.Errorf("%d of %d looks were two seconds late or more, the worst %.2f s", late, all, worst)
 	}
 }

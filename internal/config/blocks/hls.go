@@ -51,6 +51,15 @@ type HLSConfig struct {
 	// servers cut alike.
 	TSFloor bool `conf:"hls_ts_floor" default:"off" reload:"now"`
 
+	// LowLatency lists segments in parts of hls_part while they are made, and lets
+	// players wait for the next (LL-HLS), so that those that know of it are two or three
+	// parts behind the publisher; others see an ordinary playlist. Use it with short
+	// fragments. Not with hls_keys. It is a directive of weir.
+	LowLatency bool `conf:"hls_low_latency" default:"off" reload:"now" since:"weir"`
+
+	// Part is how long a part may last. It is a directive of weir.
+	Part time.Duration `conf:"hls_part" default:"0.5" unit:"s" reload:"now" since:"weir"`
+
 	// EntryPrefix is put before each segment in the playlist.
 	EntryPrefix string `conf:"hls_entry_prefix" default:"" shown:"nothing" reload:"now"`
 

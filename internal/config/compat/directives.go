@@ -145,6 +145,8 @@ var Directives = map[string]Proof{
 	"vhost.play_cookie":                 {Test: "cookies.txtar"},
 	"vhost.multitrack_video":            {Test: "TestChoice"},
 	"acme":                              {Test: "TestCertificates"},
+	"vhost.hls.hls_low_latency":         {Test: "TestLowLatency"},
+	"vhost.hls.hls_part":                {Test: "TestLowLatency"},
 	"vhost.dvr.dvr_clips":               {Test: "TestDVRSegments"},
 	"vhost.dvr.dvr_clip_most":           {Test: "TestClipRefusals"},
 	"vhost.dvr.s3":                      {Test: "TestUploadAgain"},

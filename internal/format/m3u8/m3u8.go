@@ -49,7 +49,9 @@ type Playlist struct {
 	// Independent says that decoding can start at each segment.
 	Independent bool
 	// IFrames says that each entry is a single picture, which is shown until the next.
-	IFrames  bool
+	IFrames bool
+	// Low is set for low latency.
+	Low      *Low
 	Segments []Segment
 	// End says that no segments will follow.
 	End bool
@@ -72,6 +74,8 @@ type Segment struct {
 	Gap bool
 	// Bytes is how many bytes of the file are meant, from its start; 0 for all.
 	Bytes int
+	// Parts are listed too, before the segment.
+	Parts []Part
 }
 
 // A Key tells how segments are encrypted. The zero Key is no encryption.
@@ -123,6 +127,9 @@ func AppendHead(dst []byte, p *Playlist) []byte {
 	if p.IFrames {
 		dst = append(dst, "#EXT-X-I-FRAMES-ONLY\n"...)
 	}
+	if p.Low != nil {
+		dst = AppendLow(dst, p.Low)
+	}
 	return dst
 }
 
@@ -140,6 +147,17 @@ func AppendSegment(dst []byte, s, prev *Segment) []byte {
 // AppendSegmentHead appends the lines of s that stand before its URI, for
 // writers that put the URI together for each viewer.
 func AppendSegmentHead(dst []byte, s, prev *Segment) []byte {
+	dst = AppendOpen(dst, s, prev)
+	dst = append(appendSeconds(append(dst, "#EXTINF:"...), s.Duration), ", no desc\n"...)
+	if s.Bytes > 0 {
+		dst = append(strconv.AppendInt(append(dst, "#EXT-X-BYTERANGE:"...), int64(s.Bytes), 10), "@0\n"...)
+	}
+	return dst
+}
+
+// AppendOpen appends the lines of s that stand before its duration: all there is to
+// say of one that is not whole.
+func AppendOpen(dst []byte, s, prev *Segment) []byte {
 	if s.Discontinuity {
 		dst = append(dst, "#EXT-X-DISCONTINUITY\n"...)
 	}
@@ -158,12 +176,8 @@ func AppendSegmentHead(dst []byte, s, prev *Segment) []byte {
 	if s.Gap {
 		dst = append(dst, "#EXT-X-GAP\n"...)
 	}
-	ms := max(s.Duration+time.Millisecond/2, 0).Milliseconds()
-	dst = strconv.AppendInt(append(dst, "#EXTINF:"...), ms/1000, 10)
-	dst = append(dst, '.', byte('0'+ms/100%10), byte('0'+ms/10%10), byte('0'+ms%10))
-	dst = append(dst, ", no desc\n"...)
-	if s.Bytes > 0 {
-		dst = append(strconv.AppendInt(append(dst, "#EXT-X-BYTERANGE:"...), int64(s.Bytes), 10), "@0\n"...)
+	for _, p := range s.Parts {
+		dst = AppendPart(dst, p)
 	}
 	return dst
 }

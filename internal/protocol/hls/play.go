@@ -45,6 +45,8 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 	}
 	switch {
 	case !shelf.Reads(s.env, w, r):
+	case it.hint != nil:
+		s.sendHinted(w, r, it)
 	case it.of != nil:
 		s.sendPlaylist(w, r, it)
 	default:
@@ -59,6 +61,9 @@ func (s *server) ready(r *http.Request) bool {
 	it, ok := s.found.Find(s.env.Conf.Load(), r)
 	if !ok || it.of == nil {
 		return ok
+	}
+	if it.hint != nil || it.of.waits(r) {
+		return false
 	}
 	key := it.of.stream.key
 	id := viewerID(r, key, s.conf(key.Vhost))
@@ -89,15 +94,18 @@ func (s *server) sendPlaylist(w http.ResponseWriter, r *http.Request, it thing) 
 		shelf.Refuse(w, err)
 		return
 	}
-	f := s.playlistFor(r, conf, v, it, ctx)
+	l, ok := s.updated(w, r, it)
+	if !ok {
+		return
+	}
+	f := s.playlistFor(r, conf, v, it, l, ctx)
 	v.Session.Count(len(r.URL.RequestURI()), f.Size)
 	shelf.Give(s.env.Conf.Load(), w, r, st.key, f)
 }
 
 // playlistFor returns what a viewer is answered with.
-func (s *server) playlistFor(r *http.Request, conf *blocks.HLSConfig, v *shelf.Poller, it thing, ctx string) *shelf.File {
+func (s *server) playlistFor(r *http.Request, conf *blocks.HLSConfig, v *shelf.Poller, it thing, l *list, ctx string) *shelf.File {
 	query := withoutCtx(r.URL.RawQuery)
-	l := it.of.listed()
 	if ladder := it.of.stream.ladderFor(it, conf.Ctx && !conf.Cacheable && ctx == ""); ladder != nil {
 		return ladder.file(r, conf, v, ctx)
 	}
@@ -110,6 +118,9 @@ func (s *server) playlistFor(r *http.Request, conf *blocks.HLSConfig, v *shelf.P
 	case conf.Cacheable:
 		f := *l.file
 		f.Cache = shelf.CacheShared(max(conf.Fragment/2, time.Second))
+		if l.low != nil {
+			f.Cache = l.low.cache(r)
+		}
 		return &f
 	case conf.Ctx && ctx == "":
 		q := "?" + ctxParam + "=" + v.Session.ID
@@ -138,11 +149,12 @@ func (s *server) playlistFor(r *http.Request, conf *blocks.HLSConfig, v *shelf.P
 	return l.file
 }
 
-// withoutCtx returns a query without the parameter hls_ctx, as it was written.
+// withoutCtx returns a query without the parameter hls_ctx and those of low latency, as
+// it was written.
 func withoutCtx(query string) string {
 	var kept []string
 	for part := range strings.SplitSeq(query, "&") {
-		if part != "" && !strings.HasPrefix(part, ctxParam+"=") {
+		if part != "" && !strings.HasPrefix(part, ctxParam+"=") && !strings.HasPrefix(part, lowParams) {
 			kept = append(kept, part)
 		}
 	}

@@ -29,12 +29,13 @@ type list struct {
 	file    *shelf.File
 	variant m3u8.Variant
 	key     bool  // decoding can start at each segment
+	low     *low  // what low latency adds; nil without
 	iframes *list // the first picture of each segment; nil if that is not listed
 }
 
 // render makes the playlist of what is listed, and that of its first pictures if those are
 // wanted. mu is held.
-func (x *listing) render(iframes bool) *list {
+func (x *listing) render(conf *blocks.HLSConfig) *list {
 	listed := x.index.Listed()
 	l := &list{key: true}
 	p := m3u8.Playlist{Sequence: uint64(listed[0].Seq), Discontinuities: listed[0].breaks}
@@ -62,18 +63,19 @@ func (x *listing) render(iframes bool) *list {
 		target = max(x.target, target)
 	}
 	x.target, p.Target, p.Independent = target, target, l.key
-	l.write(&p, listed)
+	x.lower(conf, l, &p)
+	l.write(x, &p, listed)
 	l.variant = variant(listed, time.Duration(x.target)*time.Second)
-	if iframes {
-		l.iframes = iframesOf(p, listed)
+	if conf.IFrames {
+		l.iframes = iframesOf(x, p, listed)
 	}
 	return l
 }
 
 // iframesOf makes the playlist of the first picture of each segment, nil if there is none
 // or they are encrypted.
-func iframesOf(p m3u8.Playlist, listed []*segment) *list {
-	p.Version, p.Independent, p.IFrames = max(p.Version, 4), false, true
+func iframesOf(x *listing, p m3u8.Playlist, listed []*segment) *list {
+	p.Version, p.Independent, p.IFrames, p.Low = max(p.Version, 4), false, true, nil
 	var has bool
 	l := &list{key: true}
 	for _, g := range listed {
@@ -96,12 +98,12 @@ func iframesOf(p m3u8.Playlist, listed []*segment) *list {
 			l.variant.Codecs, l.variant.Width, l.variant.Height = codec(t), t.Width, t.Height
 		}
 	}
-	l.write(&p, listed)
+	l.write(x, &p, listed)
 	return l
 }
 
 // write makes the text.
-func (l *list) write(p *m3u8.Playlist, listed []*segment) {
+func (l *list) write(x *listing, p *m3u8.Playlist, listed []*segment) {
 	l.text = m3u8.AppendHead(nil, p)
 	prev := &m3u8.Segment{}
 	for i, g := range listed {
@@ -119,14 +121,17 @@ func (l *list) write(p *m3u8.Playlist, listed []*segment) {
 			s.Key = m3u8.Key{URI: g.key.url, IV: g.key.iv}
 		}
 		at := len(l.text)
+		l.low.mark(s, g, listed[i+1:], at)
 		l.text = m3u8.AppendSegment(l.text, s, prev)
 		l.find(at, `#EXT-X-MAP:URI="`)
 		if g.key != nil && g.key.uri != "" {
 			l.find(at, `#EXT-X-KEY:METHOD=AES-128,URI="`)
 		}
+		l.findParts(at)
 		l.queries = append(l.queries, len(l.text)-1)
 		prev = s
 	}
+	x.appendOpen(l, prev)
 	l.file = shelf.Text(typeM3U8, shelf.CacheManifest, l.text)
 }
 

@@ -48,6 +48,7 @@ type thing struct {
 	of      *listing    // whose playlist it is; nil for a file
 	all     bool        // the playlist of all tracks, of's stream
 	iframes bool        // the playlist of first pictures
+	hint    *place      // a part of of's stream that is not there yet
 	file    *shelf.File // a segment, an init segment or a key
 	key     hub.Key     // whose file it is
 }

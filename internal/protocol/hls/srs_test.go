@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"weir/internal/config/blocks"
 	"weir/internal/format/m3u8"
 	"weir/internal/protocol/protocoltest"
 	"weir/internal/store"
@@ -104,7 +105,7 @@ func TestTarget(t *testing.T) {
 			x.Add(g, store.Window{Duration: time.Hour})
 		}
 		st.index = x
-		if p, err := m3u8.Parse(st.render(false).text); err != nil || p.Target != c.want {
+		if p, err := m3u8.Parse(st.render(&blocks.HLSConfig{}).text); err != nil || p.Target != c.want {
 			t.Errorf("%v: target %d, want %d, %v", c.listed, p.Target, c.want, err)
 		}
 	}

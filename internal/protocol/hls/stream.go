@@ -57,6 +57,7 @@ type listing struct {
 	index        *store.Index[*segment]
 
 	list   *list     // what is listed; guarded by stream.mu; nil until there is something
+	opened           // with low latency
 	beside []*beside // guarded by stream.mu
 	target int       // the target duration of the newest playlist, in seconds; owned by the recorder
 }
@@ -83,6 +84,7 @@ type segment struct {
 	track     *media.Track // which it has by itself; nil for the first picture and sound
 	gap       bool         // it has nothing
 	first     int          // how many bytes its first picture needs; 0 if decoding cannot start there
+	parts     []*part      // while it is new, with low latency; guarded by stream.mu
 }
 
 // tracks returns what is in the segment.
@@ -132,7 +134,7 @@ func (s *server) emptyStream(key hub.Key) (*stream, bool) {
 func (st *stream) Republished(p *hub.Publication) {
 	if st.detach == nil {
 		st.streamID = p.Stream().ID
-		st.detach = st.server.env.Store.Attach(st.key, &store.View{Rules: st.rules, Forms: st.form, Next: st.index.Next, Done: st.done, Each: st.wantsEach})
+		st.detach = st.server.env.Store.Attach(st.key, &store.View{Rules: st.rules, Forms: st.form, Next: st.index.Next, Done: st.done, Each: st.wantsEach, Part: st.partTime, Parted: st.parted})
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -172,6 +174,7 @@ func (x *listing) clear() {
 	for _, g := range x.index.All() {
 		found.Remove(vhost, g.name)
 	}
+	x.clearParts()
 	for _, b := range x.beside {
 		found.Remove(vhost, b.name)
 	}
@@ -360,7 +363,9 @@ func (x *listing) add(conf *blocks.HLSConfig, sg *segment, fresh []*beside) (tex
 	gone = x.index.Add(sg, store.Window{Duration: conf.Window})
 	x.beside = append(x.beside, fresh...)
 	idle = x.unneeded()
-	x.list = x.render(conf.IFrames)
+	x.closeOpen(conf, sg)
+	x.list = x.render(conf)
+	x.tell()
 	found, vhost := &st.server.found, st.key.Vhost
 	for _, b := range fresh {
 		if b.uri != "" {
@@ -376,6 +381,7 @@ func (x *listing) add(conf *blocks.HLSConfig, sg *segment, fresh []*beside) (tex
 		found.Put(vhost, sg.name, thing{file: sg.file(conf), key: st.key})
 	}
 	for _, old := range gone {
+		x.removeParts(old)
 		if old.name != sg.name { // a template without [seq]
 			found.Remove(vhost, old.name)
 		}

@@ -47,7 +47,7 @@ func (s *server) summon(w http.ResponseWriter, r *http.Request, key hub.Key) {
 	for {
 		if st, ok := s.streams.Get(key); ok {
 			if st.listed() != nil {
-				f := s.playlistFor(r, conf, v, thing{of: &st.listing}, r.URL.Query().Get(ctxParam))
+				f := s.playlistFor(r, conf, v, thing{of: &st.listing}, st.listed(), r.URL.Query().Get(ctxParam))
 				v.Session.Count(len(r.URL.RequestURI()), f.Size)
 				shelf.Give(s.env.Conf.Load(), w, r, key, f)
 				return
