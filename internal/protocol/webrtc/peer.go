@@ -1,6 +1,7 @@
 package webrtc
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -122,7 +123,7 @@ func (p *peer) begin(ctx context.Context, v *want) error {
 	} else {
 		sub, err = p.session.Play(ctx, v.ask, hub.Options{Inside: protocol})
 	}
-	if err != nil {
+	if err = cmp.Or(err, v.never); err != nil {
 		return err
 	}
 	p.ask = v.ask

@@ -1,6 +1,7 @@
 package webrtc
 
 import (
+	"context"
 	"encoding/json"
 	"runtime"
 	"strconv"
@@ -236,6 +237,28 @@ func TestWHEPBeforeThePublisher(t *testing.T) {
 	}
 	if a := build(t, "", "", "").do("POST", "/rtc/v1/whep/?app=live&stream=s", "application/sdp", play); a.StatusCode != 201 {
 		t.Errorf("as in SRS: %s", a.Status)
+	}
+}
+
+// nobody lets nobody in.
+type nobody struct{}
+
+func (nobody) Authorize(context.Context, *session.Request) error {
+	return &session.Error{Code: 1, Text: "go away"}
+}
+
+// Who may not play is not told whether there is something to be played.
+func TestRulesComeFirst(t *testing.T) {
+	h := build(t, "", "whep_wait off;", "")
+	h.desk.Authorize(nobody{})
+	for _, live := range []bool{false, true} {
+		if live {
+			h.feed("rtmp") // which may not be played either
+		}
+		a := h.do("POST", "/rtc/v1/whep/?app=live&stream=s", "application/sdp", chromium(t, "recvonly"))
+		if a.StatusCode != 403 || !strings.Contains(a.body, "go away") {
+			t.Errorf("live %v: %s %s", live, a.Status, a.body)
+		}
 	}
 }
 

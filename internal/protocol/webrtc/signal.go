@@ -109,6 +109,9 @@ type want struct {
 	bare    bool // and without keys
 	ufrag   string
 	pwd     string
+	// never says why it cannot be done whoever asks. Only who may ask is told: it says
+	// whether something is published.
+	never error
 }
 
 // options reads what requests of either kind may say in their query.
@@ -178,7 +181,7 @@ func (s *server) open(ctx context.Context, v *want) (p *peer, err error) {
 			if pub.Private {
 				need = "others are not to play that"
 			}
-			return nil, &session.Error{Code: codeOff, Text: "the stream is published by " + pub.By + ", and " + need + " in the vhost"}
+			v.never = &session.Error{Code: codeOff, Text: "the stream is published by " + pub.By + ", and " + need + " in the vhost"}
 		}
 	}
 	want := v.codec
@@ -186,7 +189,7 @@ func (s *server) open(ctx context.Context, v *want) (p *peer, err error) {
 		want = s.agreedPicture(st)
 	}
 	if v.whep && !conf.WHEPWait && !s.live(key) {
-		return nil, errNotLive
+		v.never = errNotLive
 	}
 	agreed, err := agree(offer, v.publish, want, live, conf)
 	if err != nil {
