@@ -326,6 +326,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.RTCServerConfig.ECDSA":                  "ECDSA has the certificate of DTLS be one of ECDSA, else of RSA.",
 	"weir/internal/config/blocks.RTCServerConfig.Enabled":                "Enabled turns WebRTC on.",
 	"weir/internal/config/blocks.RTCServerConfig.Encrypt":                "Encrypt encrypts media. With off nothing is, which no browser takes: it is for\nlooking at packets.",
+	"weir/internal/config/blocks.RTCServerConfig.ICEServer":              "ICEServer is which servers of STUN and TURN those who come by WHIP and WHEP are told,\nin headers Link (RFC 9725 4.6): stun:host[:port], or\nturn:user:password@host[:port][?transport=tcp]. Nobody needs one to reach this server;\nthey are for what clients do besides. It is a directive of weir.",
 	"weir/internal/config/blocks.RTCServerConfig.IPFamily":               "IPFamily is which addresses of the interfaces are told.",
 	"weir/internal/config/blocks.RTCServerConfig.KeepAPIDomain":          "KeepAPIDomain tells that name itself.",
 	"weir/internal/config/blocks.RTCServerConfig.Listen":                 "Listen is where media come by UDP, all of them at one port: port, ip:port or\n[ip6]:port.",

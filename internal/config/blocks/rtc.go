@@ -1,6 +1,7 @@
 package blocks
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -68,8 +69,45 @@ type RTCServerConfig struct {
 	// MergeNALUs puts neighbouring units of a picture into one packet where they fit.
 	MergeNALUs bool `conf:"merge_nalus" default:"off" reload:"restart"`
 
+	// ICEServer is which servers of STUN and TURN those who come by WHIP and WHEP are told,
+	// in headers Link (RFC 9725 4.6): stun:host[:port], or
+	// turn:user:password@host[:port][?transport=tcp]. Nobody needs one to reach this server;
+	// they are for what clients do besides. It is a directive of weir.
+	ICEServer []string `conf:"ice_server" default:"" reload:"restart" since:"weir"`
+
 	// BlackHole copies what was decrypted to an address, for looking at packets.
 	BlackHole BlackHoleConfig `conf:"black_hole"`
+}
+
+// Validate implements config.Validator.
+func (c *RTCServerConfig) Validate() error {
+	for _, s := range c.ICEServer {
+		if _, err := NewICEServer(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// An ICEServer is a server of STUN or TURN.
+type ICEServer struct{ URL, User, Password string }
+
+// NewICEServer reads a value of ice_server.
+func NewICEServer(s string) (i ICEServer, err error) {
+	scheme, rest, _ := strings.Cut(s, ":")
+	at := strings.LastIndexByte(rest, '@')
+	if at >= 0 {
+		i.User, i.Password, _ = strings.Cut(rest[:at], ":")
+	}
+	i.URL = scheme + ":" + rest[at+1:]
+	turn := scheme == "turn" || scheme == "turns"
+	switch {
+	case !turn && scheme != "stun" && scheme != "stuns", rest[at+1:] == "", strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"<>\\", r) }):
+		err = fmt.Errorf("ice_server %s: write stun:host:port or turn:user:password@host:port", s)
+	case turn != (at >= 0):
+		err = fmt.Errorf("ice_server %s: turn has user:password@ before the host, stun has not", s)
+	}
+	return i, err
 }
 
 // RTCTCPConfig is rtc_server's tcp.

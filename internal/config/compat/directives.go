@@ -113,6 +113,7 @@ var Directives = map[string]Proof{
 	"vhost.rtc.keep_original_ssrc":          {Test: "TestKeepOriginalSSRC"},
 	"http_api.auth.rtc_bearer_enabled":      {Test: "TestRTCBearer"},
 	"rtc_server.merge_nalus":                {Test: "TestPackH264"},
+	"rtc_server.ice_server":                 {Test: "TestLinks", Why: "weir's own"},
 	"vhost.rtc.enabled":                     {Test: "TestRTCPlayerPages"},
 	"vhost.rtc.whep_wait":                   {Test: "TestWHEPBeforeThePublisher", Why: "weir's own; SRS always lets players come first"},
 	"vhost.rtc.nack":                        {Test: "TestPublishThroughLoss"},

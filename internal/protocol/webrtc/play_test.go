@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -258,6 +259,22 @@ func TestRulesComeFirst(t *testing.T) {
 		a := h.do("POST", "/rtc/v1/whep/?app=live&stream=s", "application/sdp", chromium(t, "recvonly"))
 		if a.StatusCode != 403 || !strings.Contains(a.body, "go away") {
 			t.Errorf("live %v: %s %s", live, a.Status, a.body)
+		}
+	}
+}
+
+// Who was let in is told of servers of STUN and TURN.
+func TestLinks(t *testing.T) {
+	h := build(t, "ice_server stun:stun.example.org turn:joe:se:cret@turn.example.org:3478?transport=tcp;", "", "")
+	a := h.do("POST", "/rtc/v1/whep/?app=live&stream=s", "application/sdp", chromium(t, "recvonly"), "Origin", "http://a")
+	want := []string{`<stun:stun.example.org>; rel="ice-server"`, `<turn:turn.example.org:3478?transport=tcp>; rel="ice-server"; username="joe"; credential="se:cret"; credential-type="password"`}
+	if a.StatusCode != 201 || !slices.Equal(a.Header.Values("Link"), want) || !strings.Contains(a.Header.Get("Access-Control-Expose-Headers"), "Link") {
+		t.Errorf("%s, %v", a.Status, a.Header)
+	}
+	h.desk.Authorize(nobody{})
+	for _, method := range []string{"POST", "OPTIONS"} {
+		if a := h.do(method, "/rtc/v1/whep/?app=live&stream=s", "application/sdp", chromium(t, "recvonly")); len(a.Header.Values("Link")) != 0 {
+			t.Errorf("who was not let in is told %v", a.Header)
 		}
 	}
 }

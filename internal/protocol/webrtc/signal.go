@@ -73,7 +73,6 @@ func (s *server) options(w http.ResponseWriter, r *http.Request, crossDomain boo
 	h := w.Header()
 	h.Set("Accept-Post", "application/sdp")
 	h.Set("Accept-Patch", fragmentType)
-	s.links(h)
 	if !crossDomain && r.Header.Get("Access-Control-Request-Method") != "" {
 		w.WriteHeader(http.StatusMethodNotAllowed)
 	}
@@ -351,8 +350,20 @@ func (s *server) whip(w http.ResponseWriter, r *http.Request, name string) {
 	}
 }
 
-// links tells of STUN and TURN servers; peers need none to reach us.
-func (s *server) links(http.Header) {}
+// links tells whoever was let in of servers of STUN and TURN (RFC 9725 4.6).
+func (s *server) links(h http.Header) {
+	for _, text := range s.conf.ICEServer {
+		i, err := blocks.NewICEServer(text)
+		if err != nil {
+			continue // a configuration that has it is not taken
+		}
+		link := "<" + i.URL + `>; rel="ice-server"`
+		if i.User != "" {
+			link += `; username="` + i.User + `"; credential="` + i.Password + `"; credential-type="password"`
+		}
+		h.Add("Link", link)
+	}
+}
 
 // sdpType reports whether the type of a body is that of SDP. SRS takes any, and so do
 // we where none of ours is named: some clients say what their library says.
