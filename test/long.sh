@@ -1,7 +1,7 @@
 #!/bin/bash
 # What takes too long for every change: every platform's build, simulated days at their full length (the race
 # detector sees shorter ones), 100,000 viewers that come and go, recordings
-# that are killed 50 times, lips and freezes in a browser, what SRT loses beside libsrt on ways that lose, and a while of fuzzing of every parser. Run it before a
+# that are killed 50 times, lips and freezes in a browser, also through loss, what SRT loses beside libsrt on ways that lose, and a while of fuzzing of every parser. Run it before a
 # release: long.sh 1m
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,7 +13,7 @@ done
 go test -run 'TestTimelineTwelveHours|TestHours' -timeout 20m ./internal/media ./internal/protocol/dash ./internal/protocol/hls
 go test -run '^$' -bench Joins -benchtime 1x -timeout 20m ./test/performance
 go test -run '^TestNoDropoutGapOrDrift$' -timeout 20m ./internal/sound -long
-go test -run "^(TestLipSync|TestLowLatency)\$" -timeout 20m ./test/interop -long
+go test -run "^(TestLipSync|TestLowLatency|TestRTCThroughLoss)\$" -timeout 20m ./test/interop -long
 go test -run '^TestDVRKilled$' -timeout 20m ./test/interop -kills 50
 go test -run '^TestLossIsRare$' -timeout 20m -v ./internal/wire/srt -args -packets 200000
 # A machine that stands still loses what SRT would not: these have its cores first, where that is allowed.

@@ -3,18 +3,14 @@ package interop
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -245,74 +241,6 @@ func TestSRTCaller(t *testing.T) {
 	if !h.log.await("start forward", 10*time.Second) {
 		t.Error("no word of the forward in the log")
 	}
-}
-
-// relay passes datagrams on between one socket of a client and a server, less 5 %,
-// with 20 ms each way.
-type relay struct {
-	addr    string
-	dropped atomic.Int64
-}
-
-func newRelay(t *testing.T, to string, seed uint64) *relay {
-	t.Helper()
-	front, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	back, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(to)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { front.Close(); back.Close() })
-	r := &relay{addr: front.LocalAddr().String()}
-	var mu sync.Mutex
-	random := rand.New(rand.NewPCG(seed, seed))
-	var client atomic.Pointer[netip.AddrPort]
-	seen := 0
-	pass := func(b []byte, send func(b []byte)) {
-		mu.Lock()
-		lose, late := random.Float64() < 0.05, random.Float64() < 0.01
-		seen++
-		early := seen <= 20
-		mu.Unlock()
-		if early { // libsrt's caller complains aloud if data overtakes its handshake
-			send(b)
-			return
-		}
-		if lose {
-			r.dropped.Add(1)
-			return
-		}
-		delay := 20 * time.Millisecond
-		if late {
-			delay += 4 * time.Millisecond
-		}
-		b = append([]byte(nil), b...)
-		time.AfterFunc(delay, func() { send(b) })
-	}
-	go func() {
-		buf := make([]byte, 2048)
-		for {
-			n, from, err := front.ReadFromUDPAddrPort(buf)
-			if err != nil {
-				return
-			}
-			client.Store(&from)
-			pass(buf[:n], func(b []byte) { back.Write(b) })
-		}
-	}()
-	go func() {
-		buf := make([]byte, 2048)
-		for {
-			n, err := back.Read(buf)
-			if err != nil {
-				return
-			}
-			pass(buf[:n], func(b []byte) { front.WriteToUDPAddrPort(b, *client.Load()) })
-		}
-	}()
-	return r
 }
 
 // Strangers that guess cookies are nobody's guests, and disturb none.

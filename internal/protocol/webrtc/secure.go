@@ -226,7 +226,7 @@ func (p *peer) takeOut(b []byte) {
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), recordTime)
+			ctx, cancel := context.WithTimeout(p.session.Context(), recordTime)
 			defer cancel()
 			if err := conn.HandshakeContext(ctx); err != nil {
 				return err
