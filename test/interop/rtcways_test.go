@@ -52,6 +52,7 @@ func TestRTCThroughLoss(t *testing.T) {
 		}
 	}
 	goesOn("the picture goes on through 5 % of loss", few)
+	t.Logf("after 5 %% of loss the pages said %q", last)
 	r.percent.Store(20)
 	goesOn("the picture is there through 20 % of loss", many)
 	if r.dropped.Load() == 0 {

@@ -38,12 +38,8 @@ func (in *ingest) tick(now time.Time) {
 		}
 	}
 	for _, s := range in.sources[pictureTrack:] {
-		if s == nil || !p.conf.NACK || !s.known {
-			continue
-		}
-		var room [missingMost]uint16
-		if lost := s.jitter.Missing(now, room[:0]); len(lost) > 0 {
-			in.say(rtcp.AppendNACK(in.scratch[:0], in.ssrc, s.ssrc, lost))
+		if s != nil {
+			s.askMissing(now)
 		}
 	}
 	if p.conf.TWCC && now.Sub(in.fed) >= feedEvery {
@@ -56,6 +52,18 @@ func (in *ingest) tick(now time.Time) {
 	}
 	if s := in.shown(now); s != nil && !in.pub.Private && now.Sub(s.asked) >= in.keyInterval() {
 		s.askKey(now)
+	}
+}
+
+// askMissing asks for packets of picture that are missing, each once in a while.
+func (s *source) askMissing(now time.Time) {
+	in := s.in
+	if !in.peer.conf.NACK || !in.open || !s.known || s.line.is.Kind() != media.Video {
+		return
+	}
+	var room [missingMost]uint16
+	if lost := s.jitter.Missing(now, room[:0]); len(lost) > 0 {
+		in.say(rtcp.AppendNACK(in.scratch[:0], in.ssrc, s.ssrc, lost))
 	}
 }
 

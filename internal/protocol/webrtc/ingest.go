@@ -175,11 +175,15 @@ func (s *source) take(ssrc uint32, seq uint16, stamp uint32, marker bool, payloa
 		}
 		s.anew(ssrc, now)
 	}
+	ahead := int16(seq - s.jitter.Highest())
 	if len(payload) == 0 && !marker {
 		// Padding alone, which probes the path; its number counts.
 		s.jitter.Push(now, seq, stamp, false, nil)
 	} else if s.jitter.Push(now, seq, stamp, marker, payload) {
 		s.shaken(stamp, now)
+	}
+	if ahead > 1 {
+		s.askMissing(now) // at once: each millisecond counts
 	}
 	s.drain(now)
 }

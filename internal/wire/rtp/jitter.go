@@ -14,11 +14,12 @@ type Jitter struct {
 
 	slots   []slot
 	begun   bool
-	next    uint16 // the one that is due
-	top     uint16 // one behind the newest
-	strange int    // packets in a row that are nowhere near
-	came    uint16 // the last of those
-	gap     bool   // packets before next are missing for good
+	next    uint16        // the one that is due
+	top     uint16        // one behind the newest
+	strange int           // packets in a row that are nowhere near
+	came    uint16        // the last of those
+	gap     bool          // packets before next are missing for good
+	turn    time.Duration // from asking for a packet until it comes, smoothed; 0 if not known
 
 	// Received and Missed count packets: those that came in time, and those that
 	// were given up.
@@ -50,10 +51,12 @@ const (
 	usualSlots = 1024
 	// farPackets in a row that are nowhere near are a new beginning.
 	farPackets = 3
-	// askEvery is after what time a packet is asked for once more, and askMost how
-	// often it is.
+	// askEvery is after what time a packet is asked for once more, where it is not known
+	// how long the way takes, and askMost how often it is.
 	askEvery = 60 * time.Millisecond
 	askMost  = 8
+	// askSoonest and askLatest bound that time where it is known.
+	askSoonest, askLatest = 15 * time.Millisecond, 200 * time.Millisecond
 )
 
 // Push takes a packet that came at a moment. It reports false for one that came twice or
@@ -87,6 +90,13 @@ func (j *Jitter) Push(now time.Time, seq uint16, stamp uint32, marker bool, payl
 	s := j.at(seq)
 	if s.here {
 		return false
+	}
+	if s.missing && s.tries == 1 {
+		d := now.Sub(s.asked)
+		if j.turn == 0 {
+			j.turn = d
+		}
+		j.turn += (d - j.turn) / 4
 	}
 	for ; int16(seq-j.top) >= 0; j.top++ {
 		m := j.at(j.top)
@@ -135,9 +145,13 @@ func (j *Jitter) Missing(now time.Time, dst []uint16) []uint16 {
 	if !j.begun {
 		return dst
 	}
+	every := askEvery
+	if j.turn > 0 {
+		every = min(max(j.turn+j.turn/4, askSoonest), askLatest)
+	}
 	for seq := j.next; seq != j.top && len(dst) < cap(dst); seq++ {
 		s := j.at(seq)
-		if s.here || !s.missing || s.tries >= askMost || now.Sub(s.asked) < askEvery {
+		if s.here || !s.missing || s.tries >= askMost || now.Sub(s.asked) < every {
 			continue
 		}
 		s.asked = now

@@ -185,6 +185,29 @@ func TestJitter(t *testing.T) {
 	expect("all of it given up", 1, 30003+1023)
 }
 
+// How soon a packet is asked for once more is learnt from how long the first ones took.
+func TestJitterAsksInTime(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	var j Jitter
+	j.Push(now, 0, 0, false, nil)
+	for seq := uint16(2); seq < 40; seq += 2 { // each second one comes 24 ms after it was asked for
+		j.Push(now, seq, 0, false, nil)
+		if m := j.Missing(now, make([]uint16, 0, 9)); len(m) != 1 {
+			t.Fatalf("missing %v", m)
+		}
+		now = now.Add(24 * time.Millisecond)
+		j.Push(now, seq-1, 0, false, nil)
+	}
+	j.Push(now, 40, 0, false, nil)
+	j.Missing(now, make([]uint16, 0, 9))
+	if m := j.Missing(now.Add(29*time.Millisecond), make([]uint16, 0, 9)); len(m) != 0 {
+		t.Errorf("asked again before it can have come: %v", m)
+	}
+	if m := j.Missing(now.Add(30*time.Millisecond), make([]uint16, 0, 9)); len(m) != 1 {
+		t.Error("not asked again in time")
+	}
+}
+
 // However much is lost for good, what comes is late by no more than one packet is waited
 // for.
 func TestJitterDoesNotFallBehind(t *testing.T) {
