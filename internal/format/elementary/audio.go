@@ -21,6 +21,8 @@ type Audio struct {
 	ID    uint8
 	// LATM says that AAC comes in LATM with LOAS's headers, and not with ADTS.
 	LATM bool
+	// Lang is the language of its tracks, as media.Track has it.
+	Lang string
 
 	mux   aac.LATM
 	track *media.Track
@@ -82,6 +84,7 @@ func (a *Audio) Append(dst []*media.Frame, piece []byte, pts time.Duration, time
 		}
 		if a.track == nil || !h.same(a.track) {
 			a.track = h.track()
+			a.track.Lang = a.Lang
 		}
 		if h.frames == nil {
 			dst = append(dst, &media.Frame{Track: a.track, Source: a.at, Payload: bytes.Clone(b[off+h.head : off+h.size])})

@@ -23,6 +23,7 @@ type Ingest struct {
 	SkipSPS bool
 
 	tracks  []state
+	named   []naming
 	parts   []Part
 	dropped uint64
 }
@@ -149,6 +150,7 @@ func (in *Ingest) set(t *media.Track, length int) (*state, error) {
 		}
 		if !s.track.Same(t) {
 			t.Picture = s.track.Picture
+			in.name(t)
 			*s = state{track: t, length: length}
 		}
 		return s, nil
@@ -156,6 +158,7 @@ func (in *Ingest) set(t *media.Track, length int) (*state, error) {
 	if len(in.tracks) == MaxTracks {
 		return nil, fmt.Errorf("%w: more than %d tracks", ErrLimit, MaxTracks)
 	}
+	in.name(t)
 	in.tracks = append(in.tracks, state{track: t, length: length})
 	return &in.tracks[len(in.tracks)-1], nil
 }

@@ -3,6 +3,7 @@ package mpegts
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 	"time"
 
 	"weir/internal/format/elementary"
@@ -267,6 +268,11 @@ func (d *Demuxer) program(dst []*media.Frame, b []byte) []*media.Frame {
 		}
 		typ, pid, descriptors := e[0], binary.BigEndian.Uint16(e[1:])&0x1fff, e[5:5+n]
 		s := newStream(typ, pid, descriptors)
+		if lang := languageOf(descriptors); s != nil && s.audio != nil {
+			s.audio.Lang = lang
+		} else if s != nil && s.opus != nil {
+			s.opus.Lang = lang
+		}
 		e = e[5+n:]
 		if s == nil && data < maxData && isData(typ) {
 			s = &stream{pid: pid, typ: typ, data: newDataIn(typ, descriptors, data)}
@@ -358,11 +364,27 @@ const typePrivate = 0x06
 // the ETSI draft that everybody uses).
 const (
 	tagRegistration = 0x05
+	tagLanguage     = 0x0a
 	tagAC3          = 0x6a
 	tagEAC3         = 0x7a
 	tagExtension    = 0x7f
 	extensionOpus   = 0x80
 )
+
+// languageOf returns the language that descriptors name (ISO 639-2), empty for none.
+func languageOf(d []byte) string {
+	for len(d) >= 2 && 2+int(d[1]) <= len(d) {
+		if b := d[2 : 2+int(d[1])]; d[0] == tagLanguage && len(b) >= 3 && isLanguage(string(b[:3])) {
+			return string(b[:3])
+		}
+		d = d[2+int(d[1]):]
+	}
+	return ""
+}
+
+func isLanguage(s string) bool {
+	return len(s) == 3 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz") == ""
+}
 
 func private(s *stream, d []byte, audio func(media.Codec) *stream) *stream {
 	isOpus, channels := false, 2

@@ -401,3 +401,46 @@ func TestData(t *testing.T) {
 		t.Error("a segment would have data")
 	}
 }
+
+// The language of a sound goes through a stream that passes everything on, and is not in
+// others, whose maps stay as they are.
+func TestLanguage(t *testing.T) {
+	german := &media.Track{Kind: media.Audio, Codec: media.AAC, Config: []byte{0x12, 0x10}, SampleRate: 44100, Channels: 2, Lang: "deu"}
+	opus := &media.Track{ID: 1, Kind: media.Audio, Codec: media.Opus, SampleRate: 48000, Channels: 2, Lang: "eng"}
+	odd := &media.Track{ID: 2, Kind: media.Audio, Codec: media.AAC, Config: []byte{0x12, 0x10}, SampleRate: 44100, Channels: 2, Lang: "e\x00g"}
+	l := (&media.Layout{}).With(german).With(opus).With(odd)
+	m := NewPassing(l)
+	b := m.AppendTables(nil)
+	for i := range 4 {
+		for _, tr := range l.Tracks {
+			var err error
+			if b, err = m.AppendFrame(b, &media.Frame{Track: tr, Payload: []byte{0xfc, 0x10, 4, 0x60, 0x8c, 0x1c}}, time.Second+time.Duration(i)*23*time.Millisecond); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	got := map[uint8]string{}
+	d := NewDemuxer()
+	for _, f := range d.Flush(d.Feed(nil, b)) {
+		got[f.Track.ID] = f.Track.Lang
+	}
+	if got[0] != "deu" || got[1] != "eng" || got[2] != "" {
+		t.Errorf("languages %v", got)
+	}
+	plain := *german
+	plain.Lang = ""
+	if !bytes.Equal(NewMuxer((&media.Layout{}).With(german)).AppendTables(nil), NewMuxer((&media.Layout{}).With(&plain)).AppendTables(nil)) {
+		t.Error("a segment's map tells the language")
+	}
+	for n := range 9 { // it never runs over its packet
+		var many media.Layout
+		for i := range n {
+			o := *opus
+			o.ID = uint8(i)
+			many = *many.With(&o)
+		}
+		if b := NewPassing(&many).AppendTables(nil); len(b) != 2*PacketSize {
+			t.Errorf("tables of %d bytes", len(b))
+		}
+	}
+}

@@ -103,12 +103,7 @@ func (m *Muxer) makeTables() {
 		pmt[11] = byte(len(cueDescriptor))
 		pmt = append(pmt, cueDescriptor...)
 	}
-	for i := range m.outs {
-		pmt = appendStream(pmt, m.outs[i].track, m.outs[i].pid)
-	}
-	for i := range m.data {
-		pmt = m.data[i].appendEntry(pmt)
-	}
+	pmt = m.appendStreams(pmt)
 	pmt[2] = byte(len(pmt) - 3 + 4)
 	// Who has read a map reads it again only if its version is another.
 	if m.mapped != nil && !bytes.Equal(m.mapped, pmt) {
@@ -122,6 +117,39 @@ func (m *Muxer) makeTables() {
 
 // appendStream appends a stream of the PMT, with a registration descriptor
 // where the stream type alone is not known to all.
+// appendStreams appends what the map says of each stream: the languages of sounds only if
+// there is room for all, and for who is passed everything.
+func (m *Muxer) appendStreams(pmt []byte) []byte {
+	with := func(languages bool) (b []byte) {
+		b = pmt
+		for i := range m.outs {
+			t, at := m.outs[i].track, len(b)
+			if b = appendStream(b, t, m.outs[i].pid); languages && t.Kind == media.Audio && isLanguage(t.Lang) {
+				b = append(append(append(b, tagLanguage, 4), t.Lang...), 0)
+				b[at+4] += 6
+			}
+		}
+		for i := range m.data {
+			b = m.data[i].appendEntry(b)
+		}
+		return b
+	}
+	all := with(false)
+	n := 0
+	for _, o := range m.outs {
+		if o.track.Kind == media.Audio && isLanguage(o.track.Lang) {
+			n += 6
+		}
+	}
+	if !m.passing || n == 0 || len(all)+n > mapRoom {
+		return all
+	}
+	return with(true)
+}
+
+// mapRoom is how long a map may be, without its checksum.
+const mapRoom = PacketSize - 5 - 4
+
 func appendStream(dst []byte, t *media.Track, pid uint16) []byte {
 	name := ""
 	switch t.Codec {

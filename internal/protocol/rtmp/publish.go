@@ -200,6 +200,7 @@ func (in *ingest) announce() {
 func (in *ingest) data(ts time.Duration, body []byte) {
 	if meta, ok := flv.Meta(body, in.conn.env.Server, in.conn.env.Level); ok {
 		in.pub.SetMeta(meta, in.atcAuto && wantsATC(meta))
+		in.flv.Names(meta)
 		in.conn.log.Info("got metadata", "bytes", len(meta))
 		return
 	}

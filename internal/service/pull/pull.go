@@ -125,6 +125,7 @@ func (in *Intake) tag(typ uint8, ts time.Duration, body []byte) error {
 func (in *Intake) data(ts time.Duration, body []byte) {
 	if meta, ok := flv.Meta(body, in.env.Server, in.env.Level); ok {
 		in.meta = meta
+		in.flv.Names(meta)
 		if in.pub != nil {
 			in.pub.SetMeta(meta, false)
 		}
