@@ -42,6 +42,7 @@ type recorder struct {
 	frames []*media.Frame // of chunk
 	size   int            // bytes in frames
 	gather time.Duration  // of sub
+	usual  time.Duration  // what gather is where nobody is told of parts
 	last   time.Duration  // newest DTS of chunk
 	broken bool           // the next chunk does not go on from the one before
 	layout *media.Layout  // of the newest frame
@@ -323,7 +324,7 @@ func (r *recorder) finish() {
 
 // hurry has frames come soon where somebody is told of parts.
 func (r *recorder) hurry(views []*View) {
-	d := gather
+	d := r.usual
 	if slices.ContainsFunc(views, func(v *View) bool { return v.part > 0 || v.Part != nil && v.Part() > 0 }) {
 		d = gatherPart
 	}

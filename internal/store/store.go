@@ -104,7 +104,7 @@ func (s *Store) Attach(key hub.Key, v *View) (detach func()) {
 
 // record starts a recorder. s.mu is held.
 func (s *Store) record(key hub.Key) *recorder {
-	r := &recorder{store: s, key: key, gather: gather, done: make(chan struct{})}
+	r := &recorder{store: s, key: key, gather: gather, usual: gather, done: make(chan struct{})}
 	_, r.release = s.hub.Hold(key)
 	r.sub = s.hub.Subscribe(key, hub.Options{Passive: true, Gather: gather})
 	ctx, cancel := context.WithCancel(context.Background())
