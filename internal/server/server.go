@@ -187,6 +187,7 @@ func New(o Options) (*Server, error) {
 	if o.Predecessor != nil {
 		s.group.Hold = s.hold
 		s.group.Doors().Inherit(o.Predecessor.listeners)
+		s.env.Handover.Inherit(o.Predecessor.datagrams, o.Predecessor.Secrets)
 	}
 	s.env.Endpoints.Add(s.upgradeEndpoint())
 	s.env.Loops, s.env.Store = sender.NewLoops(o.Log), service.NewStore(o.Log, h)

@@ -19,6 +19,7 @@ type Predecessor struct {
 	conn *twin.Conn
 	heritage
 	listeners map[string]net.Listener
+	datagrams map[string][]*os.File
 
 	once sync.Once
 	gone chan struct{} // closed when the elder said go, or has gone
@@ -32,7 +33,7 @@ func Succeed(f *os.File) (*Predecessor, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Predecessor{conn: conn, listeners: map[string]net.Listener{}, gone: make(chan struct{}), word: make(chan struct{})}
+	p := &Predecessor{conn: conn, listeners: map[string]net.Listener{}, datagrams: map[string][]*os.File{}, gone: make(chan struct{}), word: make(chan struct{})}
 	for {
 		m, err := conn.Receive()
 		if err != nil {
@@ -50,6 +51,11 @@ func Succeed(f *os.File) (*Predecessor, error) {
 // take takes a socket.
 func (p *Predecessor) take(m *twin.Message) error {
 	if m.File == nil {
+		return nil
+	}
+	if m.Kind == kindDatagram {
+		place := m.Network + " " + m.Address
+		p.datagrams[place] = append(p.datagrams[place], m.File)
 		return nil
 	}
 	defer m.File.Close()
@@ -87,6 +93,9 @@ func (s *Server) hold(context.Context) error {
 	p := s.options.Predecessor
 	s.env.Handover.SetElder(true)
 	s.twin.Meet(p.conn, true)
+	if err := s.passOn(p); err != nil {
+		return err
+	}
 	if err := p.conn.Send(twin.Message{Kind: kindBound}); err != nil {
 		return err
 	}
@@ -99,6 +108,24 @@ func (s *Server) hold(context.Context) error {
 	case <-time.After(succeedTime):
 		return errors.New("the server that was to be replaced does not say when to begin")
 	}
+}
+
+// passOn has what comes to UDP sockets and is nobody's here be passed on to the elder.
+func (s *Server) passOn(p *Predecessor) error {
+	for _, d := range s.env.Handover.Shared() {
+		if !d.Inherited {
+			continue
+		}
+		uc, err := p.conn.DialPackets(datagramTalk, d.Place())
+		if err == nil {
+			err = d.PassTo(uc)
+		}
+		if err != nil {
+			return fmt.Errorf("the UDP socket at %s cannot be taken over: %w", d.Address, err)
+		}
+	}
+	s.env.Handover.Disinherit()
+	return nil
 }
 
 // heed does what the elder says until it has gone.

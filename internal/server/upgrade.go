@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -30,6 +32,7 @@ import (
 // means that the elder is not wanted any more.
 const (
 	kindListener = "listener"
+	kindDatagram = "datagram"
 	kindBegin    = "begin"
 	kindBound    = "bound"
 	kindGo       = "go"
@@ -47,6 +50,8 @@ type heritage struct {
 	Parent int    `json:"parent"` // the process that started the first of us, for asprocess
 	// Vhosts are the ids of vhosts in the API, by name.
 	Vhosts map[string]string `json:"vhosts"`
+	// Secrets are what parts tell strangers apart by, by a name.
+	Secrets map[string][]byte `json:"secrets"`
 }
 
 // An UpgradeError says why there was no upgrade; nothing has changed then.
@@ -86,6 +91,11 @@ func (s *Server) Upgrade() (pid int, err error) {
 	case s.state.Load() != ready:
 		return 0, notNow("the server is starting or stopping, or has been replaced")
 	}
+	for _, c := range blocks.Casters.In(s.env.Conf.Load()) {
+		if c.Enabled && (c.Caster == blocks.CasterTS || c.Caster == blocks.CasterGB) {
+			return 0, notNow("stream_caster %s has UDP ports that cannot be handed over yet; restart the server in place of upgrading it", c.Caster)
+		}
+	}
 	s.turning.Lock()
 	defer s.turning.Unlock()
 	s.env.Log.Info("upgrade: starting the new server", "program", s.options.Program)
@@ -124,6 +134,9 @@ type heir struct {
 	said    chan link.Message // bound, ready, failed; closed when it has gone
 	gone    chan struct{}     // closed when the process has been waited for
 	state   *os.ProcessState  // once gone
+
+	mu     sync.Mutex
+	passed map[string]*net.UnixConn // of datagramTalk, by place; guarded by mu
 }
 
 // succeed starts an heir and has it take over, or ends it.
@@ -154,7 +167,7 @@ func (s *Server) startHeir() (*heir, error) {
 		conn.Close()
 		return nil, err
 	}
-	h := &heir{server: s, process: p, conn: conn, said: make(chan link.Message, 4), gone: make(chan struct{})}
+	h := &heir{server: s, process: p, conn: conn, said: make(chan link.Message, 4), gone: make(chan struct{}), passed: map[string]*net.UnixConn{}}
 	go func() {
 		h.state, _ = child.Gone(p)
 		close(h.gone)
@@ -181,7 +194,7 @@ func (h *heir) listen() {
 		case kindStop:
 			h.server.Hurry()
 		}
-		if h.server.twin.Take(&m) {
+		if h.passes(&m) || h.server.twin.Take(&m) {
 			continue
 		}
 		if m.File != nil {
@@ -227,7 +240,12 @@ func (h *heir) bequeath(limit <-chan time.Time) error {
 			return err
 		}
 	}
-	data, err := json.Marshal(heritage{ID: s.env.ID, Parent: s.options.Parent, Vhosts: s.api.VhostIDs()})
+	for _, d := range s.env.Handover.Shared() {
+		if err := h.give(kindDatagram, d.Network, d.Address, d.Index, sockets.Socket{Conn: d.Socket}); err != nil {
+			return err
+		}
+	}
+	data, err := json.Marshal(heritage{ID: s.env.ID, Parent: s.options.Parent, Vhosts: s.api.VhostIDs(), Secrets: s.env.Handover.Secrets()})
 	if err != nil {
 		return err
 	}
@@ -241,6 +259,7 @@ func (h *heir) bequeath(limit <-chan time.Time) error {
 		return err
 	}
 	doors.Pause()
+	h.divert()
 	s.options.Pid.Release()
 	err = h.send(link.Message{Kind: kindGo})
 	if err == nil {
@@ -252,9 +271,45 @@ func (h *heir) bequeath(limit <-chan time.Time) error {
 		if taken := s.options.Pid.Take(); taken != nil {
 			s.env.Log.Error("upgrade: the pid file is lost", "err", taken)
 		}
+		for _, d := range s.env.Handover.Shared() {
+			d.Divert(nil)
+		}
 		doors.Resume()
 	}
 	return err
+}
+
+// datagramTalk names the connections by which the heir passes on what came to a UDP
+// socket and is none of its own; their data is the socket's place.
+const datagramTalk = "datagrams"
+
+// passes takes such a connection. It returns false if it is something else.
+func (h *heir) passes(m *link.Message) bool {
+	if m.Name != datagramTalk {
+		return false
+	}
+	var place string
+	if uc, ok := m.Conn(); ok && json.Unmarshal(m.Data, &place) == nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.passed[place] = uc
+	}
+	return true
+}
+
+// divert has the UDP sockets that the heir takes be read there, and what it passes on be
+// read here.
+func (h *heir) divert() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, d := range h.server.env.Handover.Shared() {
+		if uc := h.passed[d.Place()]; uc != nil {
+			delete(h.passed, d.Place())
+			if err := d.Divert(uc); err != nil {
+				h.server.env.Log.Error("upgrade: who came by a UDP socket is lost", "socket", d.Place(), "err", err)
+			}
+		}
+	}
 }
 
 // show lends the heir all streams that there are.

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,9 @@ type Handover struct {
 
 	mu      sync.Mutex
 	elder   bool                                 // the process that was before serves still; guarded by mu
+	sockets map[string][]*os.File                // that were inherited; guarded by mu
+	shared  []*SharedSocket                      // guarded by mu
+	secrets map[string][]byte                    // guarded by mu
 	answers *http.ServeMux                       // guarded by mu
 	ask     http.RoundTripper                    // guarded by mu
 	mirrors []Mirror                             // guarded by mu

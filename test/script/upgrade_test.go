@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	pion "github.com/pion/webrtc/v4"
 
 	"weir/internal/format/flv"
 	"weir/internal/format/m3u8"
@@ -70,19 +73,34 @@ func openPlace(t *testing.T, root, more string) *place {
 // program puts a program in place, as a package manager does: by a rename.
 func (p *place) program(from string) {
 	p.t.Helper()
-	b, err := os.ReadFile(from)
-	if err != nil {
-		p.t.Fatal(err)
+	next := filepath.Join(p.dir, "weir.new")
+	if err := os.Link(from, next); err != nil {
+		b, err := os.ReadFile(from)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.script(b)
+		return
 	}
-	p.script(b)
+	p.rename(next)
 }
 
+// script puts a program in place that consists of a text.
 func (p *place) script(text []byte) {
 	p.t.Helper()
 	next := filepath.Join(p.dir, "weir.new")
-	if err := os.WriteFile(next, text, 0o755); err != nil {
+	// While it is open for writing nothing is forked, which would keep it open.
+	syscall.ForkLock.RLock()
+	err := os.WriteFile(next, text, 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		p.t.Fatal(err)
 	}
+	p.rename(next)
+}
+
+func (p *place) rename(next string) {
+	p.t.Helper()
 	if err := os.Rename(next, filepath.Join(p.dir, "weir")); err != nil {
 		p.t.Fatal(err)
 	}
@@ -135,6 +153,9 @@ func (p *place) upgraded() (before, after int) {
 	}
 	return before, after
 }
+
+// alone is a client whose requests each have a connection of their own.
+var alone = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // get asks by a connection of its own.
 func get(url string) (int, string, error) {
@@ -283,13 +304,23 @@ func TestUpgradeDrains(t *testing.T) {
 // publish starts ffmpeg as an encoder.
 func (p *place) publish(name string) *process {
 	p.t.Helper()
+	return p.encode(name, "flv", "rtmp://"+p.rtmp+"/live/s")
+}
+
+func (p *place) encode(name, format, to string) *process {
+	p.t.Helper()
+	return p.ffmpeg(name, "-re", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=25", "-re", "-f", "lavfi", "-i", "sine",
+		"-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "10", "-pix_fmt", "yuv420p", "-c:a", "aac", "-f", format, to)
+}
+
+func (p *place) ffmpeg(name string, args ...string) *process {
+	p.t.Helper()
 	out, err := os.Create(filepath.Join(p.dir, name+".txt"))
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	defer out.Close()
-	c := p.command(p.dir, nil, "ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning", "-re", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=25",
-		"-re", "-f", "lavfi", "-i", "sine", "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "10", "-c:a", "aac", "-f", "flv", "rtmp://"+p.rtmp+"/live/s")
+	c := p.command(p.dir, nil, "ffmpeg", append([]string{"-hide_banner", "-nostdin", "-nostats", "-y", "-loglevel", "warning"}, args...)...)
 	c.Stdout, c.Stderr = out, out
 	x, err := start(c)
 	if err != nil {
@@ -324,7 +355,7 @@ func (v *viewer) see(timestamp uint32, body []byte) {
 // watch watches by HTTP-FLV; that ends with the publisher.
 func (p *place) watch() *viewer {
 	p.t.Helper()
-	res, err := http.Get("http://" + p.http + "/live/s.flv")
+	res, err := alone.Get("http://" + p.http + "/live/s.flv")
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -441,7 +472,19 @@ func (g *segments) upTo(what string, more uint64) {
 // server.
 func TestUpgradeKeepsStreams(t *testing.T) {
 	t.Parallel()
-	p := openPlace(t, "grace_final_wait 500;", "hls { enabled on; hls_path ./html; hls_fragment 0.4; hls_window 60; hls_ctx off; }\nmin_latency on;")
+	var mu sync.Mutex
+	called := map[string]int{}
+	hooks := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var c struct{ Action string }
+		json.NewDecoder(r.Body).Decode(&c)
+		mu.Lock()
+		defer mu.Unlock()
+		called[c.Action]++
+		io.WriteString(w, "0")
+	}))
+	defer hooks.Close()
+	p := openPlace(t, "grace_final_wait 500;", "hls { enabled on; hls_path ./html; hls_fragment 0.4; hls_window 60; hls_ctx off; }\n"+
+		"dvr { enabled on; dvr_path ./dvr/[stream].[timestamp].flv; }\nhttp_hooks { enabled on; on_publish "+hooks.URL+"; on_unpublish "+hooks.URL+"; on_dvr "+hooks.URL+"; }")
 	pub := p.publish("one")
 	p.until("the stream is listed", func() bool { status, _, _ := get("http://" + p.http + "/live/s.m3u8"); return status == http.StatusOK })
 	old, flash := p.watchRTMP(), p.watch()
@@ -480,6 +523,21 @@ func TestUpgradeKeepsStreams(t *testing.T) {
 	files, _ := filepath.Glob(filepath.Join(p.dir, "html", "live", "s-*.ts"))
 	if len(files) < 3 {
 		t.Errorf("%d files of segments", len(files))
+	}
+	p.until("the recording is told of", func() bool { mu.Lock(); defer mu.Unlock(); return called["on_dvr"] > 0 })
+	mu.Lock()
+	// One more of each is of the publisher that was refused.
+	if got := fmt.Sprint(called); got != "map[on_dvr:1 on_publish:3 on_unpublish:2]" {
+		t.Errorf("callbacks: %s", got)
+	}
+	mu.Unlock()
+	var recordings []string
+	p.until("both publications are recorded", func() bool {
+		recordings, _ = filepath.Glob(filepath.Join(p.dir, "dvr", "*"))
+		return len(recordings) >= 2
+	})
+	if len(recordings) != 2 {
+		t.Errorf("recordings of two publications: %v", recordings)
 	}
 	if !alive(before) {
 		t.Error("the old server has ended while a viewer is there")
@@ -586,4 +644,121 @@ func (p *place) ends(what, id string) {
 	if b, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusOK || !strings.Contains(string(b), `"code":0`) {
 		p.t.Errorf("DELETE %s %s: %d %s", what, id, res.StatusCode, b)
 	}
+}
+
+// whep watches by WebRTC, and counts packets of the picture. It returns where its session
+// is ended.
+func (p *place) whep(packets *atomic.Int64) (resource string) {
+	p.t.Helper()
+	pc, err := pion.NewPeerConnection(pion.Configuration{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.closers = append(p.closers, pc)
+	pc.OnTrack(func(track *pion.TrackRemote, _ *pion.RTPReceiver) {
+		for {
+			if _, _, err := track.ReadRTP(); err != nil {
+				return
+			}
+			packets.Add(1)
+		}
+	})
+	if _, err := pc.AddTransceiverFromKind(pion.RTPCodecTypeVideo, pion.RTPTransceiverInit{Direction: pion.RTPTransceiverDirectionRecvonly}); err != nil {
+		p.t.Fatal(err)
+	}
+	offer, err := pc.CreateOffer(nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	gathered := pion.GatheringCompletePromise(pc)
+	if err := pc.SetLocalDescription(offer); err != nil {
+		p.t.Fatal(err)
+	}
+	<-gathered
+	res, err := alone.Post("http://"+p.api+"/rtc/v1/whep/?app=live&stream=s", "application/sdp", strings.NewReader(pc.LocalDescription().SDP))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	answer, _ := io.ReadAll(res.Body)
+	if res.StatusCode != http.StatusCreated {
+		p.t.Fatalf("WHEP: %d %s", res.StatusCode, answer)
+	}
+	if err := pc.SetRemoteDescription(pion.SessionDescription{Type: pion.SDPTypeAnswer, SDP: string(answer)}); err != nil {
+		p.t.Fatal(err)
+	}
+	return "http://" + p.api + res.Header.Get("Location")
+}
+
+// An encoder and a viewer of SRT, and one of WebRTC, live through an upgrade: what they
+// send reaches the old server through the new one, which has the sockets. Others come.
+func TestUpgradeKeepsDatagrams(t *testing.T) {
+	t.Parallel()
+	srt, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rtc, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := openPlace(t, "grace_final_wait 500; srt_server { enabled on; listen "+srt+"; } rtc_server { enabled on; listen "+rtc+"; candidate 127.0.0.1; }",
+		"srt { enabled on; } rtc { enabled on; rtmp_to_rtc on; }")
+	pub := p.encode("pub", "mpegts", "srt://"+srt+"?streamid=#!::r=live/s,m=publish&pkt_size=1316")
+	flash := p.watch()
+	p.moves("a viewer of FLV", flash, 10)
+	grows := func(what, name string) {
+		t.Helper()
+		size := func() int64 {
+			st, err := os.Stat(filepath.Join(p.dir, name))
+			if err != nil {
+				return 0
+			}
+			return st.Size()
+		}
+		from := size()
+		p.until(what+" sees on", func() bool { return size() > from+30_000 })
+	}
+	p.ffmpeg("view", "-analyzeduration", "500000", "-probesize", "50000", "-i", "srt://"+srt+"?streamid=#!::r=live/s,m=request", "-c", "copy", "-flush_packets", "1", "-f", "mpegts", "view.ts")
+	grows("the viewer of SRT", "view.ts")
+	var packets atomic.Int64
+	resource := p.whep(&packets)
+	sees := func(what string) {
+		t.Helper()
+		from := packets.Load()
+		p.until(what, func() bool { return packets.Load() > from+30 })
+	}
+	sees("the viewer of WebRTC sees")
+	before, _ := p.upgraded()
+	sees("the viewer of WebRTC sees on")
+	grows("the viewer of SRT", "view.ts")
+	p.moves("the viewer of FLV", flash, 10)
+	p.ffmpeg("late", "-analyzeduration", "500000", "-probesize", "50000", "-i", "srt://"+srt+"?streamid=#!::r=live/s,m=request", "-c", "copy", "-flush_packets", "1", "-f", "mpegts", "late.ts")
+	grows("one that came afterwards", "late.ts")
+	var more atomic.Int64
+	p.whep(&more)
+	p.until("a viewer of WebRTC that came afterwards sees", func() bool { return more.Load() > 30 })
+	if pub.ended() || flash.ended.Load() {
+		t.Error("the encoder or a viewer has been ended")
+	}
+	if gap := flash.gap.Load(); gap > 100 {
+		t.Errorf("a gap of %d ms", gap)
+	}
+	// The session of WebRTC is at the old server, and ended by the new one's address.
+	req, err := http.NewRequest(http.MethodDelete, resource, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := asker.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if !strings.Contains(p.log(), "RTC session is ended by its client") {
+		t.Errorf("DELETE %s: %d, and the session goes on", resource, res.StatusCode)
+	}
+	flash.conn.Close()
+	p.clients["view"].signal(syscall.SIGINT)
+	pub.signal(syscall.SIGINT)
+	p.until("the old server ends", func() bool { return !alive(before) })
 }

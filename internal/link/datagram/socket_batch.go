@@ -76,6 +76,45 @@ type Socket struct {
 
 	in  inbound
 	out *Batch
+
+	passing
+	diverted atomic.Pointer[diversion] // nil while the socket itself is read
+	diverts  []*diversion              // all that there were
+}
+
+// diversion is where what another process passes on is read.
+type diversion struct{ fd int }
+
+// Divert has Read return what another process passes on by a connection, rather than
+// what comes by the socket, which that process reads; nil ends that. It takes the
+// connection. Anybody may call it, but one at a time.
+func (s *Socket) Divert(uc *net.UnixConn) error {
+	defer s.Wake()
+	if uc == nil {
+		s.diverted.Store(nil)
+		return nil
+	}
+	fd, err := dup(uc)
+	if err != nil {
+		return err
+	}
+	syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, buffer)
+	if err := syscall.EpollCtl(s.poller, syscall.EPOLL_CTL_ADD, fd, &syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLONESHOT, Fd: int32(fd)}); err != nil {
+		syscall.Close(fd)
+		return os.NewSyscallError("epoll_ctl", err)
+	}
+	d := &diversion{fd}
+	s.diverts = append(s.diverts, d)
+	s.diverted.Store(d)
+	return nil
+}
+
+// reads returns the descriptor that is read.
+func (s *Socket) reads() int {
+	if d := s.diverted.Load(); d != nil {
+		return d.fd
+	}
+	return s.fd
 }
 
 // inbound is the memory of one recvmmsg.
@@ -240,8 +279,9 @@ func (s *Socket) Wait(until time.Time) {
 		return
 	}
 	// Told once of what comes: not again for each datagram until the next Wait.
-	ev := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLONESHOT, Fd: int32(s.fd)}
-	syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(s.poller), syscall.EPOLL_CTL_MOD, uintptr(s.fd), uintptr(unsafe.Pointer(&ev)), 0, 0)
+	fd := s.reads()
+	ev := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLONESHOT, Fd: int32(fd)}
+	syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(s.poller), syscall.EPOLL_CTL_MOD, uintptr(fd), uintptr(unsafe.Pointer(&ev)), 0, 0)
 	s.asleep.Store(true)
 	if !s.woken.Load() {
 		if until != s.until {
@@ -265,8 +305,16 @@ func (s *Socket) Pause(until time.Time) { time.Sleep(time.Until(until)) }
 // bytes are valid until it returns.
 func (s *Socket) Read(each func(from netip.AddrPort, b []byte)) (total int) {
 	for range maxReads {
-		n := s.receive()
+		fd := s.reads()
+		n := s.receive(fd)
 		for i := range n {
+			if fd != s.fd {
+				if from, at, b, ok := parsePassed(s.in.bufs[i][:min(int(s.in.msgs[i].n), MaxSize)]); ok {
+					s.at = at
+					each(from, b)
+				}
+				continue
+			}
 			if from, ok := parseAddr(s.in.addrs[i][:], s.six); ok {
 				s.at = s.reached(i)
 				each(from, s.in.bufs[i][:min(int(s.in.msgs[i].n), MaxSize)])
@@ -279,7 +327,7 @@ func (s *Socket) Read(each func(from netip.AddrPort, b []byte)) (total int) {
 	return total
 }
 
-func (s *Socket) receive() int {
+func (s *Socket) receive(fd int) int {
 	for i := range s.in.msgs {
 		h := &s.in.msgs[i].hdr
 		h.Namelen = addrSize
@@ -288,7 +336,7 @@ func (s *Socket) receive() int {
 			h.SetControllen(cmsgSize)
 		}
 	}
-	n, _, errno := syscall.RawSyscall6(sysRecvmmsg, uintptr(s.fd), uintptr(unsafe.Pointer(&s.in.msgs[0])), inBatch, syscall.MSG_DONTWAIT, 0, 0)
+	n, _, errno := syscall.RawSyscall6(sysRecvmmsg, uintptr(fd), uintptr(unsafe.Pointer(&s.in.msgs[0])), inBatch, syscall.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0 // nothing there, or what ICMP said of a datagram of ours
 	}
@@ -576,6 +624,12 @@ func sockaddr(to netip.AddrPort, six bool) syscall.Sockaddr {
 
 // Close closes it. Nobody may use it any more.
 func (s *Socket) Close() error {
+	for _, d := range s.diverts {
+		syscall.Close(d.fd)
+	}
+	if s.pass != nil {
+		s.pass.Close()
+	}
 	s.epoll.Close()
 	syscall.Close(s.event)
 	return syscall.Close(s.fd)
@@ -600,3 +654,21 @@ func zoneIndex(name string) uint32 {
 func setIovlen(m *syscall.Msghdr, n int) { setWord(&m.Iovlen, n) }
 
 func setWord[T uint32 | uint64](p *T, n int) { *p = T(n) }
+
+// SyscallConn implements syscall.Conn: only Control of what it returns is of use.
+func (s *Socket) SyscallConn() (syscall.RawConn, error) { return rawFD(s.fd), nil }
+
+// rawFD is a descriptor that is used as it is.
+type rawFD int
+
+// Control implements syscall.RawConn.
+func (fd rawFD) Control(f func(fd uintptr)) error {
+	f(uintptr(fd))
+	return nil
+}
+
+// Read implements syscall.RawConn.
+func (rawFD) Read(func(fd uintptr) bool) error { return os.ErrInvalid }
+
+// Write implements syscall.RawConn.
+func (rawFD) Write(func(fd uintptr) bool) error { return os.ErrInvalid }

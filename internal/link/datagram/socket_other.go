@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -22,7 +23,25 @@ type Socket struct {
 	from  netip.AddrPort
 	n     int
 	out   []byte
+
+	passing
+	at       netip.Addr // of a datagram that was passed on
+	diverted atomic.Pointer[net.UnixConn]
 }
+
+// Divert has Read return what another process passes on by a connection, rather than
+// what comes by the socket, which that process reads; nil ends that. It takes the
+// connection.
+func (s *Socket) Divert(uc *net.UnixConn) error {
+	if old := s.diverted.Swap(uc); old != nil {
+		old.Close()
+	}
+	s.pc.SetReadDeadline(time.Unix(1, 0))
+	return nil
+}
+
+// SyscallConn implements syscall.Conn.
+func (s *Socket) SyscallConn() (syscall.RawConn, error) { return s.pc.SyscallConn() }
 
 // A Batch is what is sent by a [Socket]: one datagram here.
 type Batch struct {
@@ -68,6 +87,9 @@ func (s *Socket) Batching() string { return "one" }
 // Wake has Wait return. Anybody may call it.
 func (s *Socket) Wake() {
 	if !s.woken.Swap(true) {
+		if uc := s.diverted.Load(); uc != nil {
+			uc.SetReadDeadline(time.Unix(1, 0))
+		}
 		s.pc.SetReadDeadline(time.Unix(1, 0))
 	}
 }
@@ -80,6 +102,10 @@ func (s *Socket) Wait(until time.Time) {
 	if soon := time.Now().Add(time.Millisecond); until.Before(soon) {
 		until = soon // what is there is read in any case
 	}
+	if uc := s.diverted.Load(); uc != nil {
+		s.waitPassed(uc, until)
+		return
+	}
 	s.pc.SetReadDeadline(until)
 	if s.woken.Swap(false) {
 		return
@@ -87,6 +113,22 @@ func (s *Socket) Wait(until time.Time) {
 	n, from, err := s.pc.ReadFromUDPAddrPort(s.first)
 	if err == nil {
 		s.n, s.from = n, from
+	}
+	s.woken.Store(false)
+}
+
+// waitPassed is Wait for what is passed on.
+func (s *Socket) waitPassed(uc *net.UnixConn, until time.Time) {
+	uc.SetReadDeadline(until)
+	if s.woken.Swap(false) {
+		return
+	}
+	n, err := uc.Read(s.first)
+	if err == nil {
+		from, at, b, ok := parsePassed(s.first[:n])
+		if ok {
+			s.n, s.from, s.at = copy(s.first, b), from, at
+		}
 	}
 	s.woken.Store(false)
 }
@@ -108,6 +150,9 @@ func (s *Socket) Read(each func(from netip.AddrPort, b []byte)) int {
 
 // At returns the address of ours that the datagram came to, as far as it is known.
 func (s *Socket) At() netip.Addr {
+	if s.diverted.Load() != nil {
+		return s.at
+	}
 	if a := s.local.Addr(); !a.IsUnspecified() {
 		return a
 	}

@@ -22,7 +22,6 @@ import (
 	"weir/internal/config"
 	"weir/internal/config/blocks"
 	"weir/internal/link"
-	"weir/internal/link/datagram"
 	"weir/internal/service"
 	wire "weir/internal/wire/srt"
 )
@@ -77,13 +76,12 @@ func (s *server) bind(ctx context.Context, conf *blocks.SRTServerConfig, mode st
 		if err != nil {
 			return err
 		}
-		all, err := datagram.Listen(ctx, "udp"+network[len("tcp"):], address, runtime.GOMAXPROCS(0))
+		all, err := s.env.Handover.Datagrams(ctx, "udp"+network[len("tcp"):], address, runtime.GOMAXPROCS(0))
 		if err != nil {
 			s.close()
 			return fmt.Errorf("listen at UDP %s: %w; configure another port for srt_server", address, err)
 		}
-		secret := make([]byte, 32)
-		rand.Read(secret)
+		secret := s.env.Handover.Secret("srt " + address)
 		for _, u := range all {
 			s.socks = append(s.socks, &socket{server: s, conf: conf, mode: mode, sock: u, done: make(chan struct{}), peers: map[uint32]*peer{},
 				asked: map[caller]*request{}, listener: wire.Listener{Secret: secret, KeyLength: conf.PBKeyLen}})

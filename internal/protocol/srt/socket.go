@@ -218,7 +218,10 @@ func (k *socket) datagram(ctx context.Context, from netip.AddrPort, b []byte) {
 	case id == 0:
 		k.stranger(ctx, from, b)
 	default:
-		if p := k.peers[id]; p != nil && p.from == from {
+		p := k.peers[id]
+		if p == nil {
+			k.sock.Pass(from, b)
+		} else if p.from == from {
 			k.current = p
 			p.handle(k.now, b)
 			k.current = nil

@@ -19,6 +19,9 @@ const fragmentType = "application/trickle-ice-sdpfrag"
 // candidates: a peer is where its checks come from. They are kept to be told of.
 func (s *server) patch(w http.ResponseWriter, r *http.Request, q url.Values) {
 	p, known := s.named(q.Get("session"))
+	if !known && s.passed(w, r) {
+		return
+	}
 	switch {
 	case !known:
 		problem(w, http.StatusNotFound, codeSession, "there is no such session, or it has ended")

@@ -23,7 +23,6 @@ import (
 	"weir/internal/config/blocks"
 	"weir/internal/hub"
 	"weir/internal/link"
-	"weir/internal/link/datagram"
 	"weir/internal/service"
 	"weir/internal/session"
 )
@@ -43,6 +42,7 @@ var Protocol = service.Protocol{
 			return nil, nil
 		}
 		env.Hub.OnAnyPublish(s.published)
+		env.Handover.Answer("/rtc/", func(w http.ResponseWriter, r *http.Request) { s.handle(w, r) })
 		return s, nil
 	},
 }
@@ -85,7 +85,7 @@ func (s *server) Bind(ctx context.Context) (err error) {
 		if err != nil {
 			return fmt.Errorf("rtc_server: %w", err)
 		}
-		all, err := datagram.Listen(ctx, "udp"+network[len("tcp"):], address, min(s.conf.ReusePort, 64))
+		all, err := s.env.Handover.Datagrams(ctx, "udp"+network[len("tcp"):], address, min(s.conf.ReusePort, 64))
 		if err != nil {
 			s.close()
 			return fmt.Errorf("listen at UDP %s: %w; configure another port for rtc_server", address, err)

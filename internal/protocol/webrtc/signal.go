@@ -474,6 +474,9 @@ func problem(w http.ResponseWriter, status, code int, detail string) {
 // remove ends a session.
 func (s *server) remove(w http.ResponseWriter, r *http.Request, q url.Values) {
 	p, known := s.named(q.Get("session"))
+	if !known && s.passed(w, r) {
+		return
+	}
 	switch {
 	case q.Get("token") == "" || known && q.Get("token") != p.token:
 		problem(w, http.StatusForbidden, codeSession, "the token is not that of the session; ask for the Location as it was told")
@@ -494,4 +497,26 @@ func (s *server) named(name string) (*peer, bool) {
 	defer s.mu.Unlock()
 	p := s.ids[ours]
 	return p, p != nil
+}
+
+// passed has the process that was before an upgrade answer a request, if it still serves:
+// the session may be one of its own.
+func (s *server) passed(w http.ResponseWriter, r *http.Request) bool {
+	if !s.env.Handover.HasElder() {
+		return false
+	}
+	to := r.Clone(r.Context())
+	to.RequestURI, to.URL.Scheme, to.URL.Host = "", "http", "elder"
+	to.Body = http.MaxBytesReader(w, r.Body, sdp.MaxSize)
+	res, err := s.env.Handover.PassToElder(to)
+	if err != nil {
+		return false
+	}
+	defer res.Body.Close()
+	for name, values := range res.Header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(res.StatusCode)
+	io.Copy(w, res.Body)
+	return true
 }

@@ -58,7 +58,8 @@ func (k *socket) take(b []byte, from path, now time.Time) {
 	p := k.peers[from.addr]
 	k.mu.RUnlock()
 	if p == nil {
-		return // nobody's
+		k.pass(b, from)
+		return
 	}
 	err := service.Guard(p.log, func() error {
 		p.handle(b, now)
@@ -81,12 +82,24 @@ func (k *socket) check(b []byte, from path) {
 		return
 	}
 	p := k.server.find(ours)
-	if p == nil || !p.signed(&m, ours, theirs) {
+	if p == nil {
+		k.pass(b, from)
+		return
+	}
+	if !p.signed(&m, ours, theirs) {
 		return
 	}
 	if answer := p.checked(from, &m); answer != nil {
 		p.session.Count(len(b), len(answer))
 		from.write(answer)
+	}
+}
+
+// pass passes on what is nobody's here: after an upgrade the process that was before may
+// know whose it is.
+func (k *socket) pass(b []byte, from path) {
+	if k.sock != nil {
+		k.sock.Pass(from.addr, b)
 	}
 }
 
