@@ -65,7 +65,7 @@ async function watch(url, limit) {
   const seen = new Map();
   const note = (stream) => {
     const c = stream.codecpar;
-    const s = { kind: KINDS.get(c.codecType), codec: av.avGetCodecName(c.codecId), width: c.width, height: c.height, rate: c.sampleRate, packets: [] };
+    const s = { kind: KINDS.get(c.codecType), codec: av.avGetCodecName(c.codecId), width: c.width, height: c.height, rate: c.sampleRate, bytes: 0, packets: [] };
     seen.set(stream.index, s);
     return s;
   };
@@ -80,6 +80,7 @@ async function watch(url, limit) {
       if (at - s.packets[0][0] > 5 * limit) break;
       continue;
     }
+    s.bytes += packet.size;
     s.packets.push([at, createHash('md5').update(packet.data ?? '').digest('hex'), packet.isKeyframe ? 1 : 0]);
     if ([...seen.values()].every(enough)) break;
   }

@@ -19,6 +19,7 @@ type avSeen struct {
 	Streams []struct {
 		Kind, Codec string
 		Width, Rate int
+		Bytes       int
 		Packets     [][3]any
 	}
 }
@@ -37,6 +38,17 @@ func avList(t *testing.T, args ...string) (seen avSeen) {
 
 // stream returns the packets of the first stream of a kind, and the codec.
 func (s avSeen) stream(kind string) (codec string, all []packet) { return s.numbered(kind, 0) }
+
+// bitrate is that of the first stream of a kind, in bits a second, 0 if too little came.
+func (s avSeen) bitrate(kind string) int {
+	for _, st := range s.Streams {
+		if _, all := s.stream(kind); st.Kind == kind && len(all) > 1 {
+			n := float64(len(all)-1) / float64(len(all)) // the last one's time is not in the span
+			return int(8 * float64(st.Bytes) * n / (all[len(all)-1].dts - all[0].dts))
+		}
+	}
+	return 0
+}
 
 // packets returns those of the nth stream of a kind, from 0.
 func (s avSeen) packets(kind string, n int) []packet {

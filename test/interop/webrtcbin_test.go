@@ -26,7 +26,7 @@ func (h *house) webrtcbin(t *testing.T, stream, codec string, args ...string) (s
 // and FFmpeg has the same over HTTP, with AAC.
 func TestWebRTCBin(t *testing.T) {
 	t.Parallel()
-	h := openRTC(t, "rtc_to_rtmp on;")
+	h := openRTC(t, "rtc_to_rtmp on; aac_bitrate 96000;")
 	for _, codec := range []string{"h264", "h265"} {
 		pub := background(t, "/usr/bin/python3", "../clients/webrtc.py", "publish", "http://"+h.api+"/rtc/v1/whip/?app=live&stream="+codec, codec)
 		h.awaitLive(t, codec)
@@ -38,6 +38,9 @@ func TestWebRTCBin(t *testing.T) {
 		for kind, want := range map[string]string{"video": map[string]string{"h264": "h264", "h265": "hevc"}[codec], "audio": "aac"} {
 			if name, packets := got.stream(kind); name != want || len(packets) < 15 {
 				t.Errorf("%s: %s over HTTP is %q with %d packets, want %s", codec, kind, name, len(packets), want)
+			}
+			if rate := got.bitrate(kind); kind == "audio" && (rate < 60000 || rate > 110000) {
+				t.Errorf("%s: %d bits a second of AAC, with aac_bitrate 96000", codec, rate)
 			}
 		}
 		pub.kill()

@@ -8,12 +8,15 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp/codecs"
 	pion "github.com/pion/webrtc/v4"
 	"github.com/pion/webrtc/v4/pkg/media/samplebuilder"
 
+	"weir/internal/hub"
+	"weir/internal/media"
 	"weir/internal/session"
 )
 
@@ -465,6 +468,47 @@ func TestWrongCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "the session ends", func() bool { n, _ := h.desk.Len(); return n == 0 })
+}
+
+// B-frames are left out, of which browsers know nothing, unless they are to be kept.
+func TestKeepBFrames(t *testing.T) {
+	for _, keep := range []string{"off", "on"} {
+		h := build(t, "", "rtmp_to_rtc on; keep_bframe "+keep+";", "")
+		pub, err := h.hub.Publish(key, hub.PublishOptions{By: "rtmp"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		picture, _ := testTracks(t)
+		quit, done := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			defer pub.Close(nil)
+			for i := 0; ; i++ {
+				// I P b b P b b P, each shown where it belongs
+				f := &media.Frame{Track: picture, Source: time.Duration(i) * 40 * time.Millisecond, Key: i%8 == 0, CTO: map[int]time.Duration{0: 40, 1: 120, 4: 120, 7: 40}[i%8] * time.Millisecond, Payload: unit(0x41, 500, i)}
+				if f.Key {
+					f.Payload = unit(0x65, 500, i)
+				}
+				pub.Write(f)
+				select {
+				case <-time.After(10 * time.Millisecond):
+				case <-quit:
+					return
+				}
+			}
+		}()
+		w := h.watch("/rtc/v1/whep/?app=live&stream=s", nil)
+		kinds := map[int]int{}
+		for range 40 {
+			f := <-w.frames
+			kinds[int(f[len(f)-1])%8]++
+		}
+		close(quit)
+		<-done
+		if want := map[string]int{"off": 4, "on": 8}[keep]; len(kinds) != want {
+			t.Errorf("keep_bframe %s: frames of the places %v of a group came, want %d of them", keep, kinds, want)
+		}
+	}
 }
 
 // Who asks for sound alone, or picture alone, gets that.

@@ -65,8 +65,10 @@ func TestSoundForBrowsers(t *testing.T) {
 	}
 	var pcm []float32
 	buf := make([]float32, 5760)
+	bits := 0
 	for range 60 {
 		p := <-w.sounds
+		bits += 8 * len(p)
 		if opus.Samples(p) != 960 {
 			t.Fatalf("% .10x is not 20 ms of Opus", p)
 		}
@@ -75,6 +77,9 @@ func TestSoundForBrowsers(t *testing.T) {
 			t.Fatal(err)
 		}
 		pcm = append(pcm, buf[:n]...)
+	}
+	if rate := bits * 50 / 60; rate < 90000 || rate > 102000 {
+		t.Errorf("%d bits a second, with opus_bitrate 96000", rate)
 	}
 	var c, s, all float64
 	pcm = pcm[opus.Rate/4:]
