@@ -365,6 +365,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.env.Log.Error("a part of the server failed, stopping", "err", failure)
 	}
 	s.stop()
+	s.awaitElder()
 	return errors.Join(failure, s.group.Err())
 }
 

@@ -163,3 +163,14 @@ func (s *Server) stopElder() {
 		p.conn.Send(twin.Message{Kind: kindStop})
 	}
 }
+
+// awaitElder waits until the elder has ended, which a stop has told to: who supervises
+// this process may end with force what is left when it has gone.
+func (s *Server) awaitElder() {
+	if p := s.options.Predecessor; p != nil && s.state.Load() == draining && !s.env.Handover.Left() {
+		select {
+		case <-p.gone:
+		case <-time.After(partTime):
+		}
+	}
+}

@@ -2,6 +2,7 @@ package script
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -27,6 +28,8 @@ import (
 	wire "weir/internal/wire/rtmp"
 )
 
+var connects = flag.Int("connects", 1000, "how many connects an upgrade is tried with")
+
 // place is a server that can be upgraded: a program of its own, in its own folder.
 type place struct {
 	*house
@@ -35,8 +38,8 @@ type place struct {
 	conf       string
 }
 
-// openPlace starts one. more stands in the default vhost.
-func openPlace(t *testing.T, root, more string) *place {
+// openPlace starts one, with more in its default vhost and its environment.
+func openPlace(t *testing.T, root, more string, env ...string) *place {
 	t.Helper()
 	p := &place{house: &house{dir: t.TempDir()}, t: t}
 	p.clients = map[string]*process{}
@@ -50,7 +53,7 @@ func openPlace(t *testing.T, root, more string) *place {
 	p.conf = fmt.Sprintf("listen %s;\ndaemon off;\nsrs_log_tank file;\nsrs_log_file ./weir.log;\npid ./weir.pid;\nhttp_api { enabled on; listen %s; }\nhttp_server { enabled on; listen %s; dir ./html; }\n%s\nvhost __defaultVhost__ { http_remux { enabled on; mount [vhost]/[app]/[stream].flv; }\n%s\n}\n",
 		p.rtmp, p.api, p.http, root, more)
 	p.write("weir.conf", p.conf)
-	c := p.command(p.dir, nil, filepath.Join(p.dir, "weir"), "-c", "weir.conf")
+	c := p.command(p.dir, env, filepath.Join(p.dir, "weir"), "-c", "weir.conf")
 	out, err := os.Create(filepath.Join(p.dir, "out.txt"))
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +176,8 @@ func get(url string) (int, string, error) {
 func TestUpgradeRefusesNobody(t *testing.T) {
 	t.Parallel()
 	p := openPlace(t, "grace_final_wait 1000;", "")
-	const upgrades, askers, least = 3, 4, 1000
+	const upgrades, askers = 3, 4
+	least := int64(*connects)
 	var asked, failed atomic.Int64
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -489,6 +493,7 @@ func TestUpgradeKeepsStreams(t *testing.T) {
 	p.until("the stream is listed", func() bool { status, _, _ := get("http://" + p.http + "/live/s.m3u8"); return status == http.StatusOK })
 	old, flash := p.watchRTMP(), p.watch()
 	p.moves("the first viewer", old, 10)
+	p.ffmpeg("hls", "-i", "http://"+p.http+"/live/s.m3u8", "-c", "copy", "-copyts", "-flush_packets", "1", "-f", "mpegts", "hls.ts")
 	g := &segments{p: p, names: map[uint64]string{}, sizes: map[uint64]int{}}
 	g.upTo("the first segments", 1)
 	before, after := p.upgraded()
@@ -542,6 +547,7 @@ func TestUpgradeKeepsStreams(t *testing.T) {
 	if !alive(before) {
 		t.Error("the old server has ended while a viewer is there")
 	}
+	p.player("hls", 4*time.Second)
 	old.conn.Close()
 	p.until("the old server ends", func() bool { return !alive(before) })
 	p.moves("the viewer of the new server", young, 10)
@@ -761,4 +767,116 @@ func TestUpgradeKeepsDatagrams(t *testing.T) {
 	p.clients["view"].signal(syscall.SIGINT)
 	pub.signal(syscall.SIGINT)
 	p.until("the old server ends", func() bool { return !alive(before) })
+}
+
+// player ends a player of HLS, that has put what it got in a file, and sees that this has
+// at least so much of the picture, without a gap or a repetition.
+func (p *place) player(name string, least time.Duration) {
+	p.t.Helper()
+	file := filepath.Join(p.dir, name+".ts")
+	var times []float64
+	read := func() bool {
+		out, err := exec.Command("ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=dts_time", "-of", "csv=p=0", file).Output()
+		if times = nil; err != nil {
+			return false
+		}
+		for line := range strings.Lines(string(out)) {
+			if at, err := strconv.ParseFloat(strings.Trim(line, ", \n"), 64); err == nil {
+				times = append(times, at)
+			}
+		}
+		return len(times) > 0 && times[len(times)-1]-times[0] >= least.Seconds()
+	}
+	p.until("the player of HLS has enough", read)
+	p.clients[name].kill()
+	for i := range times[1:] {
+		if d := times[i+1] - times[i]; d <= 0 || d > 0.5 {
+			p.t.Errorf("the player of HLS had %.3f s after %.3f", times[i+1], times[i])
+		}
+	}
+}
+
+// systemd is told which process is the main one.
+func TestUpgradeTellsSystemd(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	expect := func(want string) {
+		t.Helper()
+		b := make([]byte, 100)
+		l.SetReadDeadline(time.Now().Add(20 * time.Second))
+		n, err := l.Read(b)
+		if got := string(b[:n]); err != nil || got != want {
+			t.Fatalf("got %q, %v; want %q", got, err, want)
+		}
+	}
+	p := openPlace(t, "grace_final_wait 10;", "", "NOTIFY_SOCKET="+path)
+	expect("READY=1")
+	p.script([]byte("#!/bin/sh\nexit 3\n"))
+	p.upgrade()
+	expect("RELOADING=1")
+	expect("READY=1")
+	p.program(binary)
+	_, after := p.upgraded()
+	expect("RELOADING=1")
+	expect(fmt.Sprintf("MAINPID=%d\nREADY=1", after))
+	syscall.Kill(after, syscall.SIGTERM)
+	expect("STOPPING=1")
+}
+
+// While publishers come and go without end each of them is let in, by one or the other.
+func TestUpgradeInAStorm(t *testing.T) {
+	t.Parallel()
+	p := openPlace(t, "grace_final_wait 200;", "hls { enabled on; hls_path ./html; hls_fragment 1; }")
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var published atomic.Int64
+	end := sync.OnceFunc(func() {
+		close(stop)
+		wg.Wait()
+	})
+	defer end()
+	for n := range 8 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				c, err := link.Dial(t.Context(), fmt.Sprintf("rtmp://%s/live/storm%d", p.rtmp, n), link.DialOptions{FMLE: true})
+				if err == nil {
+					err = c.Publish()
+				}
+				if err != nil {
+					t.Errorf("publisher %d: %v", n, err)
+					return
+				}
+				published.Add(1)
+				c.Close()
+				// Who comes back before the end of the last one was read is busy, as ever.
+				time.Sleep(200 * time.Millisecond)
+			}
+		})
+	}
+	enough := func() {
+		t.Helper()
+		from := published.Load()
+		p.until("publishers come", func() bool { return published.Load() >= from+16 })
+	}
+	enough()
+	for range 2 {
+		before, _ := p.upgraded()
+		enough()
+		p.until("the old server ends", func() bool { return !alive(before) })
+	}
+	end()
+	p.until("nobody is left", func() bool {
+		_, text, _ := get("http://" + p.api + "/api/v1/clients/")
+		return strings.Contains(text, `"total":0`)
+	})
 }
