@@ -67,6 +67,8 @@ type Options struct {
 	// Stalled is how many of the viewers read nothing any more after their first
 	// picture, as players do that hang; they are none of the probes.
 	Stalled int
+	// Low plays HLS of low latency by its parts, where the server has them.
+	Low bool
 	// Ramp is how many viewers are started per second (250).
 	Ramp int
 	// PIDs are the processes of the server, whose children count too; none

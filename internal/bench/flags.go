@@ -28,6 +28,7 @@ const Usage = `Puts a load on a live server, and measures what it costs and give
    -against FILE   Compare the servers of a file; see docs/bench.md.
    -rounds N       How often to go through them (3).
    -stalled N      How many of the viewers read nothing after their first picture.
+   -low            Play HLS by the parts of its segments, where the server has them.
    -json           Print JSON in place of a table.
 
 bench limit measures what the bare system calls cost on this machine, the floor
@@ -86,6 +87,7 @@ func Parse(args []string) (*Command, error) {
 	fs.DurationVar(&c.Warm, "warm", 0, "")
 	fs.DurationVar(&c.Time, "time", 0, "")
 	fs.IntVar(&c.Stalled, "stalled", 0, "")
+	fs.BoolVar(&c.Low, "low", false, "")
 	fs.IntVar(&c.Ramp, "ramp", 0, "")
 	pids := fs.String("pid", "", "")
 	fs.StringVar(&c.Against, "against", "", "")

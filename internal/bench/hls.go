@@ -27,6 +27,17 @@ type playlist struct {
 	init     string
 	segments []string
 	end      bool
+	// With low latency:
+	blocks bool // requests wait for what is to come
+	parts  []part
+}
+
+// part is a piece of a segment.
+type part struct {
+	uri         string
+	segment     uint64
+	number      int
+	independent bool
 }
 
 // parsePlaylist reads one. What it does not know it passes over.
@@ -51,12 +62,26 @@ func parsePlaylist(b string) (playlist, error) {
 			}
 		case name == "#EXT-X-MEDIA-SEQUENCE":
 			p.sequence, _ = strconv.ParseUint(value, 10, 62)
+		case name == "#EXT-X-SKIP":
+			if n, err := strconv.Atoi(strings.TrimPrefix(value, "SKIPPED-SEGMENTS=")); err == nil && n > 0 && n < 1<<20 {
+				p.segments = make([]string, n)
+			}
 		case name == "#EXT-X-MAP":
 			if _, rest, ok := strings.Cut(value, `URI="`); ok {
 				p.init, _, _ = strings.Cut(rest, `"`)
 			}
 		case name == "#EXT-X-ENDLIST":
 			p.end = true
+		case name == "#EXT-X-SERVER-CONTROL":
+			p.blocks = strings.Contains(value, "CAN-BLOCK-RELOAD=YES")
+		case name == "#EXT-X-PART":
+			_, rest, _ := strings.Cut(value, `URI="`)
+			q := part{segment: p.sequence + uint64(len(p.segments)), independent: strings.Contains(value, "INDEPENDENT=YES")}
+			q.uri, _, _ = strings.Cut(rest, `"`)
+			if n := len(p.parts); n > 0 && p.parts[n-1].segment == q.segment {
+				q.number = p.parts[n-1].number + 1
+			}
+			p.parts = append(p.parts, q)
 		case line == "" || line[0] == '#':
 		case master:
 			if p.variant == "" {
@@ -91,6 +116,9 @@ func playHLS(ctx context.Context, v *viewer) error {
 		}
 		at = where
 		v.gap.Store(int64(2 * p.target))
+		if v.run.Low && p.blocks && len(p.parts) > 0 {
+			return v.playParts(ctx, client, at, p)
+		}
 		last := p.sequence + uint64(len(p.segments))
 		if next == 0 && len(p.segments) > 0 || next > last {
 			next = max(last, 1) - 1 // begin, also when a server began again
@@ -124,6 +152,52 @@ func playHLS(ctx context.Context, v *viewer) error {
 			return nil
 		}
 	}
+}
+
+// playParts plays a stream of low latency from the newest part on with which decoding can
+// begin: it asks for the playlist that has the next part, which the server answers when
+// there is one.
+func (v *viewer) playParts(ctx context.Context, client *http.Client, at *url.URL, p playlist) error {
+	next := p.parts[0]
+	for _, q := range p.parts {
+		if q.independent {
+			next = q
+		}
+	}
+	if p.init != "" {
+		if _, err := v.get(ctx, client, at, p.init, false); err != nil {
+			return err
+		}
+	}
+	behind := func(q part) bool {
+		return q.segment < next.segment || q.segment == next.segment && q.number < next.number
+	}
+	query := at.Query()
+	for ctx.Err() == nil {
+		for _, q := range p.parts {
+			if behind(q) {
+				continue
+			}
+			if err := v.segment(ctx, client, at, q.uri); err != nil {
+				return err
+			}
+			next = part{segment: q.segment, number: q.number + 1}
+		}
+		if whole := p.sequence + uint64(len(p.segments)); next.segment < whole {
+			next = part{segment: whole} // the parts of that one were all
+		}
+		query.Set("_HLS_msn", strconv.FormatUint(next.segment, 10))
+		query.Set("_HLS_part", strconv.Itoa(next.number))
+		query.Set("_HLS_skip", "YES")
+		b, err := v.get(ctx, client, at, "?"+query.Encode(), true)
+		if err != nil {
+			return err
+		}
+		if p, err = parsePlaylist(string(b)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // playlist fetches a media playlist and says where it lies, which the address of

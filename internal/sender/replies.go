@@ -1,6 +1,9 @@
 package sender
 
-import "net"
+import (
+	"net"
+	"time"
+)
 
 // A Caller is an HTTP connection between two requests, given to [Replies].
 type Caller struct {
@@ -10,10 +13,11 @@ type Caller struct {
 	First Reply
 	// Read is what has been read from the connection and not been answered.
 	Read []byte
-	// Reply answers a request at once, from memory, without waiting for anything.
-	// head is the request up to and with the empty line, valid during the call. ok
-	// is false if the request is for somebody else; it has then done nothing.
-	Reply func(head []byte) (r Reply, ok bool)
+	// Reply answers a request at once, from memory, without waiting for anything, or
+	// has wake called when it can, from any goroutine, also before it returns. head is
+	// the request up to and with the empty line, valid during the call. ok is false if
+	// the request is for somebody else; it has then done nothing.
+	Reply func(head []byte, wake func()) (r Reply, ok bool)
 	// Back is given the connection, with what has been read and not answered,
 	// when a request is for somebody else. It runs in a goroutine of its own.
 	Back func(nc net.Conn, read []byte)
@@ -25,6 +29,11 @@ type Reply struct {
 	Parts [][]byte
 	// Close ends the connection when all is sent.
 	Close bool
+	// Cancel, if it is set, says that there is no answer yet: wake is called when Reply is
+	// to be asked again, unless Cancel was called before. At Until it is given up, and
+	// the request is for somebody else.
+	Cancel func()
+	Until  time.Time
 }
 
 // headMost bounds the head of a request that Replies looks at; a longer one is

@@ -45,6 +45,7 @@ type Replies struct {
 
 	mu    sync.Mutex
 	inbox []*caller // guarded by mu
+	woken []*caller // parked ones that are to be answered; guarded by mu
 	over  bool      // guarded by mu
 
 	// Owned by Run.
@@ -69,6 +70,12 @@ type caller struct {
 	out   [][]byte // not sent
 	close bool     // when out is sent
 	moved time.Time
+
+	wake func() // asks it again
+
+	// While its request waits for an answer:
+	unpark func()
+	until  time.Time
 }
 
 // NewReplies returns Replies, nil if the system has not what they need or it is
@@ -135,6 +142,7 @@ func (r *Replies) Take(c Caller) bool {
 	c.Conn = nil
 	k := &caller{Caller: c, fd: fd, in: c.Read, out: c.First.Parts, close: c.First.Close}
 	k.First, k.Read = Reply{}, nil
+	k.wake = func() { r.wakeUp(k) }
 	r.inbox = append(r.inbox, k)
 	r.wake()
 	return true
@@ -158,6 +166,7 @@ func (r *Replies) Run(ctx context.Context) error {
 	var until time.Time // set when the server stops
 	for {
 		r.takeInbox()
+		r.takeWoken()
 		if ctx.Err() != nil && until.IsZero() {
 			until = r.now.Add(lastReplies)
 		}
@@ -248,7 +257,51 @@ func (r *Replies) sleep(until time.Time) {
 			syscall.RawSyscall(syscall.SYS_READ, uintptr(r.event), uintptr(unsafe.Pointer(&count)), 8)
 			continue
 		}
-		if c := r.callers[int(e.Fd)]; c != nil {
+		switch c := r.callers[int(e.Fd)]; {
+		case c == nil:
+		case c.unpark != nil:
+			r.listen(c)
+		default:
+			r.serve(c)
+		}
+	}
+}
+
+// listen looks whether the peer of a parked request is gone.
+func (r *Replies) listen(c *caller) {
+	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(c.fd), uintptr(unsafe.Pointer(&r.read[0])), uintptr(len(r.read)))
+	switch {
+	case errno == syscall.EAGAIN || errno == syscall.EINTR:
+	case errno != 0 || n == 0 || len(c.in)+int(n) > 2*headMost:
+		r.drop(c)
+	default:
+		c.in = append(c.in, r.read[:n]...)
+	}
+}
+
+// wakeUp has a parked request asked again.
+func (r *Replies) wakeUp(c *caller) {
+	r.mu.Lock()
+	first := len(r.woken) == 0 && !r.over
+	if !r.over {
+		r.woken = append(r.woken, c)
+	}
+	r.mu.Unlock()
+	if first {
+		r.wake()
+	}
+}
+
+// takeWoken goes on with requests that were parked.
+func (r *Replies) takeWoken() {
+	r.mu.Lock()
+	woken := r.woken
+	r.woken = nil
+	r.mu.Unlock()
+	for _, c := range woken {
+		if r.callers[c.fd] == c && c.unpark != nil {
+			c.unpark()
+			c.unpark = nil
 			r.serve(c)
 		}
 	}
@@ -323,9 +376,13 @@ func (r *Replies) answer(c *caller, n int) (done bool) {
 			done = false
 		}
 	}()
-	rep, ok := c.Reply(c.in[:n])
+	rep, ok := c.Reply(c.in[:n], c.wake)
 	if !ok {
 		r.giveBack(c)
+		return false
+	}
+	if rep.Cancel != nil {
+		c.unpark, c.until, c.moved = rep.Cancel, rep.Until, r.now
 		return false
 	}
 	if c.in = c.in[n:]; len(c.in) == 0 {
@@ -376,8 +433,14 @@ func (r *Replies) sweep(until time.Time) {
 	r.swept = r.now
 	for _, c := range r.callers {
 		limit := callerIdle
-		if len(c.out) > 0 {
+		switch {
+		case len(c.out) > 0:
 			limit = stuckTime
+		case c.unpark != nil && until.IsZero():
+			if r.now.After(c.until) {
+				r.giveBack(c)
+			}
+			continue
 		}
 		if r.now.Sub(c.moved) >= limit || !until.IsZero() && (len(c.out) == 0 || !r.now.Before(until)) {
 			r.drop(c)
@@ -389,13 +452,21 @@ func (r *Replies) drop(c *caller) {
 	if r.callers[c.fd] != c {
 		return
 	}
-	delete(r.callers, c.fd)
+	r.forget(c)
 	syscall.Close(c.fd)
+}
+
+func (r *Replies) forget(c *caller) {
+	delete(r.callers, c.fd)
+	if c.unpark != nil {
+		c.unpark()
+		c.unpark = nil
+	}
 }
 
 // giveBack gives the connection to the HTTP server; nothing waits to be sent.
 func (r *Replies) giveBack(c *caller) {
-	delete(r.callers, c.fd)
+	r.forget(c)
 	syscall.EpollCtl(r.epoll, syscall.EPOLL_CTL_DEL, c.fd, nil)
 	f := os.NewFile(uintptr(c.fd), "caller")
 	nc, err := net.FileConn(f) // makes a duplicate

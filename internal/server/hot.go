@@ -22,7 +22,10 @@ import (
 // first of another kind.
 
 // readier is a handler that knows which requests can be answered at once.
-type readier interface{ Ready(r *http.Request) bool }
+type readier interface {
+	Ready(r *http.Request) bool
+	Later(r *http.Request, wake func()) (cancel func(), until time.Time, ok bool)
+}
 
 // takeHot answers a request, and gives its connection to the goroutine, if both can
 // be done.
@@ -96,17 +99,22 @@ type hotConn struct {
 }
 
 // reply implements sender.Caller.Reply.
-func (h *hotConn) reply(head []byte) (sender.Reply, bool) {
+func (h *hotConn) reply(head []byte, wake func()) (sender.Reply, bool) {
 	r := h.parse(head)
 	if r == nil {
 		return sender.Reply{}, false
 	}
 	snap := h.web.env.Conf.Load()
 	r = service.Clients(snap, r)
-	if h.web.env.Handover.Left() || !h.web.conf(snap).on || !h.web.handler.(readier).Ready(r) {
+	if h.web.env.Handover.Left() || !h.web.conf(snap).on {
 		return sender.Reply{}, false
 	}
-	return h.answer(r), true
+	all := h.web.handler.(readier)
+	if all.Ready(r) {
+		return h.answer(r), true
+	}
+	cancel, until, ok := all.Later(r, wake)
+	return sender.Reply{Cancel: cancel, Until: until}, ok
 }
 
 // parse reads the head of a request; nil means that it is for net/http.

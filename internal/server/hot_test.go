@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -195,6 +196,134 @@ func TestHotLeavesNothing(t *testing.T) {
 	wg.Wait()
 	if !soon(func() bool { return descriptors(t) <= fds+2 }) {
 		t.Errorf("%d descriptors, %d before", descriptors(t), fds)
+	}
+}
+
+// waiters are requests that wait to be answered from memory: those of /wait/, until
+// open is set.
+type waiters struct {
+	mu     sync.Mutex
+	open   bool                 // guarded by mu
+	waits  map[*func()]struct{} // guarded by mu
+	before bool                 // what waits is called at once; guarded by mu
+}
+
+func (w *waiters) ready(r *http.Request) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.open && strings.HasPrefix(r.URL.Path, "/wait/")
+}
+
+func (w *waiters) later(r *http.Request, wake func()) (cancel func(), until time.Time, ok bool) {
+	if !strings.HasPrefix(r.URL.Path, "/wait/") {
+		return nil, until, false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.before {
+		w.open = true
+		wake()
+		return func() {}, time.Now().Add(time.Minute), true
+	}
+	w.waits[&wake] = struct{}{}
+	until = time.Now().Add(time.Minute)
+	if r.URL.Path == "/wait/short" {
+		until = time.Now()
+	}
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.waits, &wake)
+	}, until, true
+}
+
+// count returns how many wait.
+func (w *waiters) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.waits)
+}
+
+// let has those who wait asked again.
+func (w *waiters) let(open bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open = open
+	for wake := range w.waits {
+		(*wake)()
+	}
+}
+
+// Requests whose answer has to come are kept without a goroutine each, and answered when
+// it has, in their order; peers that go, and time that runs out, end that.
+func TestHotWaits(t *testing.T) {
+	h := openHot(t)
+	w := &waiters{waits: map[*func()]struct{}{}}
+	mux := h.web.handler.(*service.Mux)
+	mux.HandleReady(w.ready)
+	mux.HandleLater(w.later)
+	mux.Handle(service.OrderLive, func(rw http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasPrefix(r.URL.Path, "/wait/") {
+			return false
+		}
+		_, memory := rw.(*hotAnswer)
+		fmt.Fprintf(rw, "%s %v", r.URL.Path, memory)
+		return true
+	})
+	before := runtime.NumGoroutine()
+	const n = 50
+	var conns []net.Conn
+	for i := range 2 * n {
+		nc, err := net.Dial("tcp", h.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		nc.SetDeadline(time.Now().Add(20 * time.Second))
+		io.WriteString(nc, get("/hot/1")+get(fmt.Sprintf("/wait/%d", i))+get("/hot/2"))
+		conns = append(conns, nc)
+	}
+	if !soon(func() bool { return w.count() == 2*n }) {
+		t.Fatalf("%d of %d wait", w.count(), 2*n)
+	}
+	if !soon(func() bool { return runtime.NumGoroutine() < before+n/2 }) {
+		t.Errorf("%d goroutines for %d that wait, %d before", runtime.NumGoroutine(), 2*n, before)
+	}
+	w.let(false) // for nothing
+	for _, nc := range conns[n:] {
+		nc.Close()
+	}
+	if !soon(func() bool { return w.count() == n }) {
+		t.Errorf("%d wait, %d peers are there", w.count(), n)
+	}
+	w.let(true)
+	for i, nc := range conns[:n] {
+		in, got := bufio.NewReader(nc), ""
+		for range 3 {
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, _ := io.ReadAll(res.Body)
+			got += string(b) + "; "
+		}
+		if want := fmt.Sprintf("/hot/1  true; /wait/%d true; /hot/2  true; ", i); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	// One whose time is over is net/http's, and one that is woken before it waits is not lost.
+	w.let(false)
+	if got := h.talk(get("/hot/1"), get("/wait/short")); !slices.Equal(got, []string{"/hot/1  true", "/wait/short false"}) {
+		t.Errorf("%q", got)
+	}
+	w.mu.Lock()
+	w.before = true
+	w.mu.Unlock()
+	if got := h.talk(get("/hot/1"), get("/wait/now")); !slices.Equal(got, []string{"/hot/1  true", "/wait/now true"}) {
+		t.Errorf("%q", got)
+	}
+	if !soon(func() bool { return w.count() == 0 }) {
+		t.Errorf("%d wait", w.count())
 	}
 }
 

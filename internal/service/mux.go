@@ -30,6 +30,7 @@ type Mux struct {
 	mu       sync.RWMutex
 	handlers []entry     // guarded by mu; in order
 	ready    []ReadyFunc // guarded by mu
+	later    []LaterFunc // guarded by mu
 }
 
 type entry struct {

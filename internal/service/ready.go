@@ -1,6 +1,9 @@
 package service
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+)
 
 // A ReadyFunc reports whether a request can be answered from memory, without
 // waiting for anything or anybody. It must not wait itself.
@@ -33,4 +36,31 @@ func Share(w http.ResponseWriter, b []byte) (int, error) {
 		return s.Share(b)
 	}
 	return w.Write(b)
+}
+
+// A LaterFunc is for requests that will be answerable from memory when something has
+// come: it has wake called, once, when that may be so, and returns how that is given up
+// and when to give up waiting; ok is false for other requests. It must not wait itself,
+// and wake may be called before it returns.
+type LaterFunc func(r *http.Request, wake func()) (cancel func(), until time.Time, ok bool)
+
+// HandleLater adds f, whose requests may be kept by a goroutine that many connections
+// share.
+func (m *Mux) HandleLater(f LaterFunc) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.later = append(m.later[:len(m.later):len(m.later)], f)
+}
+
+// Later is [LaterFunc] for all.
+func (m *Mux) Later(r *http.Request, wake func()) (cancel func(), until time.Time, ok bool) {
+	m.mu.RLock()
+	fs := m.later
+	m.mu.RUnlock()
+	for _, f := range fs {
+		if cancel, until, ok = f(r, wake); ok {
+			return cancel, until, true
+		}
+	}
+	return nil, time.Time{}, false
 }

@@ -27,13 +27,39 @@ func CORS(h http.Header) {
 // VhostName returns the vhost that a request names: by the parameter vhost (or
 // domain), else by the host.
 func VhostName(r *http.Request) string {
-	q := r.URL.Query()
-	for _, name := range []string{q.Get("vhost"), q.Get("domain")} {
-		if name != "" {
+	for _, param := range []string{"vhost", "domain"} {
+		if name, _ := Param(r, param); name != "" {
 			return name
 		}
 	}
 	return hostname(r.Host)
+}
+
+// Param returns the first value of a parameter of the query, and how often it is there,
+// as [url.URL.Query] has it, but without a map of all where the query is a plain one: it
+// is asked for with each segment.
+func Param(r *http.Request, name string) (value string, times int) {
+	query := r.URL.RawQuery
+	if strings.ContainsAny(query, "%+;") {
+		all := r.URL.Query()[name]
+		if len(all) > 0 {
+			value = all[0]
+		}
+		return value, len(all)
+	}
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		if pair == "" {
+			continue
+		}
+		if key, v, _ := strings.Cut(pair, "="); key == name {
+			if times++; times == 1 {
+				value = v
+			}
+		}
+	}
+	return value, times
 }
 
 func hostname(host string) string {

@@ -66,3 +66,17 @@ func TestBearer(t *testing.T) {
 		t.Errorf("%q", v.Bearer)
 	}
 }
+
+func FuzzParam(f *testing.F) {
+	f.Add("vhost=a&domain=b", "vhost")
+	f.Add("a=1&a=2&&=&b", "a")
+	f.Add("%61=1&a;b=2&a=x+y%2", "a")
+	f.Fuzz(func(t *testing.T, query, name string) {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.URL.RawQuery = query
+		want := r.URL.Query()
+		if got, n := Param(r, name); got != want.Get(name) || n != len(want[name]) {
+			t.Errorf("%q of %q: %q, %d times; want %q", name, query, got, n, want[name])
+		}
+	})
+}

@@ -48,9 +48,12 @@ var (
 func (s *server) onClip(w http.ResponseWriter, r *http.Request) bool {
 	rest, ok := strings.CutPrefix(r.URL.Path, clipPrefix)
 	name, yes := strings.CutSuffix(rest, clipSuffix)
+	if !ok || !yes {
+		return false
+	}
 	app, stream := path.Split(name)
 	vhost, known := s.env.Conf.Load().Vhost(cmp.Or(r.URL.Query().Get("vhost"), service.VhostName(r)))
-	if app = strings.TrimSuffix(app, "/"); !ok || !yes || app == "" || stream == "" || !known || !vhost.Enabled || !blocks.DVR.Of(vhost).Clips {
+	if app = strings.TrimSuffix(app, "/"); app == "" || stream == "" || !known || !vhost.Enabled || !blocks.DVR.Of(vhost).Clips {
 		return false
 	}
 	if blocks.HTTPServer.In(s.env.Conf.Load()).CrossDomain && r.Header.Get("Origin") != "" {

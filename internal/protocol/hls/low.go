@@ -11,6 +11,7 @@ import (
 
 	"weir/internal/config/blocks"
 	"weir/internal/format/m3u8"
+	"weir/internal/service"
 	"weir/internal/service/shelf"
 	"weir/internal/store"
 )
@@ -43,6 +44,8 @@ type opened struct {
 	open *openSegment
 	hint string        // name of the part that comes next
 	more chan struct{} // closed when there is another list
+	// parked are those who are told when there is another list.
+	parked map[*func()]struct{}
 }
 
 // openSegment is what is known of it.
@@ -229,6 +232,10 @@ func (x *listing) tell() {
 		close(x.more)
 		x.more = nil
 	}
+	for wake := range x.parked {
+		(*wake)()
+	}
+	clear(x.parked)
 }
 
 // lower prepares a list of low latency. mu is held.
@@ -351,7 +358,7 @@ func (l *low) has(p place) bool {
 // cache says for how long caches may give a playlist to others: one that was waited for
 // does not change any more until it is of no use.
 func (l *low) cache(r *http.Request) string {
-	if r.URL.Query().Has(msnParam) {
+	if _, n := service.Param(r, msnParam); n > 0 {
 		return shelf.CacheShared(skipAfter * l.target)
 	}
 	return shelf.CacheShared(l.conf.Part)
@@ -368,18 +375,17 @@ func wishOf(r *http.Request) (w wish, ok bool) {
 	if !strings.Contains(r.URL.RawQuery, lowParams) {
 		return w, true
 	}
-	q := r.URL.Query()
 	number := func(name string) (n int64, there, ok bool) {
-		text, there := q[name]
-		if !there {
+		text, times := service.Param(r, name)
+		if times == 0 {
 			return -1, false, true
 		}
-		n, err := strconv.ParseInt(text[0], 10, 64)
-		return n, true, err == nil && n >= 0 && n < 1<<53 && len(text) == 1
+		n, err := strconv.ParseInt(text, 10, 64)
+		return n, true, err == nil && n >= 0 && n < 1<<53 && times == 1
 	}
 	seq, waits, ok1 := number(msnParam)
 	part, parted, ok2 := number(partParam)
-	skip := q.Get(skipParam)
+	skip, _ := service.Param(r, skipParam)
 	w = wish{place{seq, int(min(part, 1<<20))}, waits, skip == "YES" || skip == "v2"}
 	return w, ok1 && ok2 && (waits || !parted)
 }
@@ -451,6 +457,46 @@ func (x *listing) await(r *http.Request, p place) *list {
 			return nil
 		}
 	}
+}
+
+// later implements [service.LaterFunc] for what await waits for.
+func (s *server) later(r *http.Request, wake func()) (cancel func(), until time.Time, ok bool) {
+	it, ok := s.found.Find(s.env.Conf.Load(), r)
+	if !ok || it.of == nil {
+		return nil, until, false
+	}
+	x := it.of
+	var p place
+	if it.hint != nil {
+		p = *it.hint
+	} else {
+		want, sound := wishOf(r)
+		key := x.stream.key
+		id := viewerID(r, key, s.conf(key.Vhost))
+		if !sound || !want.waits || id == "" || !s.viewers.Has(id) || s.strays(id, key) && !s.viewers.Has(wishID(id, key)) {
+			return nil, until, false
+		}
+		p = want.place
+	}
+	x.stream.mu.Lock()
+	defer x.stream.mu.Unlock()
+	l := x.list
+	if l == nil || l.low == nil || x.stream.gone || p.seq > l.low.end.seq+ahead {
+		return nil, until, false
+	}
+	if l.low.has(p) { // it came just now
+		wake()
+		return func() {}, until, true
+	}
+	if x.parked == nil {
+		x.parked = map[*func()]struct{}{}
+	}
+	x.parked[&wake] = struct{}{}
+	return func() {
+		x.stream.mu.Lock()
+		defer x.stream.mu.Unlock()
+		delete(x.parked, &wake)
+	}, time.Now().Add(patient * l.low.target), true
 }
 
 // sendHinted answers with a part when it is there.

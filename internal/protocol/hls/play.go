@@ -74,7 +74,8 @@ func (s *server) ready(r *http.Request) bool {
 // they have none yet, or else their address.
 func viewerID(r *http.Request, key hub.Key, conf *blocks.HLSConfig) string {
 	if conf.Ctx && !conf.Cacheable {
-		return r.URL.Query().Get(ctxParam)
+		ctx, _ := service.Param(r, ctxParam)
+		return ctx
 	}
 	return "@" + service.Visitor(r, "hls", "").IP + " " + key.String()
 }
@@ -84,7 +85,7 @@ func viewerID(r *http.Request, key hub.Key, conf *blocks.HLSConfig) string {
 func (s *server) sendPlaylist(w http.ResponseWriter, r *http.Request, it thing) {
 	st := it.of.stream
 	conf := s.conf(st.key.Vhost)
-	ctx := r.URL.Query().Get(ctxParam)
+	ctx, _ := service.Param(r, ctxParam)
 	v, err := s.viewer(r, st.key, conf, viewerID(r, st.key, conf))
 	if err != nil {
 		shelf.Refuse(w, err)
@@ -163,7 +164,7 @@ func withoutCtx(query string) string {
 
 // sendFile answers with a segment, an initialization segment or a key.
 func (s *server) sendFile(w http.ResponseWriter, r *http.Request, it thing) {
-	if id := r.URL.Query().Get(ctxParam); id != "" {
+	if id, _ := service.Param(r, ctxParam); id != "" {
 		v, err := s.viewers.Get(id)
 		if err != nil {
 			shelf.Refuse(w, err)
