@@ -114,6 +114,9 @@ func newIngest(p *peer, pub *hub.Publication) *ingest {
 			}
 			s := in.sources[len(in.sources)-1]
 			s.layer = &layer{rid: l.layers[n], id: uint8(hub.LayerID + n)}
+			if l.origins != nil {
+				in.origin(l.media, l.origins[n], s)
+			}
 		}
 	}
 	return in

@@ -3,6 +3,7 @@ package webrtc
 import (
 	"bytes"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"weir/internal/session"
 	"weir/internal/wire/rtcp"
 	wire "weir/internal/wire/rtp"
+	"weir/internal/wire/sdp"
 )
 
 // sender sends an ingest packets of H.264 and Opus, at 25 frames a second, each of three
@@ -292,3 +294,42 @@ func TestIngestReports(t *testing.T) {
 		}
 	})
 }
+
+// Layers that an offer tells apart by their SSRCs, as browsers did before rid, are layers
+// too; the answer has no rid.
+func TestIngestLayersBySSRC(t *testing.T) {
+	ingesting(t, func(t *testing.T, s *sender) {
+		offer, err := sdp.Parse(chromium(t, "sendonly") + simOffer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := s.in.peer
+		if p.plan, err = agree(offer, true, 0, nil, p.conf); err != nil {
+			t.Fatal(err)
+		}
+		in := newIngest(p, s.in.pub)
+		p.ingest, s.in = in, in
+		in.open = true
+		layers := in.sources[pictureTrack:]
+		if len(layers) != 3 {
+			t.Fatalf("%d layers", len(layers))
+		}
+		for n, l := range layers {
+			for _, ssrc := range []uint32{101 + uint32(n), 201 + uint32(n)} {
+				if got := in.layerOf(&wire.Header{SSRC: ssrc, PayloadType: l.line.codec.Type}); got != l {
+					t.Errorf("%d is not of layer %d", ssrc, n)
+				}
+			}
+		}
+		if got := in.layerOf(&wire.Header{SSRC: 999, PayloadType: layers[0].line.codec.Type}); got != nil {
+			t.Error("a stranger is of a layer")
+		}
+	})
+	a := build(t, "", "", "").do("POST", "/rtc/v1/whip/?app=live&stream=s", "application/sdp", chromium(t, "sendonly")+simOffer)
+	if a.StatusCode != 201 || strings.Contains(a.body, "a=rid") || strings.Contains(a.body, "a=simulcast") {
+		t.Errorf("it is answered %s: %s", a.Status, a.body)
+	}
+}
+
+// simOffer is what an offer that ends with its picture says of layers by SSRCs.
+const simOffer = "a=ssrc-group:SIM 101 102 103\r\na=ssrc-group:FID 101 201\r\na=ssrc-group:FID 102 202\r\na=ssrc-group:FID 103 203\r\n"

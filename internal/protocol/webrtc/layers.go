@@ -7,10 +7,12 @@ import (
 	"weir/internal/hub"
 	"weir/internal/media"
 	wire "weir/internal/wire/rtp"
+	"weir/internal/wire/sdp"
 )
 
 // A publisher of simulcast sends one picture in several sizes, its layers, which the
-// extension rid of RTP's header tells apart (RFC 8852, RFC 8853). Players of WebRTC get
+// extension rid of RTP's header tells apart (RFC 8852, RFC 8853), or, as before that, their
+// SSRCs. Players of WebRTC get
 // the one that their way allows; for all others the best one that comes is the
 // picture.
 
@@ -60,6 +62,17 @@ func (in *ingest) layerOf(h *wire.Header) *source {
 		return s
 	}
 	return nil
+}
+
+// origin notes which SSRCs a layer comes by, where an offer has said so (a=ssrc-group:SIM).
+func (in *ingest) origin(m *sdp.Media, ssrc uint32, s *source) {
+	if in.bySSRC == nil {
+		in.bySSRC = map[uint32]*source{}
+	}
+	in.bySSRC[ssrc] = s
+	if repair, ok := m.Repairs(ssrc); ok {
+		in.bySSRC[repair] = s
+	}
 }
 
 // publishLayer publishes a frame of a layer: to insiders as what it is, and to all if

@@ -3,6 +3,7 @@ package webrtc
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"weir/internal/config/blocks"
@@ -42,7 +43,8 @@ type line struct {
 	// repair are the numbers of the extensions that tell them apart.
 	layers      []string
 	rid, repair uint8
-	delay       uint8 // likewise, of how long pictures are kept
+	origins     []uint32 // of layers that are told apart by their SSRC instead
+	delay       uint8    // likewise, of how long pictures are kept
 }
 
 // plan is what was agreed on.
@@ -183,6 +185,11 @@ func (p *plan) take(l *line, want media.Codec, live *media.Layout, conf *blocks.
 	if l.rid = m.Ext(sdp.ExtRID); p.publish && kind == media.Video && l.rid != 0 && len(m.Layers) > 1 {
 		l.repair = m.Ext(sdp.ExtRepair)
 		l.layers = m.Layers[:min(len(m.Layers), hub.LayersMost)]
+	} else if sim := m.Simulcast(); p.publish && kind == media.Video && len(sim) > 1 {
+		l.origins = sim[:min(len(sim), hub.LayersMost)]
+		for n := range l.origins {
+			l.layers = append(l.layers, strconv.Itoa(n))
+		}
 	}
 	if !p.publish && kind == media.Video && conf.PlayoutDelay > 0 {
 		l.delay = m.Ext(sdp.ExtDelay)

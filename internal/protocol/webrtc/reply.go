@@ -31,7 +31,8 @@ func (s *server) reply(ctx context.Context, p *peer, v *want) *sdp.Answer {
 			if l.twcc != 0 {
 				m.Extmap = append(m.Extmap, sdp.Extension{ID: l.twcc, URI: sdp.ExtTWCC})
 			}
-			if m.Layers = l.layers; len(l.layers) > 0 {
+			if len(l.layers) > 0 && l.origins == nil {
+				m.Layers = l.layers
 				for _, uri := range []string{sdp.ExtMID, sdp.ExtRID, sdp.ExtRepair} {
 					if id := l.media.Ext(uri); id != 0 {
 						m.Extmap = append(m.Extmap, sdp.Extension{ID: id, URI: uri})

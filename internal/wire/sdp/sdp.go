@@ -408,6 +408,27 @@ func (m *Media) extension(v string) error {
 	return nil
 }
 
+// Simulcast returns the SSRCs of the layers of a picture where these are told apart so, as
+// browsers did before rid: a=ssrc-group:SIM, in the order of the peer.
+func (m *Media) Simulcast() []uint32 {
+	for _, g := range m.Groups {
+		if g.Semantics == "SIM" {
+			return g.SSRC
+		}
+	}
+	return nil
+}
+
+// Repairs returns the SSRC by which packets of another are sent again (a=ssrc-group:FID).
+func (m *Media) Repairs(ssrc uint32) (repair uint32, ok bool) {
+	for _, g := range m.Groups {
+		if g.Semantics == "FID" && len(g.SSRC) == 2 && g.SSRC[0] == ssrc {
+			return g.SSRC[1], true
+		}
+	}
+	return 0, false
+}
+
 func (m *Media) source(name, v string) error {
 	if len(m.Sources) == maxSources || len(m.Groups) == maxSources {
 		return fmt.Errorf("more than %d sources", maxSources)
