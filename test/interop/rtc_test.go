@@ -333,7 +333,21 @@ document.querySelector('output').textContent = reply.status
 await pc.setRemoteDescription({ type: 'answer', sdp })
 </script><iframe allow="autoplay" src="%s"></iframe>`
 
-// A browser publishes layers, and plays one of them; FFmpeg has the best by HTTP.
+// oldLayers offers two more layers as pages did before rid: by SSRCs of a group.
+const oldLayers = `pc.addTransceiver(media.getVideoTracks()[0], { direction: 'sendonly', streams: [media] })
+const offer = await pc.createOffer()
+const sdp0 = offer.sdp, first = sdp0.lastIndexOf('m=video')
+const fid = sdp0.slice(first).match(/a=ssrc-group:FID (\d+) (\d+)/), cname = sdp0.slice(first).match(/a=ssrc:\d+ (cname:.*)/)[1], msid = sdp0.slice(first).match(/a=ssrc:\d+ (msid:.*)/)
+let extra = ''
+const prim = [fid[1]], rtx = [fid[2]]
+for (let i = 1; i < 3; i++) { prim.push(String(1000 + i)); rtx.push(String(2000 + i)); extra += 'a=ssrc-group:FID ' + prim[i] + ' ' + rtx[i] + '\r\n'
+ for (const s of [prim[i], rtx[i]]) { extra += 'a=ssrc:' + s + ' ' + cname + '\r\n'; if (msid) extra += 'a=ssrc:' + s + ' ' + msid[1] + '\r\n' } }
+offer.sdp = sdp0.slice(0, first) + sdp0.slice(first).trimEnd() + '\r\na=ssrc-group:SIM ' + prim.join(' ') + '\r\n' + extra
+await pc.setLocalDescription(offer)
+`
+
+// A browser publishes layers, and plays one of them; FFmpeg has the best by HTTP. Before a
+// release: layers that are told apart by their SSRCs are taken too.
 func TestRTCSimulcast(t *testing.T) {
 	t.Parallel()
 	hall(t)
@@ -350,15 +364,19 @@ func TestRTCSimulcast(t *testing.T) {
 	t.Cleanup(func() { t.Logf("the page said %q; clients are %s", last, clients) })
 	// A slow machine's browser sends fewer layers than it could; two it always does.
 	publisher := regexp.MustCompile(`"id":"([a-z0-9]+)"[^}]*"type":"rtc-publish"`)
-	layers := regexp.MustCompile(`"layers":\["q [0-9]+x[0-9]+","(h|f) [0-9]+x[0-9]+"`)
-	wait(t, "two layers are sent", func() bool {
-		b, _ := get("http://" + h.api + "/api/v1/clients/")
-		if m := publisher.FindSubmatch(b); m != nil {
-			b, _ = get("http://" + h.api + "/api/v1/clients/" + string(m[1]) + "?detail=1")
-		}
-		clients = string(b)
-		return layers.MatchString(clients)
-	})
+	twoLayers := func(names string) {
+		t.Helper()
+		layers := regexp.MustCompile(`"layers":\["` + names)
+		wait(t, "two layers are sent", func() bool {
+			b, _ := get("http://" + h.api + "/api/v1/clients/")
+			if m := publisher.FindSubmatch(b); m != nil {
+				b, _ = get("http://" + h.api + "/api/v1/clients/" + string(m[1]) + "?detail=1")
+			}
+			clients = string(b)
+			return layers.MatchString(clients)
+		})
+	}
+	twoLayers(`q [0-9]+x[0-9]+","(h|f) [0-9]+x[0-9]+"`)
 	played := regexp.MustCompile(`^connected, [0-9]+×[0-9]+, H264, ([0-9]+) frames, `)
 	wait(t, "the page plays what it publishes", func() bool {
 		time.Sleep(200 * time.Millisecond)
@@ -378,4 +396,12 @@ func TestRTCSimulcast(t *testing.T) {
 	if seen := demux(t, h.page("s", ".flv"), 3, ""); len(seen.pictures) < 5 { // however slow the machine is
 		t.Errorf("ffmpeg decodes %d frames", len(seen.pictures))
 	}
+	if !*long {
+		return
+	}
+	from, to := strings.Index(page, "pc.addTransceiver(media.getVideo"), strings.Index(page, "pc.addTransceiver(media.getAudio")
+	page = strings.Replace(page[:from]+page[to:strings.Index(page, "<iframe")], "stream=s", "stream=old", 1)
+	h.write(t, "old", strings.Replace(page, "await pc.setLocalDescription()", oldLayers, 1))
+	visit(t, ctx, "http://"+h.web+"/players/old.html")
+	twoLayers(`0 [0-9]+x[0-9]+","[12] [0-9]+x[0-9]+"`)
 }
