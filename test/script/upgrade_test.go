@@ -291,7 +291,35 @@ func TestUpgradeDrains(t *testing.T) {
 		_, b, _ := get("http://" + p.api + "/api/v1/clients/")
 		return strings.Contains(b, "flv-play")
 	})
+	// One who keeps his connection is answered by the old server once more, and told to
+	// come anew.
+	keep := &http.Client{Transport: &http.Transport{}}
+	defer keep.CloseIdleConnections()
+	answered := func() (by int, last bool) {
+		t.Helper()
+		res, err := keep.Get("http://" + p.api + "/api/v1/versions")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		var answer struct{ PID string }
+		if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, res.Body)
+		by, _ = strconv.Atoi(answer.PID)
+		return by, res.Close
+	}
+	if _, last := answered(); last {
+		t.Error("connections are not kept")
+	}
 	before, after := p.upgraded()
+	if by, last := answered(); by != before || !last {
+		t.Errorf("a connection from before is answered by %d, and kept: %v", by, !last)
+	}
+	if by, last := answered(); by != after || last {
+		t.Errorf("the next one is answered by %d, and kept: %v", by, !last)
+	}
 	p.until("the old server waits", func() bool { return strings.Contains(p.log(), "upgrade: waiting") })
 	if !alive(before) {
 		t.Error("it has not waited")
