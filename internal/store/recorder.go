@@ -195,8 +195,13 @@ func (r *recorder) change(f *media.Frame, views []*View) {
 	var added, changed bool
 	for _, k := range []media.Kind{media.Video, media.Audio} {
 		a, b := old.Main(k), f.Layout.Main(k)
-		added = added || a == nil && b != nil
-		changed = changed || a != nil && a != b
+		switch {
+		case a == b:
+		case a == nil, r.run.chunks == 0 && f.Layout.Track(k, a.ID) == a: // or one that goes before it
+			added = true
+		default:
+			changed = true
+		}
 	}
 	switch {
 	case changed:

@@ -191,12 +191,19 @@ func (r *recorder) resume() {
 
 // mains returns the frames of the chunk that are of the first tracks.
 func (r *recorder) mains() []*media.Frame {
-	if !r.many || !slices.ContainsFunc(r.frames, func(f *media.Frame) bool { return !first(f) }) {
+	if !r.many {
+		return r.frames
+	}
+	// What was the first when it came need not be so in the end.
+	is := func(f *media.Frame) bool {
+		return first(f) && (f.Track == r.run.Video || f.Track == r.run.Audio || !mp4.Supported(f.Track))
+	}
+	if !slices.ContainsFunc(r.frames, func(f *media.Frame) bool { return !is(f) }) {
 		return r.frames
 	}
 	var all []*media.Frame
 	for _, f := range r.frames {
-		if first(f) {
+		if is(f) {
 			all = append(all, f)
 		}
 	}
