@@ -242,6 +242,9 @@ type Frame struct {
 	Key bool
 	// First marks the first frame of its Layout.
 	First bool
+	// Lost is how many frames of sound just before this one were lost on the
+	// way from the publisher, where its protocol tells; 0 after a pause.
+	Lost uint8
 
 	// Payload holds, for H264 and H265, NAL units each behind its length in
 	// as many bytes as Config says, as in FLV and MP4; for AV1, the OBUs of a

@@ -164,6 +164,6 @@ func (b *borrower) frame(r *frame) error {
 	if t == nil || b.layout == nil || b.pub == nil {
 		return fmt.Errorf("a frame of track %d, which is not known", r.Track)
 	}
-	b.pub.WriteLent(&media.Frame{Layout: b.layout, Track: t, DTS: r.DTS, CTO: r.CTO, Source: r.Source, Arrived: time.Unix(0, r.Arrived), Key: r.Key, Payload: r.Payload}, r.Inside)
+	b.pub.WriteLent(&media.Frame{Layout: b.layout, Track: t, DTS: r.DTS, CTO: r.CTO, Source: r.Source, Arrived: time.Unix(0, r.Arrived), Key: r.Key, Lost: r.Lost, Payload: r.Payload}, r.Inside)
 	return nil
 }

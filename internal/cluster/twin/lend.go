@@ -242,7 +242,7 @@ func (l *lender) sayFrame(f *media.Frame) error {
 	if err != nil {
 		return err
 	}
-	return l.out.Encode(record{Frame: &frame{Track: n, DTS: f.DTS, CTO: f.CTO, Source: f.Source, Arrived: f.Arrived.UnixNano(), Key: f.Key, Inside: f.Seq == 0, Payload: f.Payload}})
+	return l.out.Encode(record{Frame: &frame{Track: n, DTS: f.DTS, CTO: f.CTO, Source: f.Source, Arrived: f.Arrived.UnixNano(), Key: f.Key, Inside: f.Seq == 0, Lost: f.Lost, Payload: f.Payload}})
 }
 
 // describe tells of a layout.

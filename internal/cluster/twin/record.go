@@ -58,6 +58,7 @@ type frame struct {
 	DTS, CTO, Source time.Duration
 	Arrived          int64 // Unix time in nanoseconds
 	Key, Inside      bool
+	Lost             uint8
 	Payload          []byte
 }
 

@@ -66,6 +66,8 @@ type source struct {
 	began    bool
 	stamp    uint32 // of the frame under way
 	gap      bool   // something before what comes next is missing
+	popped   uint16 // sequence number of what was taken last
+	absent   uint8  // packets that are missing before the next frame of sound
 	broken   bool   // something of the frame under way is missing
 	needKey  bool
 	newest   time.Duration // of the source's own clock,
@@ -97,6 +99,9 @@ const (
 	pulse = 20 * time.Millisecond
 	// feedEvery is how often a publisher is told how its packets arrive.
 	feedEvery = 100 * time.Millisecond
+	// absentMost is how many packets of sound are told as lost at most; where more are
+	// missing something else has begun.
+	absentMost = 50
 	// missingMost is how many packets one request names.
 	missingMost = 128
 )
@@ -199,6 +204,7 @@ func (s *source) anew(ssrc uint32, now time.Time) {
 		s.jitter = wire.Jitter{Slots: s.jitter.Slots, Received: s.jitter.Received, Missed: s.jitter.Missed}
 		s.unpack.Reset()
 		s.moved = false
+		s.absent = 0
 		s.began, s.gap, s.broken, s.needKey = false, false, false, s.line.is.Kind() == media.Video
 		s.sender = rtcp.Sender{}
 		s.clock = media.Unwrapper{Bits: 32, Rate: s.clock.Rate}
@@ -230,6 +236,10 @@ func (s *source) drain(now time.Time) {
 			s.broken = true // the one under way lacks something
 		}
 		s.gap = s.gap || r.Lost
+		if n := int(r.Seq - s.popped - 1); r.Lost && n+int(s.absent) <= absentMost {
+			s.absent += uint8(n)
+		}
+		s.popped = r.Seq
 		if len(r.Payload) == 0 {
 			continue
 		}
@@ -266,12 +276,13 @@ func (s *source) sound(r *wire.Received, now time.Time) {
 		s.track = s.describeSound()
 		s.speak()
 	}
-	at := s.time(r.Timestamp, now)
+	at, absent := s.time(r.Timestamp, now), s.absent
+	s.absent = 0
 	if s.moved && at <= s.told && at > s.told-trustMost {
 		return // time does not go back
 	}
 	s.told, s.moved = at, false
-	f := &media.Frame{Track: s.track, Source: at, Payload: append([]byte(nil), r.Payload...)}
+	f := &media.Frame{Track: s.track, Source: at, Lost: absent, Payload: append([]byte(nil), r.Payload...)}
 	if s.mouth == nil {
 		s.publish(f)
 		return

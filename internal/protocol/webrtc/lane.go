@@ -156,6 +156,11 @@ func (l *lane) add(f *media.Frame) {
 	if len(l.made) == 0 {
 		return
 	}
+	if track == soundTrack {
+		// A hole in the numbers tells players of a loss, which is no pause: they conceal
+		// it, and Opus has the lost sound once more in the packet behind (RFC 6716 2.1.7).
+		t.seq += uint16(f.Lost)
+	}
 	stamp := l.clock[kindOf(track)] + uint32(media.Ticks(f.PTS(), rateOf(f.Track.Codec)))
 	at := f.Arrived.UnixNano()
 	if track != soundTrack {
