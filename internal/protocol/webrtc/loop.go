@@ -272,6 +272,9 @@ func (l *loop) send(v *viewer, packets []packet, pos uint64) {
 			return
 		}
 		t.next, t.stamp, t.number = seq+1, stamp, number
+		if t.next-t.floor > ringMost {
+			t.floor = t.next - ringMost // more is not kept, and the numbers wrap
+		}
 		t.packets++
 		t.octets += uint32(p.Size())
 		if v.choice != nil && p.Marker && p.track != soundTrack {

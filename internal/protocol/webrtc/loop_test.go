@@ -119,6 +119,28 @@ func TestGreatPictureIsPaced(t *testing.T) {
 	}
 }
 
+// What is lost is sent again however long a viewer has been there: sequence numbers wrap.
+func TestResendAfterLong(t *testing.T) {
+	l, ln := crowd(t, 1, srtp.ProtectionProfileAeadAes128Gcm)
+	v, next := l.lanes[ln].viewers[0], framer(t, 100)
+	track := &v.tracks[pictureTrack]
+	for sent := range 70000 {
+		ln.add(next())
+		l.turn()
+		if sent%5000 != 4999 {
+			continue
+		}
+		v.again = budget{}
+		for _, back := range []uint16{1, 900} {
+			before := v.again.used
+			l.resend(v, track.ssrc, []uint16{track.next - back})
+			if v.again.used == before {
+				t.Errorf("after %d packets the %dth last is not sent again", sent+1, back)
+			}
+		}
+	}
+}
+
 // Sending costs no allocation, however many viewers there are.
 func TestSendingDoesNotAllocate(t *testing.T) {
 	l, ln := crowd(t, 20, srtp.ProtectionProfileAeadAes128Gcm)
