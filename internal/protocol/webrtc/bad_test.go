@@ -57,9 +57,15 @@ func TestForgedAndReplayed(t *testing.T) {
 		}
 		return false
 	})
-	time.Sleep(50 * time.Millisecond) // what is under way
+	// What is under way: sound is made into AAC by somebody who may be late.
+	sounds, since := -1, time.Now()
+	until(t, "no more sound comes", func() bool {
+		if n := len(g.of(own.Audio)); n != sounds {
+			sounds, since = n, time.Now()
+		}
+		return time.Since(since) > 500*time.Millisecond
+	})
 	invalid := p.invalid.Load()
-	sounds := len(g.of(own.Audio))
 	way.mu.Lock()
 	var c *net.UDPConn
 	for _, c = range way.back {
