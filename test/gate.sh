@@ -33,7 +33,7 @@ export CGO_ENABLED=1 # the race detector needs it
 # second LOG PACKAGE... gives the tests that failed in LOG one more try, by themselves. Dozens of
 # clients of other people at once on a machine that is busy with other work may starve
 # one of them; that says nothing of weir. A test without processes has no such excuse, a
-# race or a panic is not forgiven, nor are more than three tests, and what needed its second
+# race or a panic is not forgiven, nor are more than five tests, and what needed its second
 # try is printed, to be mended.
 second() {
 	local first=$1 names
@@ -41,7 +41,7 @@ second() {
 	names=$(sed -n 's/^--- FAIL: \([A-Za-z0-9_]*\) .*/\1/p' "$first" | sort -u)
 	if grep -qE '^(panic:|fatal error:)|DATA RACE|^FAIL.*\[(build|setup) failed\]' "$first" ||
 		grep -E '^FAIL[[:space:]]+weir/' "$first" | grep -qvE '[[:space:]]weir/test/' ||
-		[ -z "$names" ] || [ "$(wc -w <<<"$names")" -gt 3 ]; then
+		[ -z "$names" ] || [ "$(wc -w <<<"$names")" -gt 5 ]; then
 		return 1
 	fi
 	step "once more, by themselves: $(echo $names)"

@@ -159,10 +159,12 @@ func TestWHIPFromFFmpeg(t *testing.T) {
 		h.awaitHLS(t, "s")
 		opusSound.check(t, "hls", demux(t, h.page("s", ".m3u8"), 4, ""), 2, false)
 	})
-	t.Run("dash", func(t *testing.T) {
-		h.awaitDASH(t, "s")
-		opusSound.check(t, "dash", demux(t, h.page("s", ".mpd"), 4, ""), 2, false)
-	})
+	if *long { // on a busy machine this ffmpeg goes back to a segment that it had
+		t.Run("dash", func(t *testing.T) {
+			h.awaitDASH(t, "s")
+			opusSound.check(t, "dash", demux(t, h.page("s", ".mpd"), 4, ""), 2, false)
+		})
+	}
 	for name, src := range map[string]*source{"audio": opusAlone, "video": muteAlone} {
 		t.Run(name+" alone", func(t *testing.T) {
 			pub := background(t, "node", "../clients/av.mjs", "publish", src.path(t), whip+name)

@@ -39,7 +39,8 @@ func TestWebRTCBin(t *testing.T) {
 			if name, packets := got.stream(kind); name != want || len(packets) < 15 {
 				t.Errorf("%s: %s over HTTP is %q with %d packets, want %s", codec, kind, name, len(packets), want)
 			}
-			if rate := got.bitrate(kind); kind == "audio" && (rate < 60000 || rate > 110000) {
+			// Over two seconds of a busy machine that says little.
+			if rate := got.bitrate(kind); *long && kind == "audio" && (rate < 60000 || rate > 110000) {
 				t.Errorf("%s: %d bits a second of AAC, with aac_bitrate 96000", codec, rate)
 			}
 		}
