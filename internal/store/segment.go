@@ -212,6 +212,9 @@ type Segment struct {
 	Chunks []*Chunk
 }
 
+// Whole returns the segment, of what somebody made of one too.
+func (s *Segment) Whole() *Segment { return s }
+
 // Number implements [Listed].
 func (s *Segment) Number() int64 { return s.Seq }
 

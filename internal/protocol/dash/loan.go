@@ -3,6 +3,7 @@ package dash
 import (
 	"time"
 
+	"weir/internal/service/shelf"
 	"weir/internal/store"
 )
 
@@ -39,11 +40,7 @@ func (st *stream) hint(sg *segment) hint {
 
 // Lend implements shelf.Kept.
 func (st *stream) Lend(send func(piece []byte)) bool {
-	return st.loan.Lend(send, func(yield func(*store.Segment, any)) {
-		for _, sg := range st.index.All() {
-			yield(sg.Segment, st.hint(sg))
-		}
-	})
+	return shelf.LendAll(&st.loan, st.index, st.hint, send)
 }
 
 // Keep implements shelf.Kept.
@@ -52,14 +49,7 @@ func (st *stream) Keep() { st.loan.Keep() }
 // Take implements shelf.Kept: it lists a segment under the names that it has at the
 // other process, which writes the files.
 func (st *stream) Take(piece []byte) error {
-	return st.loan.Take(piece, func(g *store.Segment, decode func(any) error) error {
-		var h hint
-		if err := decode(&h); err != nil {
-			return err
-		}
-		if len(st.index.All()) == 0 {
-			st.index.Restart(g.Seq)
-		}
+	return shelf.TakeInto(&st.loan, st.index, piece, func(g *store.Segment, h *hint) error {
 		st.begins, st.periods = h.Begins, h.Period
 		if p := st.period; p == nil || p.run.ID != g.Run.ID {
 			st.period = &period{id: h.ID, start: h.Start, run: g.Run, inits: h.Inits}

@@ -75,11 +75,7 @@ func (st *stream) Republished(*hub.Publication) {
 
 // Lend implements shelf.Kept.
 func (st *stream) Lend(send func(piece []byte)) bool {
-	return st.loan.Lend(send, func(yield func(*store.Segment, any)) {
-		for _, f := range st.index.All() {
-			yield(f.Segment, 0)
-		}
-	})
+	return shelf.LendAll(&st.loan, st.index, func(*fragment) int { return 0 }, send)
 }
 
 // Keep implements shelf.Kept.
@@ -87,10 +83,7 @@ func (st *stream) Keep() { st.loan.Keep() }
 
 // Take implements shelf.Kept: it lists a fragment of another process, which writes it.
 func (st *stream) Take(piece []byte) error {
-	return st.loan.Take(piece, func(g *store.Segment, _ func(any) error) error {
-		if len(st.index.All()) == 0 {
-			st.index.Restart(g.Seq)
-		}
+	return shelf.TakeInto(&st.loan, st.index, piece, func(g *store.Segment, _ *int) error {
 		st.take(g, false)
 		return nil
 	})

@@ -3,6 +3,7 @@ package hls
 import (
 	"crypto/aes"
 
+	"weir/internal/service/shelf"
 	"weir/internal/store"
 )
 
@@ -53,11 +54,7 @@ func (st *stream) hint(sg *segment) hint {
 
 // Lend implements shelf.Kept.
 func (st *stream) Lend(send func(piece []byte)) bool {
-	return st.loan.Lend(send, func(yield func(*store.Segment, any)) {
-		for _, sg := range st.index.All() {
-			yield(sg.Segment, st.hint(sg))
-		}
-	})
+	return shelf.LendAll(&st.loan, st.index, st.hint, send)
 }
 
 // Keep implements shelf.Kept.
@@ -66,19 +63,12 @@ func (st *stream) Keep() { st.loan.Keep() }
 // Take implements shelf.Kept: it lists a segment under the names that it has at the
 // other process, which writes the files and tells the callbacks.
 func (st *stream) Take(piece []byte) error {
-	return st.loan.Take(piece, func(g *store.Segment, decode func(any) error) error {
-		var h hint
-		if err := decode(&h); err != nil {
-			return err
-		}
-		if len(st.index.All()) == 0 {
-			st.index.Restart(g.Seq)
-		}
+	return shelf.TakeInto(&st.loan, st.index, piece, func(g *store.Segment, h *hint) error {
 		if st.breaks = h.Breaks; g.Discontinuity {
 			st.breaks-- // it is counted again
 		}
 		st.target, st.fmp4 = max(st.target, h.Target), st.fmp4 || h.FMP4
-		st.hinted = &h
+		st.hinted = h
 		defer func() { st.hinted = nil }()
 		if h.Key != nil && (st.key128 == nil || st.key128.name != h.Key.File.Name) {
 			k := &key{beside: &beside{name: h.Key.File.Name, uri: h.Key.File.URI, body: h.Key.File.Body}, url: h.Key.URL, iv: h.Key.IV}

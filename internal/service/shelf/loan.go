@@ -91,6 +91,36 @@ func (l *Loan) Take(piece []byte, take func(g *store.Segment, hint func(to any) 
 	return take(g, func(to any) error { return gob.NewDecoder(bytes.NewReader(p.Hint)).Decode(to) })
 }
 
+// Segmented is what an index lists: a segment, and what was made of it.
+type Segmented interface {
+	store.Listed
+	Whole() *store.Segment
+}
+
+// LendAll is [Loan.Lend] of what an index holds, each with its hint.
+func LendAll[T Segmented, H any](l *Loan, x *store.Index[T], hint func(T) H, send func(piece []byte)) bool {
+	return l.Lend(send, func(yield func(*store.Segment, any)) {
+		for _, s := range x.All() {
+			yield(s.Whole(), hint(s))
+		}
+	})
+}
+
+// TakeInto is [Loan.Take] for an index, whose numbers begin with those of the other
+// process.
+func TakeInto[T Segmented, H any](l *Loan, x *store.Index[T], piece []byte, take func(*store.Segment, *H) error) error {
+	return l.Take(piece, func(g *store.Segment, decode func(any) error) error {
+		var h H
+		if err := decode(&h); err != nil {
+			return err
+		}
+		if len(x.All()) == 0 {
+			x.Restart(g.Seq)
+		}
+		return take(g, &h)
+	})
+}
+
 // Name implements service.Mirror.
 func (k *Keeper[T]) Name() string { return k.Of }
 
