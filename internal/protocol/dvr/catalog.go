@@ -363,6 +363,7 @@ func (s *server) delete(r *recording, why string) bool {
 		return false
 	}
 	root.Remove(r.name + marked)
+	root.Remove(r.name + marked + ending) // of a mark that was never whole
 	s.list.drop(r)
 	s.env.Log.Info("recording is deleted, "+why, "file", r.File)
 	for d := path.Dir(r.name); d != "." && d != "/"; d = path.Dir(d) {

@@ -35,12 +35,14 @@ const (
 	// clips is how many are served at a time: each keeps its head and the places of its
 	// samples in memory, some 10 MB an hour.
 	clips = 64
+	// cuts is how many are made at a time, which takes three times as much.
+	cuts = 2
 )
 
 // Why there is no clip.
 var (
 	errNoClip  = errors.New("nothing was recorded of that stream in that time")
-	errChanged = errors.New("codecs or sizes change in that time, which one file cannot show")
+	errChanged = errors.New("codecs or sizes change in that time, which one file cannot show; ask for a shorter time")
 	errBusy    = errors.New("too many clips are being served, try again later")
 )
 
@@ -124,7 +126,16 @@ func (s *server) serveClip(w http.ResponseWriter, r *http.Request, key hub.Key, 
 		refuseClip(w, errBusy)
 		return
 	}
+	select {
+	case s.cuts <- struct{}{}:
+	case <-sess.Context().Done():
+		refuseClip(w, context.Cause(sess.Context()))
+		return
+	case <-r.Context().Done():
+		return
+	}
 	c, err := s.cut(sess.Context(), key, from, until)
+	<-s.cuts
 	if err != nil {
 		refuseClip(w, err)
 		return

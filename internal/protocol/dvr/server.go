@@ -44,7 +44,7 @@ var Protocol = service.Protocol{
 }
 
 func newServer(env service.Env) *server {
-	s := &server{env: env, create: create, recorders: map[hub.Key]*recorder{}, tidy: make(chan struct{}, 1), uploads: newUploads(), clips: make(chan struct{}, clips)}
+	s := &server{env: env, create: create, recorders: map[hub.Key]*recorder{}, tidy: make(chan struct{}, 1), uploads: newUploads(), clips: make(chan struct{}, clips), cuts: make(chan struct{}, cuts)}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s
 }
@@ -59,6 +59,7 @@ type server struct {
 	tidy    chan struct{} // wakes the one who deletes what is too old or too much
 	uploads *uploads
 	clips   chan struct{} // one for each that is served
+	cuts    chan struct{} // one for each that is being made
 
 	finished atomic.Int64 // files
 	lost     atomic.Int64 // frames that are in no file

@@ -60,7 +60,6 @@ type openSegment struct {
 type part struct {
 	m3u8.Part
 	name string
-	ends time.Duration // DTS
 }
 
 // place is a part by its number.
@@ -73,12 +72,12 @@ type place struct {
 type low struct {
 	conf   m3u8.Low
 	target time.Duration
-	end    place // the part that comes next
-	edge   time.Duration
-	starts []int  // where in the text segments begin
-	skips  int    // how many an update leaves out
-	update *list  // without them; nil if there are none
-	hinted string // URI of the next part
+	end    place         // the part that comes next
+	left   time.Duration // of the segments that are not written yet
+	starts []int         // where in the text segments begin
+	skips  int           // how many an update leaves out
+	update *list         // without them; nil if there are none
+	hinted string        // URI of the next part
 }
 
 // partTime is how long parts are, 0 for none.
@@ -139,7 +138,7 @@ func (x *listing) addPart(conf *blocks.HLSConfig, c *store.Chunk) {
 	if body == nil {
 		body, ext = c.MP4, ".m4s"
 	}
-	p := &part{name: x.partName(o.seq, len(o.parts), ext), ends: c.Start + c.Duration}
+	p := &part{name: x.partName(o.seq, len(o.parts), ext)}
 	p.Part = m3u8.Part{URI: uri(conf.EntryPrefix, x.playlistName, p.name), Duration: c.Duration, Independent: c.Key}
 	o.parts = append(o.parts[:len(o.parts):len(o.parts)], p)
 	cache := shelf.CacheFor(2 * conf.Window)
@@ -248,12 +247,13 @@ func (x *listing) lower(conf *blocks.HLSConfig, l *list, p *m3u8.Playlist) {
 	listed := x.index.Listed()
 	last := listed[len(listed)-1]
 	l.low = &low{target: target, conf: m3u8.Low{Part: part, HoldBack: 3 * part, SkipUntil: skipAfter * target}, end: place{last.Seq + 1, 0},
-		edge: last.Start + last.Duration, hinted: uri(conf.EntryPrefix, x.playlistName, x.hint)}
+		hinted: uri(conf.EntryPrefix, x.playlistName, x.hint)}
 	if o := x.open; o != nil && len(o.parts) > 0 {
 		l.low.end = place{o.seq, len(o.parts)}
-		l.low.edge = o.parts[len(o.parts)-1].ends
 	}
-	for _, g := range listed { // a part may be longer: of a picture that lasts for long
+	for _, g := range listed {
+		l.low.left += g.Duration
+		// A part may be longer: of a picture that lasts for long.
 		for _, q := range g.parts {
 			l.low.conf.Part = max(l.low.conf.Part, q.Duration)
 		}
@@ -263,21 +263,18 @@ func (x *listing) lower(conf *blocks.HLSConfig, l *list, p *m3u8.Playlist) {
 }
 
 // mark adds the parts of a segment that is new enough, and notes where it begins.
-func (l *low) mark(s *m3u8.Segment, g *segment, behind []*segment, at int) {
+func (l *low) mark(s *m3u8.Segment, g *segment, at int) {
 	if l == nil {
 		return
 	}
 	l.starts = append(l.starts, at)
-	left := time.Duration(0)
-	for _, o := range behind {
-		left += o.Duration
-	}
-	if left < partsFor*l.target {
+	l.left -= g.Duration
+	if l.left < partsFor*l.target {
 		for _, p := range g.parts {
 			s.Parts = append(s.Parts, p.Part)
 		}
 	}
-	if left >= l.conf.SkipUntil {
+	if l.left >= l.conf.SkipUntil {
 		l.skips = len(l.starts)
 	}
 }
@@ -471,9 +468,7 @@ func (s *server) later(r *http.Request, wake func()) (cancel func(), until time.
 		p = *it.hint
 	} else {
 		want, sound := wishOf(r)
-		key := x.stream.key
-		id := viewerID(r, key, s.conf(key.Vhost))
-		if !sound || !want.waits || id == "" || !s.viewers.Has(id) || s.strays(id, key) && !s.viewers.Has(wishID(id, key)) {
+		if !sound || !want.waits || !s.admitted(r, x.stream.key) {
 			return nil, until, false
 		}
 		p = want.place

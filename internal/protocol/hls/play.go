@@ -65,7 +65,11 @@ func (s *server) ready(r *http.Request) bool {
 	if it.hint != nil || it.of.waits(r) {
 		return false
 	}
-	key := it.of.stream.key
+	return s.admitted(r, it.of.stream.key)
+}
+
+// admitted reports whether who asks is a viewer of the stream who has been let in.
+func (s *server) admitted(r *http.Request, key hub.Key) bool {
 	id := viewerID(r, key, s.conf(key.Vhost))
 	return id != "" && s.viewers.Has(id) && (!s.strays(id, key) || s.viewers.Has(wishID(id, key)))
 }

@@ -121,7 +121,7 @@ func (l *list) write(x *listing, p *m3u8.Playlist, listed []*segment) {
 			s.Key = m3u8.Key{URI: g.key.url, IV: g.key.iv}
 		}
 		at := len(l.text)
-		l.low.mark(s, g, listed[i+1:], at)
+		l.low.mark(s, g, at)
 		l.text = m3u8.AppendSegment(l.text, s, prev)
 		l.find(at, `#EXT-X-MAP:URI="`)
 		if g.key != nil && g.key.uri != "" {
