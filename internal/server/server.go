@@ -188,6 +188,7 @@ func New(o Options) (*Server, error) {
 		s.group.Hold = s.hold
 		s.group.Doors().Inherit(o.Predecessor.listeners)
 		s.env.Handover.Inherit(o.Predecessor.datagrams, o.Predecessor.Secrets)
+		s.env.Handover.InheritFloors(o.Predecessor.Floors)
 	}
 	s.env.Endpoints.Add(s.upgradeEndpoint())
 	s.env.Loops, s.env.Store = sender.NewLoops(o.Log), service.NewStore(o.Log, h)

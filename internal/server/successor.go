@@ -92,6 +92,9 @@ func (p *Predecessor) id(configured, pidFile string) string {
 func (s *Server) hold(context.Context) error {
 	p := s.options.Predecessor
 	s.env.Handover.SetElder(true)
+	s.env.Handover.SetPass(func(name string, nc syscall.Conn) error {
+		return p.conn.SendSocket(twin.Message{Kind: kindClient, Name: name}, nc)
+	})
 	s.twin.Meet(p.conn, true)
 	if err := s.passOn(p); err != nil {
 		return err
@@ -138,8 +141,11 @@ func (s *Server) heed(p *Predecessor) {
 		if err != nil {
 			return
 		}
-		if m.Kind == kindGo {
+		switch m.Kind {
+		case kindGo:
 			p.once.Do(func() { close(p.word) })
+		case kindFloor:
+			s.env.Handover.TakeFloor(m.Name, m.Data)
 		}
 		if s.twin.Take(&m) {
 			continue

@@ -39,6 +39,10 @@ const (
 	kindReady    = "ready"
 	kindFailed   = "failed"
 	kindStop     = "stop"
+	// Once it is ready the elder gives floors away, and the successor passes connections
+	// on for those that it has not got: see service.Floor.
+	kindFloor  = "floor"
+	kindClient = "client"
 )
 
 // succeedTime is how long a successor may take until it is ready.
@@ -52,6 +56,8 @@ type heritage struct {
 	Vhosts map[string]string `json:"vhosts"`
 	// Secrets are what parts tell strangers apart by, by a name.
 	Secrets map[string][]byte `json:"secrets"`
+	// Floors are those that the elder has.
+	Floors []string `json:"floors"`
 }
 
 // An UpgradeError says why there was no upgrade; nothing has changed then.
@@ -90,11 +96,6 @@ func (s *Server) Upgrade() (pid int, err error) {
 		return 0, notNow("the server that was before this one still goes on with clients of its own; wait until it has ended (see upgrade_drain), or end it with SIGTERM")
 	case s.state.Load() != ready:
 		return 0, notNow("the server is starting or stopping, or has been replaced")
-	}
-	for _, c := range blocks.Casters.In(s.env.Conf.Load()) {
-		if c.Enabled && (c.Caster == blocks.CasterTS || c.Caster == blocks.CasterGB) {
-			return 0, notNow("stream_caster %s has UDP ports that cannot be handed over yet; restart the server in place of upgrading it", c.Caster)
-		}
 	}
 	s.turning.Lock()
 	defer s.turning.Unlock()
@@ -193,6 +194,11 @@ func (h *heir) listen() {
 			}
 		case kindStop:
 			h.server.Hurry()
+		case kindClient:
+			if m.File != nil {
+				h.server.env.Handover.TakeConn(m.Name, m.File)
+			}
+			continue
 		}
 		if h.passes(&m) || h.server.twin.Take(&m) {
 			continue
@@ -245,7 +251,15 @@ func (h *heir) bequeath(limit <-chan time.Time) error {
 			return err
 		}
 	}
-	data, err := json.Marshal(heritage{ID: s.env.ID, Parent: s.options.Parent, Vhosts: s.api.VhostIDs(), Secrets: s.env.Handover.Secrets()})
+	for _, u := range s.env.Handover.Kept() {
+		if err := h.give(kindDatagram, u.Network, u.Address, 0, sockets.Socket{Conn: u}); err != nil {
+			return err
+		}
+	}
+	s.env.Handover.SetHeir(func(name string, data []byte) error {
+		return h.conn.Send(link.Message{Kind: kindFloor, Name: name, Data: data})
+	})
+	data, err := json.Marshal(heritage{ID: s.env.ID, Parent: s.options.Parent, Vhosts: s.api.VhostIDs(), Secrets: s.env.Handover.Secrets(), Floors: s.env.Handover.Floors()})
 	if err != nil {
 		return err
 	}

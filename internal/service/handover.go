@@ -32,6 +32,7 @@ type Handover struct {
 	mirrors []Mirror                             // guarded by mu
 	alone   []func()                             // told when it has gone; guarded by mu
 	ours    []func() func(*session.Session) bool // guarded by mu
+	floors  floors                               // guarded by mu
 }
 
 // HasElder reports whether the process whose place this one took still serves. What
@@ -65,13 +66,20 @@ func (h *Handover) SetElder(serves bool) {
 	if !had || serves {
 		return
 	}
+	h.takeFloors()
 	for _, f := range told {
 		f()
 	}
 }
 
 // Leave says that another process has taken the place of this one.
-func (h *Handover) Leave() { h.left.Store(true) }
+func (h *Handover) Leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.left.Swap(true) && h.floors.left != nil {
+		close(h.floors.left)
+	}
+}
 
 // Left reports whether another process has taken the place of this one: clients that
 // can are to go there.

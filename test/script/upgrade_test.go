@@ -50,6 +50,7 @@ func openPlace(t *testing.T, root, more string, env ...string) *place {
 		}
 	}
 	p.program(binary)
+	root = strings.ReplaceAll(root, "RTMP/", p.rtmp+"/")
 	p.conf = fmt.Sprintf("listen %s;\ndaemon off;\nsrs_log_tank file;\nsrs_log_file ./weir.log;\npid ./weir.pid;\nhttp_api { enabled on; listen %s; }\nhttp_server { enabled on; listen %s; dir ./html; }\n%s\nvhost __defaultVhost__ { http_remux { enabled on; mount [vhost]/[app]/[stream].flv; }\n%s\n}\n",
 		p.rtmp, p.api, p.http, root, more)
 	p.write("weir.conf", p.conf)
@@ -341,7 +342,7 @@ func (p *place) publish(name string) *process {
 
 func (p *place) encode(name, format, to string) *process {
 	p.t.Helper()
-	return p.ffmpeg(name, "-re", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=25", "-re", "-f", "lavfi", "-i", "sine",
+	return p.ffmpeg(name, "-re", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=25", "-re", "-f", "lavfi", "-i", "sine", "-map", "0", "-map", "1",
 		"-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "10", "-pix_fmt", "yuv420p", "-c:a", "aac", "-f", format, to)
 }
 
@@ -385,9 +386,11 @@ func (v *viewer) see(timestamp uint32, body []byte) {
 }
 
 // watch watches by HTTP-FLV; that ends with the publisher.
-func (p *place) watch() *viewer {
+func (p *place) watch() *viewer { return p.watchOf("s") }
+
+func (p *place) watchOf(stream string) *viewer {
 	p.t.Helper()
-	res, err := alone.Get("http://" + p.http + "/live/s.flv")
+	res, err := alone.Get("http://" + p.http + "/live/" + stream + ".flv")
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -736,10 +739,16 @@ func TestUpgradeKeepsDatagrams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := openPlace(t, "grace_final_wait 500; srt_server { enabled on; listen "+srt+"; } rtc_server { enabled on; listen "+rtc+"; candidate 127.0.0.1; }",
+	cast, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := openPlace(t, "grace_final_wait 500; srt_server { enabled on; listen "+srt+"; } rtc_server { enabled on; listen "+rtc+"; candidate 127.0.0.1; }\n"+
+		"stream_caster { enabled on; caster mpegts_over_udp; listen "+cast+"; output rtmp://RTMP/live/cast; }",
 		"srt { enabled on; } rtc { enabled on; rtmp_to_rtc on; }")
-	pub := p.encode("pub", "mpegts", "srt://"+srt+"?streamid=#!::r=live/s,m=publish&pkt_size=1316")
-	flash := p.watch()
+	datagrams := "[f=mpegts]udp://" + cast + "?pkt_size=1316"
+	pub := p.encode("pub", "tee", "[f=mpegts]srt://"+srt+"?streamid=#!::r=live/s,m=publish&pkt_size=1316|"+datagrams)
+	flash, stray := p.watch(), p.watchOf("cast")
 	p.moves("a viewer of FLV", flash, 10)
 	grows := func(what, name string) {
 		t.Helper()
@@ -763,8 +772,10 @@ func TestUpgradeKeepsDatagrams(t *testing.T) {
 		p.until(what, func() bool { return packets.Load() > from+30 })
 	}
 	sees("the viewer of WebRTC sees")
+	p.moves("a viewer of the caster", stray, 10)
 	before, _ := p.upgraded()
 	sees("the viewer of WebRTC sees on")
+	p.moves("the viewer of the caster", stray, 10)
 	grows("the viewer of SRT", "view.ts")
 	p.moves("the viewer of FLV", flash, 10)
 	p.ffmpeg("late", "-analyzeduration", "500000", "-probesize", "50000", "-i", "srt://"+srt+"?streamid=#!::r=live/s,m=request", "-c", "copy", "-flush_packets", "1", "-f", "mpegts", "late.ts")
@@ -775,7 +786,7 @@ func TestUpgradeKeepsDatagrams(t *testing.T) {
 	if pub.ended() || flash.ended.Load() {
 		t.Error("the encoder or a viewer has been ended")
 	}
-	if gap := flash.gap.Load(); gap > 100 {
+	if gap := max(flash.gap.Load(), stray.gap.Load()); gap > 100 {
 		t.Errorf("a gap of %d ms", gap)
 	}
 	// The session of WebRTC is at the old server, and ended by the new one's address.
@@ -794,7 +805,10 @@ func TestUpgradeKeepsDatagrams(t *testing.T) {
 	flash.conn.Close()
 	p.clients["view"].signal(syscall.SIGINT)
 	pub.signal(syscall.SIGINT)
+	stray.conn.Close()
 	p.until("the old server ends", func() bool { return !alive(before) })
+	p.encode("again", "tee", datagrams)
+	p.moves("a viewer of the caster, which is the new server's", p.watchOf("cast"), 10)
 }
 
 // player ends a player of HLS, that has put what it got in a file, and sees that this has

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"weir/internal/config/blocks"
 	"weir/internal/link"
@@ -39,7 +41,8 @@ type gbCaster struct {
 	sip, media *link.Entrance
 	sipUDP     []*net.UDPConn
 	mediaUDP   []*net.UDPConn
-	secret     []byte // of the nonces
+	secret     []byte         // of the nonces
+	floor      *service.Floor // of all its sockets
 	wg         sync.WaitGroup
 
 	mu sync.Mutex
@@ -54,8 +57,18 @@ func newGB(s *server, conf blocks.StreamCasterConfig, log *slog.Logger, part str
 	g := &gbCaster{server: s, conf: conf, log: log, part: part, sip: link.NewEntrance(), media: link.NewEntrance(),
 		devices: map[string]*device{}, calls: map[string]*call{}, slots: map[uint32]*slot{}, secret: make([]byte, 32)}
 	rand.Read(g.secret)
+	h := s.env.Handover
+	g.floor = h.Floor(g.place())
+	h.OnConn(g.place(), g.media.Return)
+	h.OnConn(g.place()+sipDoor, g.sip.Return)
 	return g
 }
+
+// sipDoor tells connections of SIP from those of media, in an upgrade.
+const sipDoor = " sip"
+
+// place tells the caster from others, in both processes of an upgrade.
+func (g *gbCaster) place() string { return "gb28181 " + strings.Join(g.conf.Listen, " ") }
 
 // doors are those of TCP.
 func (g *gbCaster) doors() []link.Want {
@@ -68,26 +81,32 @@ func (g *gbCaster) doors() []link.Want {
 
 // bind opens the sockets of UDP.
 func (g *gbCaster) bind(ctx context.Context) (err error) {
-	if g.mediaUDP, err = listenUDP(ctx, g.conf.Listen); err != nil {
+	if g.mediaUDP, err = g.listenUDP(ctx, g.conf.Listen); err != nil {
 		return err
 	}
 	if g.conf.SIP.Enabled {
-		g.sipUDP, err = listenUDP(ctx, g.conf.SIP.Listen)
+		g.sipUDP, err = g.listenUDP(ctx, g.conf.SIP.Listen)
 	}
 	return err
 }
 
-func listenUDP(ctx context.Context, listen []string) (all []*net.UDPConn, err error) {
+func (g *gbCaster) listenUDP(ctx context.Context, listen []string) (all []*net.UDPConn, err error) {
 	for _, l := range listen {
 		network, address, err := link.Address(l)
 		if err != nil {
 			return all, fmt.Errorf("stream_caster: %w", err)
 		}
-		pc, err := new(net.ListenConfig).ListenPacket(ctx, "udp"+network[len("tcp"):], address)
+		network = "udp" + network[len("tcp"):]
+		u, err := g.server.env.Handover.KeepUDP(network, address, func() (*net.UDPConn, error) {
+			pc, err := new(net.ListenConfig).ListenPacket(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return pc.(*net.UDPConn), nil
+		})
 		if err != nil {
 			return all, fmt.Errorf("stream_caster: listen at udp %s: %w; stop what has the port, or configure another", address, err)
 		}
-		u := pc.(*net.UDPConn)
 		u.SetReadBuffer(receiveBuffer) // less is no failure
 		all = append(all, u)
 	}
@@ -104,6 +123,8 @@ func (g *gbCaster) unbind() {
 }
 
 func (g *gbCaster) run(ctx context.Context) {
+	ctx, done := context.WithCancel(ctx)
+	defer done()
 	g.mu.Lock()
 	g.ctx = ctx
 	g.mu.Unlock()
@@ -112,16 +133,13 @@ func (g *gbCaster) run(ctx context.Context) {
 	defer hush()
 	var readers sync.WaitGroup
 	readers.Go(func() { g.serveMedia(ctx) })
-	for _, pc := range g.mediaUDP {
-		readers.Go(func() { g.readMedia(ctx, pc) })
-	}
 	if g.conf.SIP.Enabled {
 		readers.Go(func() { g.serveSIP(ctx, talk) })
-		for _, pc := range g.sipUDP {
-			readers.Go(func() { g.readSIP(pc) })
-		}
 	}
+	readers.Go(func() { g.read(ctx, &readers) })
+	go g.leave(ctx, done)
 	<-ctx.Done()
+	known := g.known()
 	g.mu.Lock()
 	g.ctx = nil
 	g.mu.Unlock()
@@ -129,6 +147,59 @@ func (g *gbCaster) run(ctx context.Context) {
 	hush()
 	g.unbind()
 	readers.Wait()
+	if g.floor.Mine() {
+		g.floor.Give(known)
+	}
+}
+
+// read reads what comes by UDP, from when it is ours.
+func (g *gbCaster) read(ctx context.Context, readers *sync.WaitGroup) {
+	known, ok := g.floor.Await(ctx)
+	if !ok {
+		return
+	}
+	for _, pc := range g.mediaUDP {
+		readers.Go(func() { g.readMedia(ctx, pc) })
+	}
+	for _, pc := range g.sipUDP {
+		readers.Go(func() { g.readSIP(pc) })
+	}
+	g.meet(known)
+}
+
+// leaveBeat is how often it is looked whether there is still something to do here.
+const leaveBeat = time.Second
+
+// leave calls done when another process has taken our place and nobody is here.
+func (g *gbCaster) leave(ctx context.Context, done func()) {
+	beat := time.NewTicker(leaveBeat)
+	defer beat.Stop()
+	for {
+		select {
+		case <-beat.C:
+		case <-ctx.Done():
+			return
+		}
+		g.mu.Lock()
+		empty := len(g.devices)+len(g.slots) == 0
+		g.mu.Unlock()
+		if empty && g.floor.Mine() && g.floor.IsDue() {
+			done()
+			return
+		}
+	}
+}
+
+// passes reports whether a connection was passed on to the process that was before, which
+// has the devices still.
+func (g *gbCaster) passes(door string, nc net.Conn) bool {
+	if g.floor.Mine() {
+		return false
+	}
+	if err := g.server.env.Handover.PassConn(g.place()+door, nc); err != nil {
+		g.log.Debug("a connection cannot be passed on", "from", nc.RemoteAddr().String(), "err", err)
+	}
+	return true
 }
 
 // begin runs f in a goroutine that run waits for, until the server stops.
@@ -243,6 +314,9 @@ func (g *gbCaster) handle(w http.ResponseWriter, r *http.Request) bool {
 	if r.URL.Path != publishPath && r.URL.Path != strings.TrimSuffix(publishPath, "/") {
 		return false
 	}
+	if !g.floor.Mine() && g.passed(w, r) {
+		return true
+	}
 	w.Header().Set("Server", g.server.env.Server)
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", "POST")
@@ -258,6 +332,22 @@ func (g *gbCaster) handle(w http.ResponseWriter, r *http.Request) bool {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(reply)
+	return true
+}
+
+// passed has the process that was before answer, which takes the media still.
+func (g *gbCaster) passed(w http.ResponseWriter, r *http.Request) bool {
+	to := r.Clone(r.Context())
+	to.RequestURI, to.URL.Scheme, to.URL.Host = "", "http", "elder"
+	to.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+	res, err := g.server.env.Handover.PassToElder(to)
+	if err != nil {
+		return false
+	}
+	defer res.Body.Close()
+	maps.Copy(w.Header(), res.Header)
+	w.WriteHeader(res.StatusCode)
+	io.Copy(w, res.Body)
 	return true
 }
 

@@ -214,6 +214,10 @@ func (in *gbIngest) open() (err error) {
 func (g *gbCaster) serveMedia(ctx context.Context) {
 	defer context.AfterFunc(ctx, func() { g.media.Close() })()
 	admit(g.media, maxStrangers, func(nc net.Conn, leave func()) bool {
+		if g.passes("", nc) {
+			leave()
+			return true
+		}
 		return g.begin(func(ctx context.Context) {
 			err := g.guarded(func() error { return g.mediaConn(ctx, nc, leave) })
 			nc.Close()

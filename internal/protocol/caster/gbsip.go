@@ -66,6 +66,10 @@ func (g *gbCaster) serveSIP(ctx, talk context.Context) {
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	admit(g.sip, maxSIPConns, func(nc net.Conn, leave func()) bool {
+		if g.passes(sipDoor, nc) {
+			leave()
+			return true
+		}
 		conns.Go(func() {
 			defer leave()
 			err := g.guarded(func() error { return g.sipConn(talk, nc) })
@@ -137,10 +141,7 @@ func (g *gbCaster) readSIP(pc *net.UDPConn) {
 				g.log.Debug("SIP datagram", "from", from.String(), "err", err)
 				return nil
 			}
-			w := &way{network: "UDP", to: from, local: own, send: func(b []byte) error {
-				_, err := pc.WriteToUDPAddrPort(b, from)
-				return err
-			}}
+			w := wayBy(pc, from, own)
 			if own.Addr().IsUnspecified() {
 				w.local = reached(from, own.Port())
 			}
@@ -148,6 +149,14 @@ func (g *gbCaster) readSIP(pc *net.UDPConn) {
 			return nil
 		})
 	}
+}
+
+// wayBy is the way to a device by datagrams.
+func wayBy(pc *net.UDPConn, to, local netip.AddrPort) *way {
+	return &way{network: "UDP", to: to, local: local, send: func(b []byte) error {
+		_, err := pc.WriteToUDPAddrPort(b, to)
+		return err
+	}}
 }
 
 // reached is the address at which a peer reaches a socket that is bound to none, as far

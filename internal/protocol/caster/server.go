@@ -77,6 +77,7 @@ func (s *server) announce() {
 	if i := slices.IndexFunc(s.gb, func(g *gbCaster) bool { return !g.conf.SIP.Enabled }); i >= 0 {
 		to = s.gb[i]
 	}
+	s.env.Handover.Answer(publishPath, func(w http.ResponseWriter, r *http.Request) { to.handle(w, r) })
 	s.env.API.Handle(service.OrderAPI, to.handle)
 	s.env.Media.Handle(service.OrderAPI, func(w http.ResponseWriter, r *http.Request) bool {
 		snap := s.env.Conf.Load()
@@ -151,8 +152,8 @@ func (s *server) Run(ctx context.Context) error {
 		wg.Go(func() { g.run(ctx) })
 	}
 	for _, t := range s.ts {
-		for _, pc := range t.sockets {
-			wg.Go(func() { t.run(ctx, pc) })
+		for i, pc := range t.sockets {
+			wg.Go(func() { t.run(ctx, pc, t.floors[i]) })
 		}
 	}
 	for _, f := range s.flv {

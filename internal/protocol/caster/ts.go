@@ -36,6 +36,7 @@ type tsCaster struct {
 	conf    blocks.StreamCasterConfig
 	log     *slog.Logger
 	sockets []*net.UDPConn
+	floors  []*service.Floor // of the sockets
 }
 
 func (t *tsCaster) bind(ctx context.Context) error {
@@ -48,19 +49,22 @@ func (t *tsCaster) bind(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("stream_caster: listen %s: %w", listen, err)
 		}
-		var pc *net.UDPConn
-		if at.IP.IsMulticast() {
-			if pc, err = net.ListenMulticastUDP("udp"+network[3:], nil, at); err == nil {
+		pc, err := t.server.env.Handover.KeepUDP("udp"+network[3:], address, func() (*net.UDPConn, error) {
+			if !at.IP.IsMulticast() {
+				return net.ListenUDP("udp"+network[3:], at)
+			}
+			pc, err := net.ListenMulticastUDP("udp"+network[3:], nil, at)
+			if err == nil {
 				join(pc, at.IP)
 			}
-		} else {
-			pc, err = net.ListenUDP("udp"+network[3:], at)
-		}
+			return pc, err
+		})
 		if err != nil {
 			return fmt.Errorf("stream_caster: listen at udp %s: %w; stop what has the port, or configure another", address, err)
 		}
 		pc.SetReadBuffer(receiveBuffer) // less is no failure
 		t.sockets = append(t.sockets, pc)
+		t.floors = append(t.floors, t.server.env.Handover.Floor("udp"+network[3:]+" "+address))
 	}
 	return nil
 }
@@ -83,13 +87,28 @@ func join(pc *net.UDPConn, group net.IP) {
 	}
 }
 
-// run takes streams one after the other.
-func (t *tsCaster) run(ctx context.Context, pc *net.UDPConn) {
-	defer context.AfterFunc(ctx, func() { pc.SetReadDeadline(time.Unix(1, 0)) })()
+// run takes streams one after the other, until an upgrade has another process do it: the
+// stream that comes then is taken to its end.
+func (t *tsCaster) run(ctx context.Context, pc *net.UDPConn, floor *service.Floor) {
+	if _, ok := floor.Await(ctx); !ok {
+		return
+	}
+	defer floor.Give(nil)
+	interrupt := func() { pc.SetReadDeadline(time.Unix(1, 0)) }
+	defer context.AfterFunc(ctx, interrupt)()
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		select {
+		case <-floor.Due():
+			interrupt()
+		case <-over:
+		}
+	}()
 	buf := make([]byte, maxDatagram)
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !floor.IsDue() {
 		pc.SetReadDeadline(time.Time{})
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || floor.IsDue() { // before the line above, which has undone it
 			return
 		}
 		n, from, err := pc.ReadFromUDPAddrPort(buf)
