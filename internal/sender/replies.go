@@ -29,6 +29,12 @@ type Reply struct {
 	Parts [][]byte
 	// Close ends the connection when all is sent.
 	Close bool
+	// Next, if it is set, tells what follows Parts, of an answer that is not whole yet,
+	// each time that all before is sent. It must not wait: if nothing has come, more is
+	// not nil, and wake is called when something has, unless more, which gives that up,
+	// was called before. done says that the answer is whole with these parts. An answer
+	// to which nothing comes for long ends with its connection.
+	Next func(wake func()) (parts [][]byte, done bool, more func())
 	// Cancel, if it is set, says that there is no answer yet: wake is called when Reply is
 	// to be asked again, unless Cancel was called before. At Until it is given up, and
 	// the request is for somebody else.

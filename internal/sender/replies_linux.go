@@ -19,6 +19,8 @@ const (
 	callerIdle = 15 * time.Second
 	// lastReplies is how long answers under way may take when the server stops.
 	lastReplies = time.Second
+	// growthIdle is how long an answer that is not whole may wait for more.
+	growthIdle = 30 * time.Second
 	// turnMost is how much one connection may do before the others have theirs.
 	turnMost = 16
 	// A turn that took d is followed by a pause of up to d/repliesShare and
@@ -71,9 +73,10 @@ type caller struct {
 	close bool     // when out is sent
 	moved time.Time
 
-	wake func() // asks it again
+	wake func()                                                     // asks it again
+	next func(wake func()) (parts [][]byte, done bool, more func()) // of an answer that is not whole
 
-	// While its request waits for an answer:
+	// While its request waits for an answer, or its answer for more:
 	unpark func()
 	until  time.Time
 }
@@ -140,7 +143,7 @@ func (r *Replies) Take(c Caller) bool {
 	}
 	tcp.Close() // the descriptor is a duplicate
 	c.Conn = nil
-	k := &caller{Caller: c, fd: fd, in: c.Read, out: c.First.Parts, close: c.First.Close}
+	k := &caller{Caller: c, fd: fd, in: c.Read, out: c.First.Parts, close: c.First.Close, next: c.First.Next}
 	k.First, k.Read = Reply{}, nil
 	k.wake = func() { r.wakeUp(k) }
 	r.inbox = append(r.inbox, k)
@@ -333,6 +336,12 @@ func (r *Replies) serve(c *caller) {
 			r.again = append(r.again, c)
 			return
 		}
+		if c.next != nil {
+			if !r.grow(c) {
+				return
+			}
+			continue
+		}
 		if c.close {
 			r.drop(c)
 			return
@@ -364,18 +373,36 @@ func (r *Replies) serve(c *caller) {
 	}
 }
 
+// grow goes on with an answer that is not whole, or has it wait for more and returns
+// false. A fault in it ends that connection only.
+func (r *Replies) grow(c *caller) (more bool) {
+	defer r.survive(c, &more)
+	parts, done, cancel := c.next(c.wake)
+	if c.out = parts; done {
+		c.next = nil
+		return true
+	}
+	if len(parts) == 0 {
+		c.unpark, c.until, c.moved = cancel, r.now.Add(growthIdle), r.now
+	}
+	return len(parts) > 0
+}
+
+// survive ends the connection in whose behalf something panicked; it is deferred.
+func (r *Replies) survive(c *caller, ok *bool) {
+	if p := recover(); p != nil {
+		r.log.Error("answering a request failed", "err", p)
+		r.drop(c)
+		*ok = false
+	}
+}
+
 var emptyLine = []byte("\r\n\r\n")
 
 // answer answers the request that the first n bytes of in are, or gives the
 // connection back and returns false. A fault in it ends that connection only.
 func (r *Replies) answer(c *caller, n int) (done bool) {
-	defer func() {
-		if p := recover(); p != nil {
-			r.log.Error("answering a request failed", "err", p)
-			r.drop(c)
-			done = false
-		}
-	}()
+	defer r.survive(c, &done)
 	rep, ok := c.Reply(c.in[:n], c.wake)
 	if !ok {
 		r.giveBack(c)
@@ -388,7 +415,7 @@ func (r *Replies) answer(c *caller, n int) (done bool) {
 	if c.in = c.in[n:]; len(c.in) == 0 {
 		c.in = nil
 	}
-	c.out, c.close, c.moved = rep.Parts, rep.Close, r.now
+	c.out, c.close, c.next, c.moved = rep.Parts, rep.Close, rep.Next, r.now
 	return true
 }
 
@@ -437,7 +464,11 @@ func (r *Replies) sweep(until time.Time) {
 		case len(c.out) > 0:
 			limit = stuckTime
 		case c.unpark != nil && until.IsZero():
-			if r.now.After(c.until) {
+			switch {
+			case !r.now.After(c.until):
+			case c.next != nil:
+				r.drop(c)
+			default:
 				r.giveBack(c)
 			}
 			continue

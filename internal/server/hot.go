@@ -146,7 +146,7 @@ var crlf = []byte("\r\n")
 func (h *hotConn) answer(r *http.Request) sender.Reply {
 	a := &hotAnswer{header: http.Header{"Server": {h.web.env.Server}}, head: r.Method == http.MethodHead}
 	h.web.handler.ServeHTTP(a, r)
-	return sender.Reply{Parts: a.parts()}
+	return sender.Reply{Parts: a.parts(), Next: a.next}
 }
 
 // back implements sender.Caller.Back.
@@ -186,6 +186,7 @@ type hotAnswer struct {
 	status int
 	body   [][]byte
 	size   int
+	next   func(wake func()) ([][]byte, bool, func()) // of a body that grows
 }
 
 // Header implements http.ResponseWriter.
@@ -209,6 +210,26 @@ func (a *hotAnswer) Share(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// Grow has a body follow that is not whole, in chunks (RFC 9112 7.1).
+func (a *hotAnswer) Grow(g service.Growth, sent func(n int)) {
+	a.WriteHeader(http.StatusOK)
+	at := 0
+	a.next = func(wake func()) (framed [][]byte, done bool, cancel func()) {
+		parts, done, cancel := g.Since(at, wake)
+		at += len(parts)
+		for _, b := range parts {
+			sent(len(b))
+			framed = append(framed, append(strconv.AppendInt(make([]byte, 0, 10), int64(len(b)), 16), crlf...), b, crlf)
+		}
+		if done {
+			framed = append(framed, lastChunk)
+		}
+		return framed, done, cancel
+	}
+}
+
+var lastChunk = []byte("0\r\n\r\n")
+
 // parts returns the answer as it goes over the wire.
 func (a *hotAnswer) parts() [][]byte {
 	a.WriteHeader(http.StatusOK)
@@ -219,7 +240,11 @@ func (a *hotAnswer) parts() [][]byte {
 	b = append(b, "\r\nDate: "...)
 	b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
 	bodyless := a.status == http.StatusNotModified || a.status == http.StatusNoContent
-	if a.header.Get("Content-Length") == "" && !bodyless {
+	switch {
+	case a.next != nil:
+		b = append(b, "\r\nTransfer-Encoding: chunked"...)
+	case a.head && a.size == 0: // it is not known, or has been told
+	case a.header.Get("Content-Length") == "" && !bodyless:
 		b = append(b, "\r\nContent-Length: "...)
 		b = strconv.AppendInt(b, int64(a.size), 10)
 	}

@@ -20,6 +20,7 @@ import (
 
 	"weir/internal/config"
 	"weir/internal/service"
+	"weir/internal/service/shelf"
 )
 
 // hotHouse is an HTTP server whose handler answers /hot/... from memory, and all
@@ -324,6 +325,81 @@ func TestHotWaits(t *testing.T) {
 	}
 	if !soon(func() bool { return w.count() == 0 }) {
 		t.Errorf("%d wait", w.count())
+	}
+}
+
+// An answer that is made while it is sent comes as it is made, without a goroutine for each
+// who reads it, and the connection goes on after it; net/http does the same.
+func TestHotGrows(t *testing.T) {
+	h := openHot(t)
+	g := &shelf.Growing{}
+	g.Add([]byte("one "))
+	mux := h.web.handler.(*service.Mux)
+	grows := func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/grow/") }
+	mux.HandleReady(func(r *http.Request) bool { return grows(r) && r.URL.Path != "/grow/cold" })
+	mux.Handle(service.OrderLive, func(w http.ResponseWriter, r *http.Request) bool {
+		if grows(r) {
+			shelf.Open("text/x", g).Serve(w, r)
+		}
+		return grows(r)
+	})
+	before := runtime.NumGoroutine()
+	const n = 20
+	var conns []*bufio.Reader
+	for i := range 2 * n {
+		nc, err := net.Dial("tcp", h.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		nc.SetDeadline(time.Now().Add(20 * time.Second))
+		path := "/grow/hot"
+		if i == 0 {
+			path = "/grow/cold"
+		}
+		io.WriteString(nc, get("/hot/1")+get(path)+get("/hot/2"))
+		in := bufio.NewReader(nc)
+		if res, err := http.ReadResponse(in, nil); err != nil || res.ContentLength < 0 {
+			t.Fatalf("%v, %v", res, err)
+		} else {
+			io.Copy(io.Discard, res.Body)
+		}
+		res, err := http.ReadResponse(in, nil)
+		if err != nil || !slices.Equal(res.TransferEncoding, []string{"chunked"}) || res.Header.Get("Content-Type") != "text/x" {
+			t.Fatalf("%v, %v", res, err)
+		}
+		b := make([]byte, 4)
+		if _, err := io.ReadFull(res.Body, b); err != nil || string(b) != "one " {
+			t.Fatalf("%q, %v", b, err)
+		}
+		if i >= n {
+			nc.Close() // does not read on
+			continue
+		}
+		conns = append(conns, bufio.NewReader(io.MultiReader(res.Body, strings.NewReader("|"), in)))
+	}
+	if !soon(func() bool { return runtime.NumGoroutine() < before+n/2 }) {
+		t.Errorf("%d goroutines for %d that wait, %d before", runtime.NumGoroutine(), n, before)
+	}
+	if !soon(func() bool { return g.Waiting() == n }) {
+		t.Errorf("%d wait, %d peers are there", g.Waiting(), n)
+	}
+	g.Add([]byte("two "), []byte("three"))
+	g.End()
+	for i, in := range conns {
+		if got, err := in.ReadString('|'); err != nil || got != "two three|" {
+			t.Errorf("%d has %q, %v", i, got, err)
+		}
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, _ := io.ReadAll(res.Body); string(b) != "/hot/2  true" {
+			t.Errorf("%d then has %q", i, b)
+		}
+	}
+	if got := h.talk(get("/hot/1"), "HEAD"+get("/grow/hot")[3:], get("/grow/hot")); !slices.Equal(got, []string{"/hot/1  true", "length -1", "one two three"}) {
+		t.Errorf("whole: %q", got)
 	}
 }
 

@@ -64,3 +64,60 @@ func (m *Mux) Later(r *http.Request, wake func()) (cancel func(), until time.Tim
 	}
 	return nil, time.Time{}, false
 }
+
+// A Growth is a body that is not whole yet. It may be read by many at once.
+type Growth interface {
+	// Since returns what there is from the part with number at on, and whether that is
+	// all. If there is nothing, wake is called, once, when there is more, from any
+	// goroutine, unless cancel was called before.
+	Since(at int, wake func()) (parts [][]byte, done bool, cancel func())
+}
+
+// growthIdle is how long a body may wait for more.
+const growthIdle = 30 * time.Second
+
+// Grow writes a body as it grows, in chunked coding over HTTP/1.1, and returns when it
+// is whole, or at once where w sees to the rest. sent is told of bytes that went.
+func Grow(w http.ResponseWriter, r *http.Request, g Growth, sent func(n int)) {
+	if r.Method == http.MethodHead {
+		return
+	}
+	if s, ok := w.(interface {
+		Grow(g Growth, sent func(n int))
+	}); ok {
+		s.Grow(g, sent)
+		return
+	}
+	rc := http.NewResponseController(w)
+	more := make(chan struct{}, 1)
+	timer := time.NewTimer(growthIdle)
+	defer timer.Stop()
+	for at := 0; ; {
+		parts, done, cancel := g.Since(at, func() { more <- struct{}{} })
+		for _, b := range parts {
+			n, err := Share(w, b)
+			if sent(n); err != nil {
+				return
+			}
+		}
+		if at += len(parts); done {
+			return
+		}
+		if len(parts) > 0 {
+			timer.Reset(growthIdle)
+			if rc.Flush() != nil {
+				return
+			}
+			continue
+		}
+		select {
+		case <-more:
+		case <-timer.C:
+			cancel()
+			panic(http.ErrAbortHandler) // the peer must not take it for whole
+		case <-r.Context().Done():
+			cancel()
+			return
+		}
+	}
+}

@@ -313,48 +313,84 @@ func TestMultitrackHLS(t *testing.T) {
 // the picture is.
 var lowPage = strings.NewReplacer("lowLatencyMode: false, liveSyncDurationCount: 2", "lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.5", "const hls =", "var hls =").Replace(hlsPage)
 
-// hls.js in its mode of low latency is less than two seconds behind, by parts and by
-// requests that wait; with -long it stays there for five minutes.
+// lowDASH and lowShaka do so with DASH.
+var (
+	lowDASH  = strings.Replace(dashPage, "const player =", "var player =", 1)
+	lowShaka = strings.Replace(shakaPage, "const player = new shaka.Player()", "window.player = new shaka.Player(); player.configure({streaming: {liveSync: {enabled: true}}})", 1)
+)
+
+// lowPlayers are the players of low latency: their pages and scripts, what they play, how
+// far they say to be behind the publisher, and what is asked of that, in seconds.
+var lowPlayers = []struct {
+	name, page, script, ext, behind string
+	most                            float64
+	long                            bool
+}{
+	{"hls.js", lowPage, hlsJS, ".m3u8", "hls.playingDate ? (Date.now() - hls.playingDate) / 1000 : 1e6", 2, false},
+	{"dash.js", lowDASH, dashPlayers["dash.js"][1], ".mpd", "player.getCurrentLiveLatency() || 1e6", 2.5, false},
+	{"shaka", lowShaka, dashPlayers["shaka"][1], ".mpd", "player.getStats().liveLatency || 1e6", 2.5, true},
+}
+
+// Players of low latency are two seconds behind, by HLS's parts and requests that wait and
+// by DASH's chunks; with -long they stay there for five minutes.
 func TestLowLatency(t *testing.T) {
 	t.Parallel()
 	hall(t)
-	h := open(t, "", "SRS_VHOST_HLS_HLS_LOW_LATENCY=on", "SRS_VHOST_HLS_HLS_USE_FMP4=on", "SRS_VHOST_HLS_HLS_FRAGMENT=2")
+	h := open(t, "dash { enabled on; dash_path ./html; dash_fragment 2; dash_low_latency on; dash_latency 1.5; }",
+		"SRS_VHOST_HLS_ENABLED=on", "SRS_VHOST_HLS_HLS_LOW_LATENCY=on", "SRS_VHOST_HLS_HLS_USE_FMP4=on", "SRS_VHOST_HLS_HLS_FRAGMENT=2")
 	h.publish(t, bFrames, "s")
 	h.awaitHLS(t, "s")
-	ctx := plays(t, lowPage, hlsJS, h.page("s", ".m3u8"))
-	behind := func() (seconds float64) {
-		text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`JSON.stringify(hls.playingDate ? (Date.now() - hls.playingDate) / 1000 : 1e6)`))
-		if err == nil {
-			err = json.Unmarshal([]byte(text), &seconds)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return seconds
+	h.awaitDASH(t, "s")
+	type viewer struct {
+		name   string
+		most   float64
+		behind func() float64
+		late   int
+		worst  float64
 	}
-	watches(t, ctx, 320, 180)
-	wait(t, "the picture is less than two seconds behind", func() bool {
-		time.Sleep(100 * time.Millisecond)
-		return behind() < 2
-	})
-	if l := watches(t, ctx, 320, 180); complaint(l.State) != "" {
-		t.Errorf("hls.js complained: %s", l.State)
+	var all []*viewer
+	for _, p := range lowPlayers {
+		if p.long && !*long {
+			continue
+		}
+		ctx := plays(t, p.page, p.script, h.page("s", p.ext))
+		v := &viewer{name: p.name, most: p.most, behind: func() (seconds float64) {
+			text, err := chromedp.Run(ctx, chromedp.Evaluate[string]("JSON.stringify("+p.behind+")"))
+			if err == nil {
+				err = json.Unmarshal([]byte(text), &seconds)
+			}
+			if err != nil {
+				t.Fatal(p.name, err)
+			}
+			return seconds
+		}}
+		watches(t, ctx, 320, 180)
+		wait(t, p.name+" is hardly behind", func() bool {
+			time.Sleep(100 * time.Millisecond)
+			return v.behind() < p.most
+		})
+		if l := watches(t, ctx, 320, 180); complaint(l.State) != "" {
+			t.Errorf("%s complained: %s", p.name, l.State)
+		}
+		all = append(all, v)
 	}
 	if !*long {
 		return
 	}
-	late, all := 0, 600
-	worst := 0.0
-	for range all {
+	const looks = 600
+	for range looks {
 		time.Sleep(500 * time.Millisecond)
-		d := behind()
-		worst = max(worst, d)
-		if d >= 2 {
-			late++
+		for _, v := range all {
+			d := v.behind()
+			if v.worst = max(v.worst, d); d >= v.most {
+				v.late++
+			}
 		}
 	}
-	t.Logf("for five minutes: %d of %d looks were late, the worst by %.2f s", late, all, worst)
-	if late > all/100 {
-		t.Errorf("%d of %d looks were two seconds late or more, the worst %.2f s", late, all, worst)
+	for _, v := range all {
+		t.Logf("for five minutes %s was late in %d of %d looks, the worst by %.2f s", v.name, v.late, looks, v.worst)
+		if v.late > looks/100 {
+			t.Errorf("%s was %v s behind or more in %d of %d looks, the worst %.2f s", v.name, v.most, v.late, looks, v.worst)
+		}
 	}
 }

@@ -21,6 +21,19 @@ type DASHConfig struct {
 	// WindowSize is how many segments the manifest lists.
 	WindowSize int `conf:"dash_window_size" default:"5" reload:"now"`
 
+	// LowLatency sends segments in chunks of dash_chunk while they are made, lists the one
+	// that is being made, and tells players to stay dash_latency behind (LL-DASH). Others
+	// wait for the end of a segment, as ever. Use it with short fragments. It is a
+	// directive of weir.
+	LowLatency bool `conf:"dash_low_latency" default:"off" reload:"now" since:"weir"`
+
+	// Chunk is how long a chunk may last, 0.1 seconds at least. It is a directive of weir.
+	Chunk time.Duration `conf:"dash_chunk" default:"0.5" unit:"s" reload:"now" since:"weir"`
+
+	// Latency is how far behind the publisher players are told to be with
+	// dash_low_latency. It is a directive of weir.
+	Latency time.Duration `conf:"dash_latency" default:"2" unit:"s" reload:"now" since:"weir"`
+
 	// Path is the directory of the files. It is made if it is missing.
 	Path string `conf:"dash_path" default:"./objs/nginx/html" reload:"now"`
 

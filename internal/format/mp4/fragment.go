@@ -3,6 +3,7 @@ package mp4
 import (
 	"encoding/binary"
 	"math"
+	"time"
 
 	"weir/internal/media"
 )
@@ -158,4 +159,18 @@ func following(f *media.Frame, lists ...[]*media.Frame) *media.Frame {
 		}
 	}
 	return nil
+}
+
+// ntpEpoch is 1970 in NTP's seconds (RFC 5905 section 6).
+const ntpEpoch = 2208988800
+
+// AppendReferenceTime appends a producer reference time (prft, ISO/IEC 14496-12 8.16.5):
+// the moment that a fragment's sample at a time, in ticks of t's [Timescale], belongs to.
+// It goes before the fragment.
+func AppendReferenceTime(dst []byte, t *media.Track, ticks int64, when time.Time) []byte {
+	dst, at := beginFull(dst, "prft", 1, 0)
+	dst = append32(dst, TrackID(t))
+	dst = append32(dst, uint32(when.Unix()+ntpEpoch))
+	dst = append32(dst, uint32(int64(when.Nanosecond())<<32/1e9))
+	return end(append64(dst, uint64(max(ticks, 0))), at)
 }

@@ -29,6 +29,19 @@ type Manifest struct {
 	// http-iso:2014); "" for nowhere.
 	Clock   string
 	Periods []Period
+	// Low is what low latency adds; nil for none.
+	Low *Low
+}
+
+// Low says how segments are had while they are made (DASH-IF's Low-Latency Modes for
+// DASH).
+type Low struct {
+	// Target is how far behind players are to be, at least Least and at most Most, in
+	// milliseconds on the wire.
+	Target, Least, Most time.Duration
+	// Early is how long before its end a segment can be asked for
+	// (availabilityTimeOffset): it then comes in chunks as they are made.
+	Early time.Duration
 }
 
 // A Period is a line of segments without a break, of one layout.
@@ -86,7 +99,11 @@ func (m *Manifest) Append(dst []byte) []byte {
 	w.text(`<?xml version="1.0" encoding="utf-8"?>` + "\n")
 	w.text(`<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"` +
 		` xsi:schemaLocation="urn:mpeg:dash:schema:mpd:2011 DASH-MPD.xsd"` +
-		` profiles="urn:mpeg:dash:profile:isoff-live:2011,http://dashif.org/guidelines/dash-if-simple" type="dynamic"`)
+		` profiles="urn:mpeg:dash:profile:isoff-live:2011,http://dashif.org/guidelines/dash-if-simple`)
+	if m.Low != nil {
+		w.text(",http://www.dashif.org/guidelines/low-latency-live-v5")
+	}
+	w.text(`" type="dynamic"`)
 	w.moment("availabilityStartTime", m.Start)
 	w.moment("publishTime", m.Published)
 	w.duration("minimumUpdatePeriod", m.Update)
@@ -99,21 +116,39 @@ func (m *Manifest) Append(dst []byte) []byte {
 		w.escape(m.Base)
 		w.text("</BaseURL>\n")
 	}
+	if m.Low != nil {
+		w.service(m.Low)
+	}
 	for i := range m.Periods {
-		w.period(&m.Periods[i])
+		w.period(m, &m.Periods[i])
 	}
 	if m.Clock != "" {
-		w.text(`    <UTCTiming schemeIdUri="urn:mpeg:dash:utc:http-iso:2014"`)
-		w.attribute("value", m.Clock)
-		w.text("/>\n")
+		w.clock("    ", m.Clock)
 	}
 	w.text("</MPD>\n")
 	return w
 }
 
+func (w *writer) clock(indent, at string) {
+	w.text(indent + `<UTCTiming schemeIdUri="urn:mpeg:dash:utc:http-iso:2014"`)
+	w.attribute("value", at)
+	w.text("/>\n")
+}
+
 type writer []byte
 
-func (w *writer) period(p *Period) {
+// service tells players how far behind to be, and how much faster or slower they may play
+// for that (ISO/IEC 23009-1 annex K).
+func (w *writer) service(l *Low) {
+	w.text(`    <ServiceDescription id="0">` + "\n        <Latency")
+	w.attribute("referenceId", "0")
+	w.number("target", l.Target.Milliseconds())
+	w.number("min", l.Least.Milliseconds())
+	w.number("max", l.Most.Milliseconds())
+	w.text("/>\n        <PlaybackRate" + ` min="0.96" max="1.04"` + "/>\n    </ServiceDescription>\n")
+}
+
+func (w *writer) period(m *Manifest, p *Period) {
 	w.text("    <Period")
 	w.attribute("id", p.ID)
 	w.duration("start", p.Start)
@@ -121,9 +156,9 @@ func (w *writer) period(p *Period) {
 	for i := range p.Sets {
 		s := &p.Sets[i]
 		if i == 0 || !s.Joins {
-			w.set(s)
+			w.set(m, p, s)
 		}
-		w.representation(s)
+		w.representation(m.Low, s)
 		if i+1 == len(p.Sets) || !p.Sets[i+1].Joins {
 			w.text("        </AdaptationSet>\n")
 		}
@@ -132,7 +167,7 @@ func (w *writer) period(p *Period) {
 }
 
 // set writes what stands before the representations.
-func (w *writer) set(s *Set) {
+func (w *writer) set(m *Manifest, p *Period, s *Set) {
 	kind := strings.TrimRight(s.ID, "0123456789")
 	w.text("        <AdaptationSet")
 	w.attribute("id", s.number(kind))
@@ -148,6 +183,18 @@ func (w *writer) set(s *Set) {
 		w.escape(s.Label)
 		w.text("</Label>\n")
 	}
+	if m.Low != nil {
+		w.text(`            <ProducerReferenceTime id="0" inband="true" type="encoder"`)
+		w.moment("wallClockTime", m.Start.Add(p.Start))
+		w.number("presentationTime", s.Offset)
+		if m.Clock == "" {
+			w.text("/>\n")
+		} else {
+			w.text(">\n")
+			w.clock("                ", m.Clock)
+			w.text("            </ProducerReferenceTime>\n")
+		}
+	}
 	if s.Role != "" {
 		w.text(`            <Role schemeIdUri="urn:mpeg:dash:role:2011"`)
 		w.attribute("value", s.Role)
@@ -155,7 +202,7 @@ func (w *writer) set(s *Set) {
 	}
 }
 
-func (w *writer) representation(s *Set) {
+func (w *writer) representation(l *Low, s *Set) {
 	w.text("            <Representation")
 	w.attribute("id", s.ID)
 	w.number("bandwidth", max(s.Bandwidth, 1))
@@ -182,6 +229,11 @@ func (w *writer) representation(s *Set) {
 	w.attribute("initialization", s.Init)
 	w.attribute("media", s.Media)
 	w.number("startNumber", s.First)
+	if l != nil {
+		w.text(` availabilityTimeOffset="`)
+		*w = strconv.AppendFloat(*w, max(l.Early, 0).Seconds(), 'f', 3, 64)
+		w.text(`" availabilityTimeComplete="false"`)
+	}
 	w.text(">\n                    <SegmentTimeline>\n")
 	for _, e := range s.Timeline {
 		w.text("                        <S")

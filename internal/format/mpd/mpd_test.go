@@ -62,6 +62,26 @@ func TestAppend(t *testing.T) {
 	}
 }
 
+func TestLow(t *testing.T) {
+	m := sample
+	m.Low = &Low{Target: 2 * time.Second, Least: 500 * time.Millisecond, Most: 4 * time.Second, Early: 1500 * time.Millisecond}
+	text := string(m.Append(nil))
+	for _, want := range []string{
+		`dash-if-simple,http://www.dashif.org/guidelines/low-latency-live-v5" type="dynamic"`,
+		"    <BaseURL>s/</BaseURL>\n    <ServiceDescription id=\"0\">\n        <Latency referenceId=\"0\" target=\"2000\" min=\"500\" max=\"4000\"/>\n        <PlaybackRate min=\"0.96\" max=\"1.04\"/>\n    </ServiceDescription>\n",
+		"            <ProducerReferenceTime id=\"0\" inband=\"true\" type=\"encoder\" wallClockTime=\"2026-11-22T09:18:26.120Z\" presentationTime=\"90000\">\n" +
+			"                <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"/live/s/time\"/>\n            </ProducerReferenceTime>\n",
+		`startNumber="15" availabilityTimeOffset="1.500" availabilityTimeComplete="false">`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+	if back, err := Parse([]byte(text)); err != nil || !reflect.DeepEqual(back, &m) {
+		t.Errorf("came back as %+v, %v", back, err)
+	}
+}
+
 func TestRate(t *testing.T) {
 	for r, want := range map[float64]string{25: "25", 29.97002997: "30000/1001", 24.9995: "25", 23.976: "24000/1001", 12.5: "12500/1000", 0.1: "100/1000"} {
 		if got := rate(r); got != want {
@@ -94,6 +114,9 @@ func TestParse(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(want))
 	f.Add([]byte(strings.ReplaceAll(want, "25", "30000/1001")))
+	low := sample
+	low.Low = &Low{Target: 2 * time.Second, Most: 4 * time.Second, Early: time.Second}
+	f.Add(low.Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := Parse(b)
 		if err != nil {

@@ -27,15 +27,20 @@ var (
 
 // xmlMPD and what it holds are the elements that are read.
 type xmlMPD struct {
-	XMLName xml.Name    `xml:"MPD"`
-	Type    string      `xml:"type,attr"`
-	Start   string      `xml:"availabilityStartTime,attr"`
-	Publish string      `xml:"publishTime,attr"`
-	Update  string      `xml:"minimumUpdatePeriod,attr"`
-	Depth   string      `xml:"timeShiftBufferDepth,attr"`
-	Delay   string      `xml:"suggestedPresentationDelay,attr"`
-	Buffer  string      `xml:"minBufferTime,attr"`
-	Base    string      `xml:"BaseURL"`
+	XMLName xml.Name `xml:"MPD"`
+	Type    string   `xml:"type,attr"`
+	Start   string   `xml:"availabilityStartTime,attr"`
+	Publish string   `xml:"publishTime,attr"`
+	Update  string   `xml:"minimumUpdatePeriod,attr"`
+	Depth   string   `xml:"timeShiftBufferDepth,attr"`
+	Delay   string   `xml:"suggestedPresentationDelay,attr"`
+	Buffer  string   `xml:"minBufferTime,attr"`
+	Base    string   `xml:"BaseURL"`
+	Low     *struct {
+		Target int64 `xml:"target,attr"`
+		Min    int64 `xml:"min,attr"`
+		Max    int64 `xml:"max,attr"`
+	} `xml:"ServiceDescription>Latency"`
 	Periods []xmlPeriod `xml:"Period"`
 	Clock   struct {
 		Value string `xml:"value,attr"`
@@ -65,6 +70,7 @@ type xmlSet struct {
 		Init      string `xml:"initialization,attr"`
 		Media     string `xml:"media,attr"`
 		First     int64  `xml:"startNumber,attr"`
+		Early     string `xml:"availabilityTimeOffset,attr"`
 		Timeline  []struct {
 			T int64 `xml:"t,attr"`
 			D int64 `xml:"d,attr"`
@@ -88,6 +94,9 @@ func Parse(b []byte) (*Manifest, error) {
 	var r reader
 	m.Start, m.Published = r.moment(x.Start), r.moment(x.Publish)
 	m.Update, m.Depth, m.Delay, m.Buffer = r.duration(x.Update), r.duration(x.Depth), r.duration(x.Delay), r.duration(x.Buffer)
+	if l := x.Low; l != nil {
+		m.Low = &Low{Target: r.milliseconds(l.Target), Least: r.milliseconds(l.Min), Most: r.milliseconds(l.Max)}
+	}
 	entries := 0
 	for _, p := range x.Periods {
 		period := Period{ID: p.ID, Start: r.duration(p.Start)}
@@ -95,6 +104,9 @@ func Parse(b []byte) (*Manifest, error) {
 			t := s.Template
 			set := Set{ID: s.ID, Bandwidth: s.Bandwidth, Codecs: s.Codecs, Width: s.Width, Height: s.Height, Rate: r.rate(s.Rate), SampleRate: s.SampleRate,
 				Channels: s.Channels.Value, Timescale: t.Timescale, Offset: t.Offset, Init: t.Init, Media: t.Media, First: t.First}
+			if m.Low != nil && t.Early != "" {
+				m.Low.Early = r.duration(t.Early)
+			}
 			for _, e := range t.Timeline {
 				set.Timeline = append(set.Timeline, Entry{e.T, e.D})
 			}
@@ -139,6 +151,14 @@ func (r *reader) duration(s string) time.Duration {
 		return 0
 	}
 	return time.Duration(f*1000+0.5) * time.Millisecond
+}
+
+func (r *reader) milliseconds(n int64) time.Duration {
+	if n < 0 || n > 1e12 {
+		r.fail(fmt.Errorf("latency %d", n))
+		return 0
+	}
+	return time.Duration(n) * time.Millisecond
 }
 
 func (r *reader) rate(s string) float64 {

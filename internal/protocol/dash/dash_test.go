@@ -226,3 +226,17 @@ func TestRefused(t *testing.T) {
 		leave()
 	})
 }
+
+// disk reads a manifest from the folder.
+func (h *house) disk(t *testing.T, name string) *mpd.Manifest {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(h.Dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := mpd.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}

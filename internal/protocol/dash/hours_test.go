@@ -13,11 +13,13 @@ func TestHours(t *testing.T) {
 	if testing.Short() || protocoltest.Raced { // slow machines have a shorter day
 		hours = 1
 	}
-	conf := "dash { enabled on; dash_path DIR; dash_files off; dash_fragment 4; dash_update_period 2; }"
-	protocoltest.InSink(t, Protocol, t.TempDir(), conf, func(t *testing.T, h *protocoltest.Sink) {
-		r := &protocoltest.DASHRules{Sink: h, Path: "/live/s.mpd"}
-		protocoltest.Day(t, h, hours, r.Look)
-	})
+	for _, low := range []string{"", "dash_low_latency on; "} {
+		conf := "dash { enabled on; " + low + "dash_path DIR; dash_files off; dash_fragment 4; dash_update_period 2; }"
+		protocoltest.InSink(t, Protocol, t.TempDir(), conf, func(t *testing.T, h *protocoltest.Sink) {
+			r := &protocoltest.DASHRules{Sink: h, Path: "/live/s.mpd"}
+			protocoltest.Day(t, h, hours, r.Look)
+		})
+	}
 }
 
 // A publisher's name may be anything: its manifest is one all the same, and its

@@ -17,8 +17,9 @@ import (
 // startBuffer is how much players need to begin.
 const startBuffer = 2 * time.Second
 
-// render makes the manifest of what is listed. mu is held.
-func (st *stream) render(conf *blocks.DASHConfig) *mpd.Manifest {
+// render makes the manifest of what is listed; early, with low latency, also of what is
+// being made. mu is held.
+func (st *stream) render(conf *blocks.DASHConfig, early bool) *mpd.Manifest {
 	listed := st.index.Listed()
 	var longest, total time.Duration
 	for _, g := range listed {
@@ -30,6 +31,9 @@ func (st *stream) render(conf *blocks.DASHConfig) *mpd.Manifest {
 	behind := time.Duration(min(3, max(conf.WindowSize-1, 1))) * longest
 	m := &mpd.Manifest{Start: st.begins, Published: time.Now(), Base: shelf.Escape(pathpkg.Base(st.dir)) + "/", Clock: "/" + shelf.Escape(st.clock()),
 		Update: max(min(conf.UpdatePeriod, conf.Fragment), time.Second), Depth: max(total, time.Duration(conf.WindowSize)*longest), Delay: behind, Buffer: min(startBuffer, longest)}
+	if early && conf.LowLatency {
+		listed = st.lower(conf, m, listed, longest)
+	}
 	for len(listed) > 0 {
 		p := listed[0].period
 		n := slices.IndexFunc(listed, func(g *segment) bool { return g.period != p })
@@ -112,7 +116,10 @@ func fill(set *mpd.Set, rep string, k media.Kind, listed []*segment) {
 		if len(set.Timeline) == 0 {
 			set.First = p.number
 		}
-		set.Timeline = append(set.Timeline, mpd.Entry{Time: p.time, Duration: p.duration})
+		set.Timeline = append(set.Timeline, mpd.Entry{Time: p.time, Duration: max(p.duration, p.promised)})
+		if p.promised > 0 && set.Bandwidth > 0 {
+			continue // it has hardly more than its first picture
+		}
 		if p.duration > 0 {
 			set.Bandwidth = max(set.Bandwidth, int64(p.size)*8*set.Timescale/p.duration)
 		}

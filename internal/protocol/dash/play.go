@@ -35,6 +35,9 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 		shelf.New("text/plain", "no-store", "", mpd.AppendTime(nil, time.Now())).Serve(w, r)
 		return true
 	}
+	if g := file.Growing(); g != nil && !s.begun(w, r, it.stream, g) {
+		return true
+	}
 	key := it.stream.key
 	s.gate.Serve(w, r, key, file, it.file == nil, max(10*time.Second, 3*s.conf(key.Vhost).Fragment))
 	return true
@@ -44,5 +47,12 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 // the clock, or of a viewer who has been let in.
 func (s *server) ready(r *http.Request) bool {
 	it, ok := s.found.Find(s.env.Conf.Load(), r)
-	return ok && (it.file != nil || it.clock || s.gate.Has(r, it.stream.key))
+	if !ok {
+		return false
+	}
+	if it.file != nil {
+		g := it.file.Growing()
+		return g == nil || g.Begun()
+	}
+	return it.clock || s.gate.Has(r, it.stream.key)
 }

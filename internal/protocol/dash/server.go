@@ -30,6 +30,7 @@ var Protocol = service.Protocol{
 		env.Hub.OnPublish(s.streams.Published)
 		env.Media.Handle(service.OrderSegments, s.handle)
 		env.Media.HandleReady(s.ready)
+		env.Media.HandleLater(s.later)
 		return s, nil
 	},
 }

@@ -43,6 +43,7 @@ type stream struct {
 	period  *period
 	periods int64
 	next    map[string]int64 // the number of the next segment of a representation
+	low
 }
 
 // period is a run, as DASH calls it.
@@ -81,6 +82,8 @@ type piece struct {
 	body     [][]byte
 	size     int
 	frames   int
+	growing  *shelf.Growing // while it is made, with low latency; nil else
+	promised int64          // how long it is said to become then
 }
 
 // initFile is an initialization segment. It stays as long as the stream.
@@ -152,7 +155,7 @@ func (st *stream) clock() string { return st.dir + "/time" }
 // Republished implements shelf.Kept: it has the stream cut.
 func (st *stream) Republished(*hub.Publication) {
 	if st.detach == nil {
-		st.detach = st.server.env.Store.Attach(st.key, &store.View{Rules: st.rules, Forms: st.form, Next: st.index.Next, Done: st.done, Each: st.wantsEach})
+		st.detach = st.server.env.Store.Attach(st.key, &store.View{Rules: st.rules, Forms: st.form, Next: st.index.Next, Done: st.done, Each: st.wantsEach, Part: st.chunkTime, Parted: st.parted})
 	}
 }
 
@@ -164,6 +167,7 @@ func (st *stream) Forget() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.gone = true
+	st.shut()
 	st.server.found.Remove(st.key.Vhost, append(st.names(st.index.All(), true), st.mpdName, st.clock())...)
 }
 
@@ -218,11 +222,17 @@ func (st *stream) done(g *store.Segment) {
 // take numbers a segment, lists it and writes it, with initialization segments that are
 // new beside those that it makes. It returns nil if it is not listed.
 func (st *stream) take(conf *blocks.DASHConfig, g *store.Segment, more []initFile) *segment {
-	sg := &segment{Segment: g}
-	var fresh []initFile
-	sg.period, fresh = st.periodOf(g)
+	sg, fresh := st.opened(g)
 	fresh = append(fresh, more...)
-	sg.pieces = st.pieces(g)
+	if sg == nil {
+		sg = &segment{Segment: g}
+		var own []initFile
+		sg.period, own = st.periodOf(g)
+		fresh = append(fresh, own...)
+		for _, c := range g.Chunks {
+			st.extend(sg, c)
+		}
+	}
 	if len(sg.pieces) == 0 {
 		return nil // of codecs that DASH does not carry
 	}
@@ -240,8 +250,8 @@ func (st *stream) take(conf *blocks.DASHConfig, g *store.Segment, more []initFil
 	return sg
 }
 
-// add lists a segment and puts it on the shelf. It returns the manifest, nil if
-// the stream was forgotten, and the names of what has gone.
+// add lists a segment and puts it on the shelf. It returns the manifest for the disk, nil
+// if the stream was forgotten, and the names of what has gone.
 func (st *stream) add(conf *blocks.DASHConfig, sg *segment, fresh []initFile) (text []byte, names []string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -251,20 +261,37 @@ func (st *stream) add(conf *blocks.DASHConfig, sg *segment, fresh []initFile) (t
 	gone := st.index.Add(sg, store.Window{Count: max(conf.WindowSize, 1)})
 	names = st.names(gone, false)
 	found, vhost := &st.server.found, st.key.Vhost
-	st.inits = append(st.inits, fresh...)
-	for _, i := range fresh {
-		// The name may come again after a restart, with other bytes.
-		found.Put(vhost, i.name, thing{stream: st, file: shelf.Text("video/mp4", shelf.CacheManifest, i.body)})
-	}
+	st.putInits(fresh)
 	cache := shelf.CacheFor(2 * time.Duration(conf.WindowSize) * conf.Fragment)
 	for _, p := range sg.pieces {
 		tag := strconv.FormatInt(sg.Began.UnixNano(), 36) + "-" + strconv.FormatInt(p.number, 36) + "-" + strconv.Itoa(p.size)
-		found.Put(vhost, p.name, thing{stream: st, file: shelf.New("video/iso.segment", cache, tag, p.body...)})
+		found.Put(vhost, p.name, thing{stream: st, file: shelf.New(segmentType, cache, tag, p.body...)})
+		st.came(p)
 	}
 	found.Remove(vhost, names...)
-	text = st.render(conf).Append(nil)
-	st.text = shelf.Text("application/dash+xml", shelf.CacheManifest, text)
+	st.offerNext(conf)
+	st.list(conf)
+	if text = st.text.Body[0]; conf.LowLatency && conf.Files { // of which the disk has nothing
+		text = st.render(conf, false).Append(nil)
+	}
 	return text, names
+}
+
+// segmentType is what players are told that segments are.
+const segmentType = "video/iso.segment"
+
+// putInits puts initialization segments on the shelf. mu is held.
+func (st *stream) putInits(fresh []initFile) {
+	st.inits = append(st.inits, fresh...)
+	for _, i := range fresh {
+		// The name may come again after a restart, with other bytes.
+		st.server.found.Put(st.key.Vhost, i.name, thing{stream: st, file: shelf.Text("video/mp4", shelf.CacheManifest, i.body)})
+	}
+}
+
+// list makes the manifest anew. mu is held.
+func (st *stream) list(conf *blocks.DASHConfig) {
+	st.text = shelf.Text("application/dash+xml", shelf.CacheManifest, st.render(conf, true).Append(nil))
 }
 
 // save writes a segment's files: what it needs, itself, and the manifest.
@@ -289,29 +316,30 @@ func (st *stream) manifest() *shelf.File {
 	return st.text
 }
 
-// pieces makes files of a segment's parts.
-func (st *stream) pieces(g *store.Segment) (all []*piece) {
-	for _, t := range st.tracks(g.Run) {
-		var p *piece
-		for _, c := range g.Chunks {
-			part, frames := partOf(c, t)
-			if len(part.Bytes) == 0 {
-				continue
-			}
-			if p == nil {
-				rep := repOf(g.Run, t)
-				p = &piece{rep: rep, number: st.next[rep], time: part.Time}
-				p.name = fmt.Sprintf("%s/%s-%d.m4s", st.dir, rep, p.number)
-				st.next[rep]++
-				all = append(all, p)
-			}
-			p.body = append(p.body, part.Bytes)
-			p.size += len(part.Bytes)
-			p.frames += frames
-			p.duration = part.Time + part.Duration - p.time
+// extend adds what a chunk has of each track to the files of a segment.
+func (st *stream) extend(sg *segment, c *store.Chunk) {
+	for _, t := range st.tracks(sg.Run) {
+		part, frames := partOf(c, t)
+		if len(part.Bytes) == 0 {
+			continue
 		}
+		rep := repOf(sg.Run, t)
+		p := sg.piece(rep)
+		if p == nil {
+			p = &piece{rep: rep, number: st.next[rep], time: part.Time}
+			p.name = st.segmentName(rep, p.number)
+			st.next[rep]++
+			sg.pieces = append(sg.pieces, p)
+		}
+		p.body = append(p.body, part.Bytes)
+		p.size += len(part.Bytes)
+		p.frames += frames
+		p.duration = part.Time + part.Duration - p.time
 	}
-	return all
+}
+
+func (st *stream) segmentName(rep string, number int64) string {
+	return fmt.Sprintf("%s/%s-%d.m4s", st.dir, rep, number)
 }
 
 // partOf returns a track's part of a chunk, and how many frames it has.
@@ -335,7 +363,7 @@ func (st *stream) periodOf(g *store.Segment) (p *period, fresh []initFile) {
 		// When the run began: not so late that what is here already were to come, as
 		// it is after a publisher that sends faster than it plays.
 		began := g.Run.Began
-		if latest := time.Now().Add(-(g.Start + g.Duration - g.Run.Start)); latest.Before(began) {
+		if latest := time.Now().Add(-(ends(g) - g.Run.Start)); latest.Before(began) {
 			began = latest
 		}
 		if st.begins.IsZero() {
@@ -361,8 +389,14 @@ func (st *stream) periodOf(g *store.Segment) (p *period, fresh []initFile) {
 		}
 		st.period = p
 	}
-	p.end = p.start + g.Start + g.Duration - p.run.Start
+	p.end = p.start + ends(g) - p.run.Start
 	return p, fresh
+}
+
+// ends is where a segment ends, or so far has come.
+func ends(g *store.Segment) time.Duration {
+	last := g.Chunks[len(g.Chunks)-1]
+	return max(g.Start+g.Duration, last.Start+last.Duration)
 }
 
 // initName returns the name of an initialization segment. The first is SRS's;

@@ -14,12 +14,14 @@ type DASHRules struct {
 	Sink *Sink
 	Path string
 
-	start     string
-	published time.Time
-	starts    map[string]time.Duration   // by period
-	known     map[string]map[int64]entry // by representation: all that was ever listed, by number
-	newest    map[string]int64           // number, by representation
-	left      map[string]time.Time       // names of segments that are no more listed
+	start        string
+	published    time.Time
+	starts       map[string]time.Duration   // by period
+	known        map[string]map[int64]entry // by representation: all that was ever listed, by number
+	newest       map[string]int64           // number, by representation
+	left         map[string]time.Time       // names of segments that are no more listed
+	newestPeriod bool                       // is looked at
+	open         map[string]entry           // by representation: the segment that was listed while it was made
 }
 
 type entry struct {
@@ -63,6 +65,8 @@ type dashRep struct {
 		Init      string `xml:"initialization,attr"`
 		Media     string `xml:"media,attr"`
 		First     int64  `xml:"startNumber,attr"`
+		Early     string `xml:"availabilityTimeOffset,attr"`
+		Complete  string `xml:"availabilityTimeComplete,attr"`
 		S         []struct {
 			T int64 `xml:"t,attr"`
 			D int64 `xml:"d,attr"`
@@ -93,6 +97,7 @@ func (r *DASHRules) Look() error {
 func (r *DASHRules) head(m *dashMPD) error {
 	if r.known == nil {
 		r.known, r.newest, r.starts, r.left = map[string]map[int64]entry{}, map[string]int64{}, map[string]time.Duration{}, map[string]time.Time{}
+		r.open = map[string]entry{}
 		r.start = m.Start
 	}
 	published, err := time.Parse(time.RFC3339Nano, m.Publish)
@@ -138,7 +143,8 @@ func (r *DASHRules) body(m *dashMPD) error {
 	}
 	listed := map[string]bool{}
 	end := time.Duration(0)
-	for _, p := range m.Periods {
+	for n, p := range m.Periods {
+		r.newestPeriod = n+1 == len(m.Periods)
 		start, err := seconds(p.Start)
 		if err != nil {
 			return err
@@ -188,6 +194,9 @@ func (r *DASHRules) timeline(rep *dashRep, period, base string, start time.Time,
 			return 0, fmt.Errorf("segment %d begins before its period", number)
 		}
 		last = s.T + s.D
+		if open, err := r.early(rep, i, e, start); open || err != nil {
+			return until, err
+		}
 		until = time.Duration(float64(last-t.Offset) / float64(t.Timescale) * 1e9)
 		if wait := time.Until(start.Add(until)); wait > 50*time.Millisecond {
 			return 0, fmt.Errorf("segment %d is listed %v before it is due", number, wait)
@@ -198,6 +207,31 @@ func (r *DASHRules) timeline(rep *dashRep, period, base string, start time.Time,
 		}
 	}
 	return until, nil
+}
+
+// early looks at an entry of low latency, whose segment may be in the making: it is where
+// it was, and has begun.
+func (r *DASHRules) early(rep *dashRep, i int, e entry, start time.Time) (open bool, err error) {
+	t := &rep.Template
+	if t.Complete != "false" {
+		return false, nil
+	}
+	if was, ok := r.open[rep.ID]; ok && was.name == e.name && (was.t != e.t || was.period != e.period) {
+		return true, fmt.Errorf("%s began at %d in %s, and now at %d in %s", e.name, was.t, was.period, e.t, e.period)
+	}
+	if early, err := strconv.ParseFloat(t.Early, 64); err != nil || early < 0 {
+		return true, fmt.Errorf("availabilityTimeOffset is %s", t.Early)
+	}
+	due := start.Add(time.Duration(float64(e.t+e.d-t.Offset) / float64(t.Timescale) * 1e9))
+	if i+1 < len(t.S) || !r.newestPeriod || time.Since(due) > time.Second {
+		return false, nil
+	}
+	r.open[rep.ID] = e
+	begins := time.Duration(float64(e.t-t.Offset) / float64(t.Timescale) * 1e9)
+	if wait := time.Until(start.Add(begins)); wait > 50*time.Millisecond {
+		return true, fmt.Errorf("%s is listed %v before it begins", e.name, wait)
+	}
+	return true, nil
 }
 
 // segment holds an entry against what it was, and fetches it if it is new.

@@ -43,7 +43,9 @@ type File struct {
 	Body [][]byte
 	Size int
 
-	small *zipped // the same compressed; nil if that is not worth while
+	small   *zipped     // the same compressed; nil if that is not worth while
+	growing *Growing    // what it has, if it is not whole; Body and Size are of no use then
+	sent    func(n int) // told of bytes of growing that went; nil if nobody wants to know
 }
 
 // zipped is text that is compressed when it is first asked for.
@@ -98,6 +100,10 @@ func Text(typ, cache string, text []byte) *File {
 
 // Serve answers a GET or HEAD, with ranges and conditions.
 func (f *File) Serve(w http.ResponseWriter, r *http.Request) {
+	if f.growing != nil {
+		f.grow(w, r)
+		return
+	}
 	h := w.Header()
 	h.Set("Content-Type", f.Type)
 	h.Set("Cache-Control", f.Cache)

@@ -53,6 +53,7 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, key hub.Key, f *Fil
 	}
 	if v != nil {
 		v.Session.Count(len(r.URL.RequestURI()), f.Size)
+		f = f.counted(func(n int) { v.Session.Count(0, n) })
 	}
 	serve := Lend
 	if entry {
