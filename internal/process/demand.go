@@ -38,7 +38,7 @@ func (d *demand) observe(e session.Event) {
 	defer d.mu.Unlock()
 	w := d.keys[e.Ask.Key]
 	switch {
-	case e.What == session.Played && !e.Session.Internal:
+	case e.What == session.Played && !e.Session.Internal, e.What == session.Wanted:
 		if w == nil {
 			w = &wish{players: map[*session.Session]bool{}}
 			d.keys[e.Ask.Key] = w
@@ -47,7 +47,7 @@ func (d *demand) observe(e session.Event) {
 		if len(w.players) == 1 {
 			d.changed()
 		}
-	case e.What == session.Stopped && w != nil && w.players[e.Session]:
+	case (e.What == session.Stopped || e.What == session.Unwanted) && w != nil && w.players[e.Session]:
 		delete(w.players, e.Session)
 		if len(w.players) == 0 {
 			w.left = time.Now()

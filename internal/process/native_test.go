@@ -38,7 +38,7 @@ func TestNative(t *testing.T) {
 		snap := parse(t, "ingest x { enabled on; native "+c.native+"; input { type "+c.kind+"; url "+c.url+"; } engine { "+c.engine+" output "+c.output+"; } }")
 		p := &planner{tools: newTools(&log), snap: snap, out: map[string]want{}}
 		p.local()
-		p.ingests()
+		p.ingests(true)
 		w := p.out["ingest/__defaultVhost__/x/0"]
 		if got := w.spec == nil; got != c.want || got && w.key != (hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}) {
 			t.Errorf("%+v: without a program %v, as %v", c, got, w.key)

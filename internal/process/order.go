@@ -127,9 +127,10 @@ func (s *server) onStart(r *http.Request) (any, *service.Refusal) {
 	if err := permit(blocks.HTTPAPI.In(snap).IngestAllow, q.Get("url")); err != nil {
 		return no(http.StatusForbidden, err.Error())
 	}
+	elder := s.askElder(orderPath, key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, there := s.asked[key]; there {
+	if _, there := s.asked[key]; there || elder {
 		return no(http.StatusConflict, "that stream is had already")
 	}
 	if len(s.asked) >= most {
@@ -147,13 +148,9 @@ func (s *server) onStop(r *http.Request) (any, *service.Refusal) {
 		return nil, &service.Refusal{Status: http.StatusNotFound, Code: codeOrder, Text: "there is no such vhost"}
 	}
 	key := hub.Key{Vhost: v.Name, App: q.Get("app"), Stream: q.Get("stream")}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, there := s.asked[key]; !there {
+	if !s.takeBack(key) {
 		return nil, &service.Refusal{Status: http.StatusNotFound, Code: codeOrder, Text: "that stream was not started by the API"}
 	}
-	delete(s.asked, key)
-	s.nudge()
 	return nothing{}, nil
 }
 

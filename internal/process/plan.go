@@ -31,6 +31,10 @@ type planner struct {
 	made  map[hub.Key]bool // what engines publish here
 	// demanded reports whether somebody plays a stream, or did so within a time.
 	demanded func(key hub.Key, keep time.Duration) bool
+	// elsewhere reports whether another process of an upgrade has a stream; some says that
+	// this matters.
+	elsewhere func(key hub.Key) bool
+	some      bool
 }
 
 // house is where this server is, and where programs log.
@@ -63,7 +67,10 @@ func (p *planner) local() {
 func (p *planner) add(w want) { p.out[w.id] = w }
 
 // ingests adds what is pulled in.
-func (p *planner) ingests() {
+// ingests adds those of the configuration; without all only those on demand, of streams
+// that no other process of an upgrade has.
+func (p *planner) ingests(all bool) {
+	p.some = !all
 	for _, v := range p.snap.Vhosts() {
 		if !v.Enabled {
 			continue
@@ -95,6 +102,9 @@ func (p *planner) ingest(v *config.Vhost, in *blocks.IngestConfig, i int) {
 	}
 	w := want{id: fmt.Sprintf("ingest/%s/%s/%d", v.Name, in.ID, i), kind: "ingest", name: in.ID, key: key}
 	own, here := p.here(output)
+	if p.some && (!in.OnDemand || !here || p.elsewhere(own)) {
+		return
+	}
 	if in.OnDemand {
 		switch {
 		case !here:

@@ -49,7 +49,7 @@ func plan(t *testing.T, snap *config.Snapshot, live map[*session.Session]session
 	t.Helper()
 	p := &planner{tools: newTools(&bytes.Buffer{}), snap: snap, out: map[string]want{}}
 	p.local()
-	p.ingests()
+	p.ingests(true)
 	p.outputs(live)
 	v, _ := snap.Vhost(hub.DefaultVhost)
 	for x, ask := range live {

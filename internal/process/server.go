@@ -43,14 +43,14 @@ var Protocol = service.Protocol{
 		env.Desk.Observe(s)
 		env.OnDemand.Add(s.onDemand)
 		env.Handover.AddOurs(s.ours)
-		env.Handover.OnAlone(s.nudge)
+		s.answerHeir()
 		env.Endpoints.Add(append(s.endpoints(), s.orderEndpoints()...)...)
 		return s, nil
 	},
 }
 
 func newServer(env service.Env) *server {
-	s := &server{env: env, wake: make(chan struct{}, 1), live: map[*session.Session]session.Ask{}, hands: map[string]*hand{}, asked: map[hub.Key]order{}, tools: &tools{log: env.Log}}
+	s := &server{env: env, ingests: env.Handover.Floor("ingests"), orders: env.Handover.Floor("ingests of the API"), wake: make(chan struct{}, 1), live: map[*session.Session]session.Ask{}, hands: map[string]*hand{}, asked: map[hub.Key]order{}, tools: &tools{log: env.Log}}
 	s.demand = newDemand(s.nudge)
 	return s
 }
@@ -61,12 +61,16 @@ type server struct {
 	tools *tools
 	// demand is who plays what.
 	demand *demand
+	// ingests is the right to run those of the configuration, and orders is given with
+	// those that the API asked for.
+	ingests, orders *service.Floor
 
 	mu      sync.Mutex
 	live    map[*session.Session]session.Ask // who publishes; guarded by mu
 	hands   map[string]*hand                 // by id; guarded by mu
 	asked   map[hub.Key]order                // by the API; guarded by mu
 	closing bool                             // guarded by mu
+	began   bool                             // ingests were begun here; guarded by mu
 }
 
 const (
@@ -153,12 +157,14 @@ func (s *server) Run(ctx context.Context) error {
 	if os.Getpid() == 1 {
 		go child.Adopt(ctx.Done())
 	}
+	go s.inherit(ctx)
 	for {
 		s.reconcile()
 		select {
 		case <-s.wake:
 		case <-ctx.Done():
 			s.end()
+			s.leave()
 			return nil
 		}
 	}
@@ -291,10 +297,10 @@ func (s *server) wanted() map[string]want {
 	}
 	asked := maps.Clone(s.asked)
 	s.mu.Unlock()
-	p := &planner{tools: s.tools, snap: s.env.Conf.Load(), out: map[string]want{}, log: s.env.Log, demanded: s.demand.has}
+	p := &planner{tools: s.tools, snap: s.env.Conf.Load(), out: map[string]want{}, log: s.env.Log, demanded: s.demand.has, elsewhere: s.elsewhere}
 	p.local()
-	if !closing && !s.env.Handover.HasElder() { // else they run there
-		p.ingests()
+	if !closing {
+		p.ingests(s.runsHere())
 		p.orders(asked)
 	}
 	p.outputs(live)

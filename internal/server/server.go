@@ -5,6 +5,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -112,6 +113,7 @@ type Server struct {
 	// over.
 	upgrading atomic.Bool
 	handed    chan struct{}
+	stopped   atomic.Bool // the elder was told to stop
 	twin      *twin.Twin
 	api       *api.API
 	last      atomic.Pointer[LastReload]
@@ -191,6 +193,7 @@ func New(o Options) (*Server, error) {
 		s.env.Handover.InheritFloors(o.Predecessor.Floors)
 	}
 	s.env.Endpoints.Add(s.upgradeEndpoint())
+	s.env.Handover.Answer(eldersPath, func(w http.ResponseWriter, r *http.Request) { json.NewEncoder(w).Encode(s.elders()) })
 	s.env.Loops, s.env.Store = sender.NewLoops(o.Log), service.NewStore(o.Log, h)
 	s.twin = twin.New(s.env)
 	s.add("sender", service.Base, s.env.Loops)

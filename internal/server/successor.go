@@ -11,12 +11,13 @@ import (
 	"syscall"
 	"time"
 
-	"weir/internal/link/twin"
+	"weir/internal/cluster/twin"
+	link "weir/internal/link/twin"
 )
 
 // A Predecessor is the process that started this one to take its place.
 type Predecessor struct {
-	conn *twin.Conn
+	conn *link.Conn
 	heritage
 	listeners map[string]net.Listener
 	datagrams map[string][]*os.File
@@ -29,7 +30,7 @@ type Predecessor struct {
 // Succeed takes over from the process at the other end of f: it takes the sockets that
 // are handed over. Whoever calls it calls Failed if it does not start.
 func Succeed(f *os.File) (*Predecessor, error) {
-	conn, err := twin.Open(f)
+	conn, err := link.Open(f)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +50,7 @@ func Succeed(f *os.File) (*Predecessor, error) {
 }
 
 // take takes a socket.
-func (p *Predecessor) take(m *twin.Message) error {
+func (p *Predecessor) take(m *link.Message) error {
 	if m.File == nil {
 		return nil
 	}
@@ -73,7 +74,7 @@ func (p *Predecessor) take(m *twin.Message) error {
 // Failed tells the elder why this process does not start.
 func (p *Predecessor) Failed(err error) {
 	if p != nil {
-		p.conn.Send(twin.Message{Kind: kindFailed, Name: err.Error()})
+		p.conn.Send(link.Message{Kind: kindFailed, Name: err.Error()})
 	}
 }
 
@@ -93,13 +94,13 @@ func (s *Server) hold(context.Context) error {
 	p := s.options.Predecessor
 	s.env.Handover.SetElder(true)
 	s.env.Handover.SetPass(func(name string, nc syscall.Conn) error {
-		return p.conn.SendSocket(twin.Message{Kind: kindClient, Name: name}, nc)
+		return p.conn.SendSocket(link.Message{Kind: kindClient, Name: name}, nc)
 	})
-	s.twin.Meet(p.conn, true)
+	s.twin.Meet(p.conn, twin.Elder)
 	if err := s.passOn(p); err != nil {
 		return err
 	}
-	if err := p.conn.Send(twin.Message{Kind: kindBound}); err != nil {
+	if err := p.conn.Send(link.Message{Kind: kindBound}); err != nil {
 		return err
 	}
 	go s.heed(p)
@@ -134,7 +135,7 @@ func (s *Server) passOn(p *Predecessor) error {
 // heed does what the elder says until it has gone.
 func (s *Server) heed(p *Predecessor) {
 	defer s.env.Handover.SetElder(false)
-	defer s.twin.Part()
+	defer s.twin.Part(twin.Elder)
 	defer close(p.gone)
 	for {
 		m, err := p.conn.Receive()
@@ -147,7 +148,7 @@ func (s *Server) heed(p *Predecessor) {
 		case kindFloor:
 			s.env.Handover.TakeFloor(m.Name, m.Data)
 		}
-		if s.twin.Take(&m) {
+		if s.twin.Take(&m, twin.Elder) {
 			continue
 		}
 		if m.File != nil {
@@ -159,21 +160,22 @@ func (s *Server) heed(p *Predecessor) {
 // succeeded tells the elder that this process is ready.
 func (s *Server) succeeded() {
 	if p := s.options.Predecessor; p != nil {
-		p.conn.Send(twin.Message{Kind: kindReady})
+		p.conn.Send(link.Message{Kind: kindReady})
 	}
 }
 
 // stopElder ends the elder too.
 func (s *Server) stopElder() {
 	if p := s.options.Predecessor; p != nil {
-		p.conn.Send(twin.Message{Kind: kindStop})
+		s.stopped.Store(true)
+		p.conn.Send(link.Message{Kind: kindStop})
 	}
 }
 
 // awaitElder waits until the elder has ended, which a stop has told to: who supervises
 // this process may end with force what is left when it has gone.
 func (s *Server) awaitElder() {
-	if p := s.options.Predecessor; p != nil && s.state.Load() == draining && !s.env.Handover.Left() {
+	if p := s.options.Predecessor; p != nil && s.stopped.Load() {
 		select {
 		case <-p.gone:
 		case <-time.After(partTime):

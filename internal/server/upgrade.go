@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"weir/internal/child"
+	"weir/internal/cluster/twin"
 	"weir/internal/config/blocks"
 	sockets "weir/internal/link"
 	link "weir/internal/link/twin"
@@ -92,8 +93,8 @@ func (s *Server) Upgrade() (pid int, err error) {
 		return 0, notNow("this server is process 1 of a container, which ends with it and cannot be replaced from within; start a container of the new image beside this one, then stop this one with SIGQUIT")
 	case s.options.Program == "":
 		return 0, notNow("this server does not know where its program is")
-	case s.elderStays():
-		return 0, notNow("the server that was before this one still goes on with clients of its own; wait until it has ended (see upgrade_drain), or end it with SIGTERM")
+	case s.elders() >= eldersMost:
+		return 0, notNow("%d servers that were before this one still go on with clients of their own; wait until one has ended (see upgrade_drain), or end one with SIGTERM", eldersMost)
 	case s.state.Load() != ready:
 		return 0, notNow("the server is starting or stopping, or has been replaced")
 	}
@@ -116,15 +117,22 @@ func (s *Server) Upgrade() (pid int, err error) {
 	return pid, nil
 }
 
-// elderStays reports whether the process that was before serves still. That one has
-// ended is noticed a moment later.
-func (s *Server) elderStays() bool {
-	for deadline := time.Now().Add(time.Second); s.env.Handover.HasElder(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			return true
-		}
+// eldersMost is how many processes that were before may still go on with clients of
+// their own when there is another upgrade: each has the memory of a server.
+const eldersMost = 4
+
+// eldersPath is where a process is asked how many were before it.
+const eldersPath = "/elders"
+
+// elders counts the processes that were before and still serve.
+func (s *Server) elders() (n int) {
+	if !s.env.Handover.HasElder() {
+		return 0
 	}
-	return false
+	if err := s.env.Handover.AskElder(eldersPath, nil, &n); err != nil {
+		s.env.Log.Debug("the server that was before does not say how many were before it", "err", err)
+	}
+	return n + 1
 }
 
 // An heir is the process that is to take over.
@@ -180,7 +188,7 @@ func (s *Server) startHeir() (*heir, error) {
 // listen takes what the heir says until it goes.
 func (h *heir) listen() {
 	defer close(h.said)
-	defer h.server.twin.Part()
+	defer h.server.twin.Part(twin.Heir)
 	for {
 		m, err := h.conn.Receive()
 		if err != nil {
@@ -193,6 +201,7 @@ func (h *heir) listen() {
 			default: // it says too much
 			}
 		case kindStop:
+			h.server.stopElder()
 			h.server.Hurry()
 		case kindClient:
 			if m.File != nil {
@@ -200,7 +209,7 @@ func (h *heir) listen() {
 			}
 			continue
 		}
-		if h.passes(&m) || h.server.twin.Take(&m) {
+		if h.passes(&m) || h.server.twin.Take(&m, twin.Heir) {
 			continue
 		}
 		if m.File != nil {
@@ -330,7 +339,7 @@ func (h *heir) divert() {
 func (h *heir) show() error {
 	ctx, cancel := context.WithTimeout(context.Background(), showTime)
 	defer cancel()
-	h.server.twin.Meet(h.conn, false)
+	h.server.twin.Meet(h.conn, twin.Heir)
 	err := h.server.twin.LendAll(ctx)
 	if err != nil {
 		err = fmt.Errorf("the new server has not taken all streams over within %v", showTime)
@@ -360,6 +369,8 @@ func (s *Server) retire(ctx context.Context) {
 		// Who has connected and not said yet what it wants is no session: so some time
 		// passes after the last one.
 		switch now := time.Now(); {
+		case s.env.Handover.HasElder(): // what it has gets to the new one through us
+			empty = now
 		case s.env.Handover.Clients(s.env.Desk.Sessions()) > 0:
 			empty = now
 		case now.Sub(empty) >= blocks.Root.In(s.env.Conf.Load()).GraceFinalWait:

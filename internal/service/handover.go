@@ -30,7 +30,6 @@ type Handover struct {
 	answers *http.ServeMux                       // guarded by mu
 	ask     http.RoundTripper                    // guarded by mu
 	mirrors []Mirror                             // guarded by mu
-	alone   []func()                             // told when it has gone; guarded by mu
 	ours    []func() func(*session.Session) bool // guarded by mu
 	floors  floors                               // guarded by mu
 }
@@ -46,30 +45,16 @@ func (h *Handover) HasElder() bool {
 	return h.elder
 }
 
-// OnAlone has f called when the process that was before has gone.
-func (h *Handover) OnAlone(f func()) {
-	if h == nil {
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.alone = append(h.alone, f)
-}
-
 // SetElder says whether the process that was before serves still.
 func (h *Handover) SetElder(serves bool) {
 	h.mu.Lock()
 	had := h.elder
 	h.elder = serves
-	told := h.alone
 	h.mu.Unlock()
 	if !had || serves {
 		return
 	}
 	h.takeFloors()
-	for _, f := range told {
-		f()
-	}
 }
 
 // Leave says that another process has taken the place of this one.

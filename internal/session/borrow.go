@@ -46,3 +46,14 @@ func (s *Session) unborrow(err error) {
 // Moved notes of a session of Borrow that its client was asked to come here: it may take
 // its stream over from itself.
 func (s *Session) Moved() { s.moved.Store(true) }
+
+// HasMoved reports whether Moved was called.
+func (s *Session) HasMoved() bool { return s.moved.Load() }
+
+// Want tells the observers that a stream of ours is played at another process of this
+// server, until end is called.
+func (d *Desk) Want(ask Ask, streamID string) (end func()) {
+	stand := &Session{Visitor: Visitor{Internal: true}, desk: d, Began: time.Now(), borrowed: true}
+	d.tell(Event{What: Wanted, Session: stand, Ask: ask, StreamID: streamID})
+	return func() { d.tell(Event{What: Unwanted, Session: stand, Ask: ask, StreamID: streamID}) }
+}

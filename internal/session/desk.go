@@ -219,6 +219,8 @@ const (
 	Closed
 	Segmented // a segment of HLS was finished; Event.Segment tells which
 	Recorded  // a recording was finished; Event.Recording tells which
+	Wanted    // what somebody publishes here is played at another process of an upgrade
+	Unwanted  // it is not any more
 )
 
 // An Event tells what happened to a session.

@@ -72,7 +72,8 @@ func Pack(g *Segment) ([]byte, error) {
 }
 
 // An Unpacker reads the segments of one stream that another process has packed. The
-// numbers of their runs are negative, so that those of a recorder here are others.
+// numbers of their runs are others than those of a recorder here, and than those of what
+// that process has unpacked itself.
 type Unpacker struct {
 	tracks []*media.Track
 	run    *Run // of the newest segment
@@ -84,7 +85,8 @@ func (u *Unpacker) Segment(b []byte) (*Segment, error) {
 	if err := gob.NewDecoder(bytes.NewReader(b)).Decode(&p); err != nil {
 		return nil, err
 	}
-	if u.run == nil || u.run.ID != -p.Run.ID {
+	p.Run.ID = elsewhere(p.Run.ID)
+	if u.run == nil || u.run.ID != p.Run.ID {
 		r, err := u.unpack(&p.Run)
 		if err != nil {
 			return nil, err
@@ -107,8 +109,18 @@ func (u *Unpacker) Segment(b []byte) (*Segment, error) {
 	return g, nil
 }
 
+// elsewhere is the number here of another process's run: below zero, and further with
+// each process that it came through.
+func elsewhere(id int64) int64 {
+	const step = 1 << 32 // more than a process has runs
+	if id > 0 {
+		id = -id
+	}
+	return id - step
+}
+
 func (u *Unpacker) unpack(p *packedRun) (*Run, error) {
-	r := &Run{ID: -p.ID, Start: p.Start, Began: p.Began, Layout: &media.Layout{Meta: p.Meta, Own: p.Own}, Init: p.Init, VideoInit: p.VideoInit, AudioInit: p.AudioInit, Inits: p.Inits, chunks: 1}
+	r := &Run{ID: p.ID, Start: p.Start, Began: p.Began, Layout: &media.Layout{Meta: p.Meta, Own: p.Own}, Init: p.Init, VideoInit: p.VideoInit, AudioInit: p.AudioInit, Inits: p.Inits, chunks: 1}
 	for _, n := range slices.Concat(p.Layout, p.Each, []int{p.Video, p.Audio}) {
 		if n < 0 || n > len(p.Tracks) {
 			return nil, fmt.Errorf("track %d of %d", n, len(p.Tracks))

@@ -33,10 +33,10 @@ func TestPack(t *testing.T) {
 		if last != nil && last.Run != got.Run {
 			t.Error("a run has become two")
 		}
-		if last = got; got.Run.ID != -3 || got.Run.Video != got.Run.Layout.Tracks[0] || got.Run.Tracks[1] != got.Run.Audio || got.Chunks[0].Run != got.Run {
+		if last = got; got.Run.ID != elsewhere(3) || got.Run.Video != got.Run.Layout.Tracks[0] || got.Run.Tracks[1] != got.Run.Audio || got.Chunks[0].Run != got.Run {
 			t.Errorf("the run is %+v", got.Run)
 		}
-		run.ID = -3
+		run.ID = elsewhere(3)
 		run.chunks = got.Run.chunks
 		same := *got
 		if !same.Began.Equal(g.Began) || !got.Run.Began.Equal(run.Began) {
@@ -47,6 +47,9 @@ func TestPack(t *testing.T) {
 			t.Errorf("got %+v of %+v\nwant %+v of %+v", same.Chunks[0], same.Run, g.Chunks[0], run)
 		}
 		run.ID = 3
+	}
+	if a, b, c := elsewhere(1), elsewhere(elsewhere(1)), elsewhere(2); a >= 0 || b >= 0 || a == b || a == c {
+		t.Errorf("numbers of runs: %d, %d, %d", a, b, c)
 	}
 	if _, err := u.Segment([]byte("nonsense")); err == nil {
 		t.Error("nonsense was taken")

@@ -535,26 +535,35 @@ func TestUpgradeKeepsStreams(t *testing.T) {
 	p.moves("a viewer from afterwards", young, 30)
 	p.moves("a viewer of FLV from afterwards", late, 10)
 	g.upTo("segments after the upgrade", 2)
+	// Another version, while the first still has its clients.
+	between := after
+	_, after = p.upgraded()
+	third := p.watchRTMP()
+	p.moves("a viewer of the third server", third, 30)
+	p.moves("the viewer from before both", old, 10)
+	p.moves("the viewer from between", young, 10)
+	g.upTo("segments after another upgrade", 2)
 	// The name is taken, at both.
 	c := exec.Command("ffmpeg", "-hide_banner", "-nostdin", "-loglevel", "error", "-re", "-i", loop, "-c", "copy", "-f", "flv", "rtmp://"+p.rtmp+"/live/s")
 	if out, err := c.CombinedOutput(); err == nil || pub.ended() {
 		t.Errorf("a second publisher was let in: %s", out)
 	}
-	for _, v := range []*viewer{old, flash, young, late} {
+	for _, v := range []*viewer{old, flash, young, late, third} {
 		if gap := v.gap.Load(); gap > 100 || v.ended.Load() { // 25 pictures a second
 			t.Errorf("a viewer had a gap of %d ms, or was ended: %v", gap, v.ended.Load())
 		}
 	}
-	p.sees(5, "fmle-publish", "rtmp-play", "flv-play", "rtmp-play", "flv-play")
+	p.sees(6, "fmle-publish", "rtmp-play", "flv-play", "rtmp-play", "flv-play", "rtmp-play")
 	p.ends("clients", p.clientOf("flv-play"))
 	p.until("the viewer of FLV from before is ended", flash.ended.Load)
-	p.sees(4, "fmle-publish", "rtmp-play", "rtmp-play", "flv-play")
+	p.sees(5, "fmle-publish", "rtmp-play", "rtmp-play", "rtmp-play", "flv-play")
 	// The publisher is ended, and another comes.
 	p.ends("streams", p.streamID())
 	p.until("the publisher is ended", pub.ended)
 	p.publish("two")
 	p.moves("the viewer from before, after the publisher has moved", old, 10)
-	p.moves("the viewer from afterwards, then", young, 10)
+	p.moves("the viewer from between, then", young, 10)
+	p.moves("the viewer of the third server, then", third, 10)
 	g.upTo("segments then", 2)
 	files, _ := filepath.Glob(filepath.Join(p.dir, "html", "live", "s-*.ts"))
 	if len(files) < 3 {
@@ -581,7 +590,11 @@ func TestUpgradeKeepsStreams(t *testing.T) {
 	p.player("hls", 4*time.Second)
 	old.conn.Close()
 	p.until("the old server ends", func() bool { return !alive(before) })
-	p.moves("the viewer of the new server", young, 10)
+	p.moves("the viewer from between, in the end", young, 10)
+	young.conn.Close()
+	late.conn.Close()
+	p.until("the server between ends", func() bool { return !alive(between) })
+	p.moves("the viewer of the new server", third, 10)
 	g.upTo("segments in the end", 1)
 	if !alive(after) {
 		t.Error("the new server has ended")
@@ -778,6 +791,11 @@ func TestUpgradeKeepsDatagrams(t *testing.T) {
 	p.moves("the viewer of the caster", stray, 10)
 	grows("the viewer of SRT", "view.ts")
 	p.moves("the viewer of FLV", flash, 10)
+	p.upgraded() // datagrams of the first server's go through two others now
+	sees("the viewer of WebRTC sees on, then")
+	grows("the viewer of SRT", "view.ts")
+	p.moves("the viewer of FLV", flash, 10)
+	p.moves("the viewer of the caster, then", stray, 10)
 	p.ffmpeg("late", "-analyzeduration", "500000", "-probesize", "50000", "-i", "srt://"+srt+"?streamid=#!::r=live/s,m=request", "-c", "copy", "-flush_packets", "1", "-f", "mpegts", "late.ts")
 	grows("one that came afterwards", "late.ts")
 	var more atomic.Int64

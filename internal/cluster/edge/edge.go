@@ -149,14 +149,14 @@ func origin(word string) (rtmp.Target, error) {
 // Observe implements session.Observer: it counts who plays.
 func (s *server) Observe(e session.Event) {
 	switch e.What {
-	case session.Played:
+	case session.Played, session.Wanted:
 		if c := s.conf(e.Ask.Key.Vhost); c == nil {
 			return
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		p := s.pulls[e.Ask.Key]
-		if p == nil && s.ctx.Err() != nil {
+		if p == nil && (s.ctx.Err() != nil || e.What == session.Wanted) {
 			return
 		}
 		if p == nil {
@@ -170,7 +170,7 @@ func (s *server) Observe(e session.Event) {
 		}
 		p.players[e.Session] = true
 		p.idle.Stop()
-	case session.Stopped:
+	case session.Stopped, session.Unwanted:
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		p := s.pulls[e.Ask.Key]

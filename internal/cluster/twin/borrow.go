@@ -20,11 +20,12 @@ import (
 type borrower struct {
 	// Immutable.
 	twin    *Twin
+	side    Side // of who lends
 	opening opening
 	conn    net.Conn
-	always  bool // frames are wanted also if nobody here watches
 	log     *slog.Logger
 
+	wake    chan struct{}    // has want look again
 	session *session.Session // nil if nobody publishes
 	pub     *hub.Publication
 
@@ -52,6 +53,8 @@ func (b *borrower) run() {
 			return
 		}
 		defer context.AfterFunc(b.session.Context(), b.kicked)()
+		b.lendOn()
+		defer b.forget()
 		go b.want()
 	}
 	err := b.read()
@@ -78,6 +81,22 @@ func (b *borrower) claim() (err error) {
 	}
 }
 
+// lendOn lends it to the process on the other side too.
+func (b *borrower) lendOn() {
+	t := b.twin
+	t.mu.Lock()
+	t.loans[b.session] = b
+	t.mu.Unlock()
+	_, ask, _ := b.session.Doing()
+	t.lend(b.session, ask, 1-b.side)
+}
+
+func (b *borrower) forget() {
+	b.twin.mu.Lock()
+	defer b.twin.mu.Unlock()
+	delete(b.twin.loans, b.session)
+}
+
 // kicked has the publisher ended for whom this session stands.
 func (b *borrower) kicked() {
 	if cause := context.Cause(b.session.Context()); cause != nil && !errors.Is(cause, context.Canceled) {
@@ -85,19 +104,37 @@ func (b *borrower) kicked() {
 	}
 }
 
-// wantEvery is how often it is looked whether somebody here watches.
-const wantEvery = 100 * time.Millisecond
+// nudge has want look again. It does not wait.
+func (b *borrower) nudge() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
 
-// want asks for frames as soon as they are of use.
+// want asks for frames as soon as they are of use, of the elder's at once, since whoever
+// comes comes here; and tells whether somebody plays them.
 func (b *borrower) want() {
-	for !b.always && b.twin.env.Desk.Watchers()[b.opening.Key] == 0 {
+	wanted, told := false, false
+	for {
+		played := b.twin.played(b.opening.Key)
+		if !wanted && (played || b.side == Elder || b.twin.wanted(b.session)) {
+			wanted = true
+			b.answer(answer{Want: true})
+		}
+		switch {
+		case played && !told:
+			b.answer(answer{Played: playedYes})
+		case !played && told:
+			b.answer(answer{Played: playedNo})
+		}
+		told = played
 		select {
-		case <-time.After(wantEvery):
+		case <-b.wake:
 		case <-b.session.Context().Done():
 			return
 		}
 	}
-	b.answer(answer{Want: true})
 }
 
 func (b *borrower) answer(a answer) {
@@ -139,6 +176,7 @@ func (b *borrower) take(r *record) error {
 		b.answer(answer{Caught: true})
 	case r.Moved && b.session != nil:
 		b.session.Moved()
+		b.twin.hasMoved(b.session)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/gob"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"weir/internal/hub"
 	"weir/internal/media"
@@ -19,6 +20,7 @@ import (
 type lender struct {
 	// Immutable.
 	twin    *Twin
+	side    Side // of who borrows
 	opening opening
 	session *session.Session // nil if only segments are lent
 	pub     *hub.Publication // nil then too
@@ -26,6 +28,8 @@ type lender struct {
 	cancel  context.CancelCauseFunc
 	caught  chan struct{} // closed when the other has all that there was
 	wake    chan struct{}
+
+	wanted atomic.Bool // frames are
 
 	mu    sync.Mutex
 	queue []item // guarded by mu
@@ -50,8 +54,8 @@ type item struct {
 // queueMost bounds the frames that wait, in bytes.
 const queueMost = 64 << 20
 
-func (t *Twin) newLender(o opening) *lender {
-	l := &lender{twin: t, opening: o, caught: make(chan struct{}), wake: make(chan struct{}, 1), tracks: map[*media.Track]int{}}
+func (t *Twin) newLender(o opening, to Side) *lender {
+	l := &lender{twin: t, side: to, opening: o, caught: make(chan struct{}), wake: make(chan struct{}, 1), tracks: map[*media.Track]int{}}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	return l
 }
@@ -126,7 +130,7 @@ func (l *lender) nudge() {
 func (l *lender) run() {
 	defer l.cancel(nil)
 	defer l.forget()
-	conn, err := l.twin.dial(l.opening)
+	conn, err := l.twin.dial(l.opening, l.side)
 	if err != nil {
 		return
 	}
@@ -144,8 +148,8 @@ func (l *lender) run() {
 func (l *lender) forget() {
 	l.twin.mu.Lock()
 	defer l.twin.mu.Unlock()
-	if l.twin.lenders[l.session] == l {
-		delete(l.twin.lenders, l.session)
+	if all := l.twin.sides[l.side].lenders; all[l.session] == l {
+		delete(all, l.session)
 	}
 }
 
@@ -153,6 +157,12 @@ func (l *lender) forget() {
 func (l *lender) listen(conn net.Conn) {
 	defer l.cancel(nil)
 	in, wanted, caught := gob.NewDecoder(bufio.NewReader(conn)), false, false
+	var unwant func() // while it is played there
+	defer func() {
+		if unwant != nil {
+			unwant()
+		}
+	}()
 	for {
 		var a answer
 		if in.Decode(&a) != nil {
@@ -161,10 +171,17 @@ func (l *lender) listen(conn net.Conn) {
 		switch {
 		case a.Want && !wanted && l.pub != nil:
 			wanted = true
+			l.wanted.Store(true)
+			l.twin.pass(l.session)
 			l.begin()
 		case a.Caught && !caught:
 			caught = true
 			close(l.caught)
+		case a.Played == playedYes && unwant == nil && l.pub != nil:
+			unwant = l.twin.env.Desk.Want(session.Ask{Key: l.opening.Key, Said: l.opening.Said}, l.opening.StreamID)
+		case a.Played == playedNo && unwant != nil:
+			unwant()
+			unwant = nil
 		case a.Look && l.session != nil && l.session.Look != nil:
 			l.session.Look()
 		case a.Refused && l.session != nil:

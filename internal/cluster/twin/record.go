@@ -78,7 +78,14 @@ type answer struct {
 	Caught  bool   // all that there was has been taken
 	Look    bool   // see whether the publisher is still there
 	Kick    *fault // end the publisher
+	Played  int    // playedYes or playedNo: whether somebody plays it there, or beyond
 }
+
+// Zero is left out by gob.
+const (
+	playedYes = 1 + iota
+	playedNo
+)
 
 // fault is an error.
 type fault struct {

@@ -5,6 +5,9 @@
 // borrows it: claims the name, and writes the frames as they are stamped here. So both
 // know who is busy, and viewers at either see it. Of a stream that was published before
 // the other came, the segments that are cut here go over too.
+//
+// A process that was upgraded while the one before it still serves has one on each side,
+// and lends what it borrows of the one to the other.
 package twin
 
 import (
@@ -21,30 +24,49 @@ import (
 	"weir/internal/session"
 )
 
-// A Twin is the other process, as far as streams go. Make one with New.
+// A Twin is the other process, or both others, as far as streams go. Make one with New.
 type Twin struct {
 	env service.Env
 
-	mu      sync.Mutex
-	peer    *link.Conn                   // nil while there is none; guarded by mu
-	heir    bool                         // this process is the one that takes over; guarded by mu
-	lenders map[*session.Session]*lender // by who publishes; guarded by mu
+	mu    sync.Mutex
+	sides [2]side                        // guarded by mu
+	loans map[*session.Session]*borrower // by who stands for a publisher; guarded by mu
+	// players are those of each stream, here and beyond us; guarded by mu.
+	players map[hub.Key]map[*session.Session]bool
+}
+
+// A Side says which of two other processes is meant.
+type Side int
+
+// The one whose place this process took, and the one that takes its place.
+const (
+	Elder Side = iota
+	Heir
+)
+
+// A side is what there is with one of them. It is guarded by Twin.mu.
+type side struct {
+	peer    *link.Conn                   // nil while there is none
+	lenders map[*session.Session]*lender // by who publishes
 }
 
 // New returns a twin that is not there yet.
 func New(env service.Env) *Twin {
-	t := &Twin{env: env, lenders: map[*session.Session]*lender{}}
+	t := &Twin{env: env, loans: map[*session.Session]*borrower{}, players: map[hub.Key]map[*session.Session]bool{}}
+	for i := range t.sides {
+		t.sides[i].lenders = map[*session.Session]*lender{}
+	}
 	env.Desk.Observe(t)
 	return t
 }
 
 // Meet begins to lend to the process at the other end of c what is published from now
-// on. heir says that this process takes that one's place.
-func (t *Twin) Meet(c *link.Conn, heir bool) {
+// on.
+func (t *Twin) Meet(c *link.Conn, at Side) {
 	t.mu.Lock()
-	t.peer, t.heir = c, heir
+	t.sides[at].peer = c
 	t.mu.Unlock()
-	if heir {
+	if at == Elder {
 		t.env.Handover.SetAsk(&http.Transport{MaxIdleConns: 4, IdleConnTimeout: 10 * time.Second, DialContext: func(context.Context, string, string) (net.Conn, error) {
 			return c.Dial(askTalk, nil)
 		}})
@@ -96,22 +118,21 @@ func (o *once) Close() error {
 func (o *once) Addr() net.Addr { return &net.UnixAddr{} }
 
 // Part ends that.
-func (t *Twin) Part() {
+func (t *Twin) Part(at Side) {
 	t.mu.Lock()
-	t.peer = nil
-	all := t.lenders
-	t.lenders = map[*session.Session]*lender{}
+	all := t.sides[at].lenders
+	t.sides[at] = side{lenders: map[*session.Session]*lender{}}
 	t.mu.Unlock()
 	for _, l := range all {
 		l.cancel(nil)
 	}
-	if !t.env.Handover.Left() {
+	if at == Heir && !t.env.Handover.Left() {
 		t.env.Handover.KeepMirrors()
 	}
 }
 
-// LendAll lends all that there is to the other process, and returns when it has it, or
-// with the cause of ctx.
+// LendAll lends all that there is to the process that takes our place, and returns when
+// it has it, or with the cause of ctx.
 func (t *Twin) LendAll(ctx context.Context) error {
 	var all []*lender
 	lent := map[hub.Key]bool{}
@@ -120,7 +141,7 @@ func (t *Twin) LendAll(ctx context.Context) error {
 		if act != session.Publish || st == nil {
 			continue
 		}
-		if l := t.lend(s, ask); l != nil {
+		if l := t.lend(s, ask, Heir); l != nil {
 			all, lent[ask.Key] = append(all, l), true
 		}
 	}
@@ -141,49 +162,89 @@ func (t *Twin) LendAll(ctx context.Context) error {
 }
 
 // Observe implements session.Observer: what is published while there is another process
-// is lent to it.
+// is lent to it, and that process learns whether what it lends is played.
 func (t *Twin) Observe(e session.Event) {
-	if e.What != session.Published {
-		return
-	}
-	t.mu.Lock()
-	there := t.peer != nil
-	t.mu.Unlock()
-	if there {
-		t.lend(e.Session, e.Ask)
+	switch e.What {
+	case session.Published:
+		t.lend(e.Session, e.Ask, Elder)
+		t.lend(e.Session, e.Ask, Heir)
+	case session.Played, session.Wanted:
+		t.plays(e, true)
+	case session.Stopped, session.Unwanted:
+		t.plays(e, false)
 	}
 }
 
-// lend lends what a session publishes, with its segments if they are cut here. It
-// returns nil if that is done already, or cannot be.
-func (t *Twin) lend(s *session.Session, ask session.Ask) *lender {
+// plays notes who plays.
+func (t *Twin) plays(e session.Event, now bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := e.Ask.Key
+	before := len(t.players[key])
+	switch {
+	case !now:
+		if delete(t.players[key], e.Session); len(t.players[key]) == 0 {
+			delete(t.players, key)
+		}
+	case before == 0:
+		t.players[key] = map[*session.Session]bool{e.Session: true}
+	default:
+		t.players[key][e.Session] = true
+	}
+	if (before == 0) == (len(t.players[key]) == 0) {
+		return
+	}
+	for _, b := range t.loans {
+		if b.opening.Key == key {
+			b.nudge()
+		}
+	}
+}
+
+// played reports whether somebody plays a stream.
+func (t *Twin) played(key hub.Key) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.players[key]) > 0
+}
+
+// lend lends what a session publishes, to the heir with its segments if they are cut here.
+// It returns nil if that is done already, or cannot be.
+func (t *Twin) lend(s *session.Session, ask session.Ask, to Side) *lender {
 	st := t.env.Hub.Stream(ask.Key)
 	if st == nil {
 		return nil
 	}
 	p := st.Publication()
-	if p == nil || p.Lent {
+	if p == nil {
 		return nil
 	}
 	o := opening{Key: ask.Key, StreamID: st.ID, Live: true, Client: s.ID, Protocol: p.By, IP: s.IP, Type: ask.Type, TcURL: s.TcURL, PageURL: s.PageURL, SwfURL: s.SwfURL,
 		Name: ask.Name, Said: ask.Said, Internal: s.Internal, Private: p.Private, TLS: s.TLS}
-	l := t.newLender(o)
+	l := t.newLender(o, to)
 	l.session, l.pub = s, p
 	t.mu.Lock()
-	if t.lenders[s] != nil && t.lenders[s].pub == p || t.peer == nil {
+	at := &t.sides[to]
+	// What was borrowed of that side it knows, and better than we do.
+	if from := t.loans[s]; at.peer == nil || at.lenders[s] != nil && at.lenders[s].pub == p || p.Lent && (from == nil || from.side == to) {
 		t.mu.Unlock()
 		return nil
 	}
-	t.lenders[s] = l
+	at.lenders[s] = l
 	t.mu.Unlock()
-	l.opening.Mirrors = t.env.Handover.LendMirrors(ask.Key, l.piece)
+	if to == Heir {
+		l.opening.Mirrors = t.env.Handover.LendMirrors(ask.Key, l.piece)
+	}
+	if s.HasMoved() {
+		l.add(item{moved: true})
+	}
 	go l.run()
 	return l
 }
 
 // lendSegments lends what is kept of a stream that nobody publishes.
 func (t *Twin) lendSegments(key hub.Key) *lender {
-	l := t.newLender(opening{Key: key})
+	l := t.newLender(opening{Key: key}, Heir)
 	l.opening.Mirrors = t.env.Handover.LendMirrors(key, l.piece)
 	l.add(item{caught: true})
 	l.add(item{end: &end{}})
@@ -191,9 +252,9 @@ func (t *Twin) lendSegments(key hub.Key) *lender {
 	return l
 }
 
-// Take takes a connection that the other process has made. It returns false if it is of
+// Take takes a connection that a process has made. It returns false if it is of
 // something else.
-func (t *Twin) Take(m *link.Message) bool {
+func (t *Twin) Take(m *link.Message, from Side) bool {
 	switch m.Name {
 	case streamTalk:
 	case askTalk:
@@ -213,18 +274,15 @@ func (t *Twin) Take(m *link.Message) bool {
 		uc.Close()
 		return true
 	}
-	t.mu.Lock()
-	heir := t.heir
-	t.mu.Unlock()
-	b := &borrower{twin: t, opening: o, conn: uc, always: heir, log: t.env.Log.With("cid", o.Client)}
+	b := &borrower{twin: t, side: from, opening: o, conn: uc, wake: make(chan struct{}, 1), log: t.env.Log.With("cid", o.Client)}
 	go service.Guard(b.log, func() error { b.run(); return nil })
 	return true
 }
 
 // dial makes a connection about a stream.
-func (t *Twin) dial(o opening) (net.Conn, error) {
+func (t *Twin) dial(o opening, to Side) (net.Conn, error) {
 	t.mu.Lock()
-	peer := t.peer
+	peer := t.sides[to].peer
 	t.mu.Unlock()
 	if peer == nil {
 		return nil, net.ErrClosed
@@ -232,22 +290,50 @@ func (t *Twin) dial(o opening) (net.Conn, error) {
 	return peer.Dial(streamTalk, o)
 }
 
-// Move asks the clients that can to go to the other process, and returns how many those
-// are.
+// Move asks the clients that can to go to the process that has taken our place, and
+// returns how many those are.
 func (t *Twin) Move(m session.Move) (asked int) {
 	for s := range t.env.Desk.Sessions() {
-		if !s.Move(m) {
-			continue
-		}
-		asked++
-		t.mu.Lock()
-		l := t.lenders[s]
-		t.mu.Unlock()
-		if l != nil {
-			l.add(item{moved: true})
+		if s.Move(m) {
+			asked++
+			t.hasMoved(s)
 		}
 	}
 	return asked
+}
+
+// hasMoved tells the heir that a publisher was asked to come there.
+func (t *Twin) hasMoved(s *session.Session) {
+	t.mu.Lock()
+	l := t.sides[Heir].lenders[s]
+	t.mu.Unlock()
+	if l != nil {
+		l.add(item{moved: true})
+	}
+}
+
+// pass has what stands for a publisher be wanted of whom it is borrowed of, since another
+// process wants it.
+func (t *Twin) pass(s *session.Session) {
+	t.mu.Lock()
+	b := t.loans[s]
+	t.mu.Unlock()
+	if b != nil {
+		b.nudge()
+	}
+}
+
+// wanted reports whether one of the other processes wants the frames of what stands for a
+// publisher.
+func (t *Twin) wanted(s *session.Session) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.sides {
+		if l := t.sides[i].lenders[s]; l != nil && l.wanted.Load() {
+			return true
+		}
+	}
+	return false
 }
 
 // patience is how long a name may stay taken by a publication that has been replaced

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,10 +34,16 @@ func open() *house {
 	return h
 }
 
-// openPair opens both. The elder lends what is published once they meet.
+// openPair opens both, and joins them.
 func openPair(t *testing.T) (elder, heir *house, meet func()) {
 	t.Helper()
 	elder, heir = open(), open()
+	return elder, heir, join(t, elder, heir)
+}
+
+// join joins two of them. The elder lends what is published once they meet.
+func join(t *testing.T, elder, heir *house) (meet func()) {
+	t.Helper()
 	a, file, err := link.Pair()
 	if err != nil {
 		t.Fatal(err)
@@ -46,24 +53,25 @@ func openPair(t *testing.T) (elder, heir *house, meet func()) {
 		t.Fatal(err)
 	}
 	for _, side := range []struct {
-		h *house
-		c *link.Conn
-	}{{elder, a}, {heir, b}} {
+		h    *house
+		c    *link.Conn
+		peer Side
+	}{{elder, a, Heir}, {heir, b, Elder}} {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			for m, err := side.c.Receive(); err == nil; m, err = side.c.Receive() {
-				side.h.Take(&m)
+				side.h.Take(&m, side.peer)
 			}
-			side.h.Part()
+			side.h.Part(side.peer)
 		}()
 		t.Cleanup(func() {
 			side.c.Close()
 			<-done
 		})
 	}
-	heir.Meet(b, true)
-	return elder, heir, func() { elder.Meet(a, false) }
+	heir.Meet(b, Elder)
+	return func() { elder.Meet(a, Heir) }
 }
 
 var key = hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}
@@ -226,9 +234,95 @@ func TestGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	heir.lent(t)
-	elder.Part()
+	elder.Part(Heir)
 	protocoltest.Eventually(t, "the stream has ended", func() bool { return !heir.live() })
 	if _, _, err := heir.publish(t, "5.6.7.8"); err != nil {
 		t.Errorf("the name is not free: %v", err)
+	}
+}
+
+// watched notes which streams the desk says are wanted beyond it.
+type watched struct{ began, ended atomic.Int32 }
+
+func (w *watched) Observe(e session.Event) {
+	switch e.What {
+	case session.Wanted:
+		w.began.Add(1)
+	case session.Unwanted:
+		w.ended.Add(1)
+	}
+}
+
+// A process that was upgraded while the one before it still serves passes on between the
+// one before and the one after: streams both ways, that they are busy, kicks, and whether
+// somebody plays.
+func TestChain(t *testing.T) {
+	oldest, middle, meet := openPair(t)
+	first, second := &watched{}, &watched{}
+	oldest.Env.Desk.Observe(first)
+	middle.Env.Desk.Observe(second)
+	meet()
+	s, p, err := oldest.publish(t, "1.2.3.4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Announce(protocoltest.Picture)
+	p.Write(protocoltest.Video(protocoltest.Picture, 0, 25, 100))
+	middle.lent(t)
+	newest := open()
+	join(t, middle, newest)()
+	if err := middle.LendAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	newest.lent(t)
+	viewer, err := newest.Env.Desk.Connect(t.Context(), session.Visitor{Protocol: "rtmp"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub, err := viewer.Play(t.Context(), session.Ask{Key: key}, hub.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Write(protocoltest.Video(protocoltest.Picture, 1, 25, 100))
+	if all := read(t, sub, 2); all[1].Source != protocoltest.Video(protocoltest.Picture, 1, 25, 100).Source {
+		t.Errorf("the second frame is of %v", all[1].Source)
+	}
+	protocoltest.Eventually(t, "the oldest knows that somebody plays", func() bool { return first.began.Load() == 1 && second.began.Load() == 1 })
+	if stand := newest.Env.Desk.Publisher(key); stand == nil || stand.ID != s.ID {
+		t.Errorf("the publisher is %+v", stand)
+	}
+	viewer.Close(nil)
+	protocoltest.Eventually(t, "the oldest knows that nobody plays", func() bool { return first.ended.Load() == 1 })
+	newest.Env.Desk.Publisher(key).Kick(session.ErrKicked)
+	protocoltest.Eventually(t, "the publisher is ended", func() bool { return errors.Is(context.Cause(s.Context()), session.ErrKicked) })
+	s.Close(context.Cause(s.Context()))
+	protocoltest.Eventually(t, "the name is free", func() bool { return !newest.live() && !middle.live() })
+	// And the other way.
+	old, err := oldest.Env.Desk.Connect(t.Context(), session.Visitor{Protocol: "rtmp"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close(nil)
+	if sub, err = old.Play(t.Context(), session.Ask{Key: key}, hub.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if s, p, err = newest.publish(t, "1.2.3.4"); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close(nil)
+	oldest.lent(t)
+	for i := range 3 {
+		p.Write(protocoltest.Video(protocoltest.Picture, i, 25, 100))
+	}
+	read(t, sub, 3)
+	if _, _, err := oldest.publish(t, "5.6.7.8"); !errors.Is(err, hub.ErrBusy) {
+		t.Errorf("a publisher at the oldest: %v", err)
+	}
+	// The one between goes: the others go on alone.
+	middle.Part(Elder)
+	middle.Part(Heir)
+	protocoltest.Eventually(t, "the oldest has it no more", func() bool { return !oldest.live() })
+	if !newest.live() {
+		t.Error("the newest has lost its own stream")
 	}
 }

@@ -10,7 +10,8 @@ import (
 )
 
 // After an upgrade the old process goes on with clients of its own. The API of the new
-// one lists and ends those too: it asks the old one, whose answers are below.
+// one lists and ends those too: it asks the old one, whose answers are below, and are of
+// those that were before it as well.
 
 // elderReply is a clientReply of the old process.
 type elderReply struct {
@@ -30,10 +31,13 @@ func (a *API) answerHeir() {
 	say := func(path string, f func(q url.Values) any) {
 		h.Answer(path, func(w http.ResponseWriter, r *http.Request) { json.NewEncoder(w).Encode(f(r.URL.Query())) })
 	}
-	say("/clients", func(url.Values) any { return a.ownClients() })
+	say("/clients", func(url.Values) any { return append(a.ownClients(), a.elderClients()...) })
 	say("/client", func(q url.Values) any {
 		s := a.env.Desk.Session(q.Get("id"))
 		if s == nil {
+			if c := a.elderClient(q.Get("id")); c != nil {
+				return c
+			}
 			return nil
 		}
 		row, ok := a.client(s)
@@ -43,17 +47,23 @@ func (a *API) answerHeir() {
 		}
 		return fullClient{row, detailOf(s, stream)}
 	})
-	say("/streams", func(url.Values) any { return a.ownStreams() })
+	say("/streams", func(url.Values) any { return a.streams() })
 	say("/vhosts", func(url.Values) any {
 		all := map[string]*vhostRow{}
 		for name, t := range a.env.Desk.Traffic() {
 			all[name] = &vhostRow{Name: name, Send: t.Out, Recv: t.In, Kbps: kbps{t.KbpsIn, t.KbpsOut}}
 		}
+		for name, e := range a.elderVhosts() {
+			if own := all[name]; own != nil {
+				e.Send, e.Recv, e.Kbps = e.Send+own.Send, e.Recv+own.Recv, e.Kbps.plus(own.Kbps)
+			}
+			all[name] = e
+		}
 		return all
 	})
-	say("/kick", func(q url.Values) any { return a.kickOwn(q.Get("id")) })
+	say("/kick", func(q url.Values) any { return a.kickOwn(q.Get("id")) || a.kickElder(q.Get("id")) })
 	say("/end", func(q url.Values) any {
-		found, n := a.endOwn(q.Get("id"), q.Get("who"))
+		found, n := a.end(q.Get("id"), q.Get("who"))
 		return endedThere{found, n}
 	})
 }
@@ -97,6 +107,15 @@ func (a *API) elderVhosts() (all map[string]*vhostRow) {
 
 // kickElder ends a session of the old process.
 func (a *API) kickElder(id string) (done bool) { return a.ask("/kick", &done, "id", id) && done }
+
+// end ends those who publish or play a stream, here or at the old process.
+func (a *API) end(id, who string) (found bool, n int) {
+	found, n = a.endOwn(id, who)
+	if elder, more := a.endElder(id, who); elder {
+		found, n = true, n+more
+	}
+	return found, n
+}
 
 // endElder ends those at the old process who publish or play a stream.
 func (a *API) endElder(id, who string) (found bool, n int) {

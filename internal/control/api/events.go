@@ -64,6 +64,9 @@ func newEvents() *events { return &events{next: 1, more: make(chan struct{})} }
 
 // Observe implements session.Observer.
 func (l *events) Observe(e session.Event) {
+	if whats[e.What] == "" {
+		return
+	}
 	key := e.Ask.Key
 	h := happening{At: time.Now().UnixMilli(), Client: e.Session.ID, IP: e.Session.Visitor.IP, Type: e.Ask.Type, Vhost: key.Vhost, App: key.App, Stream: key.Stream, StreamID: e.StreamID}
 	if e.Err != nil {

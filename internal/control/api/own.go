@@ -117,10 +117,7 @@ func (a *API) endStream(w http.ResponseWriter, r *http.Request, id string) {
 		a.refuse(w, r, http.StatusBadRequest, refusal{http.StatusBadRequest, "who is publisher, players or all"})
 		return
 	}
-	found, n := a.endOwn(id, who)
-	if elder, more := a.endElder(id, who); elder {
-		found, n = true, n+more
-	}
+	found, n := a.end(id, who)
 	r.URL.RawQuery = "" // no JSONP
 	if !found {
 		a.send(w, r, onlyCode{codeNoStream})

@@ -38,13 +38,16 @@ func (l *Loan) List(g *store.Segment, take func() (ok bool), hint func() any) {
 
 // tell tells of a segment. l.mu is held.
 func (l *Loan) tell(g *store.Segment, hint any) {
-	var h, b bytes.Buffer
-	p := loaned{}
-	if gob.NewEncoder(&h).Encode(hint) != nil {
-		return
+	var h bytes.Buffer
+	if gob.NewEncoder(&h).Encode(hint) == nil {
+		l.pass(g, h.Bytes())
 	}
-	p.Hint = h.Bytes()
-	var err error
+}
+
+// pass is tell with a hint as it is sent. l.mu is held.
+func (l *Loan) pass(g *store.Segment, hint []byte) {
+	var b bytes.Buffer
+	p, err := loaned{Hint: hint}, error(nil)
 	if p.Segment, err = store.Pack(g); err == nil && gob.NewEncoder(&b).Encode(&p) == nil {
 		l.send(b.Bytes())
 	}
@@ -88,7 +91,11 @@ func (l *Loan) Take(piece []byte, take func(g *store.Segment, hint func(to any) 
 	}
 	l.borrowed = true
 	defer func() { l.borrowed = false }()
-	return take(g, func(to any) error { return gob.NewDecoder(bytes.NewReader(p.Hint)).Decode(to) })
+	err = take(g, func(to any) error { return gob.NewDecoder(bytes.NewReader(p.Hint)).Decode(to) })
+	if err == nil && l.send != nil { // it is lent on
+		l.pass(g, p.Hint)
+	}
+	return err
 }
 
 // Segmented is what an index lists: a segment, and what was made of it.
