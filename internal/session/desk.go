@@ -137,6 +137,10 @@ type Visitor struct {
 	// Look has the protocol look at once whether the visitor is still there, where
 	// it reads now and then only; may be nil.
 	Look func()
+	// Wish has the protocol ask the visitor, who publishes, for a key frame: of the layer
+	// of that number, 0 where there is one only. It returns at once; nil if there is no
+	// asking.
+	Wish func(layer int)
 	// Detail returns facts that only the protocol knows, for the API; may be
 	// nil.
 	Detail func() any

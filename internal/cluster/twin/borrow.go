@@ -68,6 +68,9 @@ func (b *borrower) run() {
 func (b *borrower) claim() (err error) {
 	o := b.opening
 	v := session.Visitor{Protocol: o.Protocol, IP: o.IP, TLS: o.TLS, TcURL: o.TcURL, PageURL: o.PageURL, SwfURL: o.SwfURL, Internal: o.Internal, Look: func() { b.answer(answer{Look: true}) }}
+	if o.Wishes {
+		v.Wish = func(layer int) { go b.answer(answer{Wish: layer + 1}) } // who wishes must not wait
+	}
 	ask := session.Ask{Key: o.Key, Said: o.Said, Type: o.Type, Name: o.Name, Private: o.Private}
 	for until := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		b.session, b.pub, err = b.twin.env.Desk.Borrow(v, o.Client, ask, o.StreamID)

@@ -182,6 +182,8 @@ func (l *lender) listen(conn net.Conn) {
 		case a.Played == playedNo && unwant != nil:
 			unwant()
 			unwant = nil
+		case a.Wish > 0 && l.session != nil && l.session.Wish != nil:
+			l.session.Wish(a.Wish - 1)
 		case a.Look && l.session != nil && l.session.Look != nil:
 			l.session.Look()
 		case a.Refused && l.session != nil:

@@ -26,6 +26,7 @@ type opening struct {
 	TcURL, PageURL, SwfURL, Name string
 	Said                         session.Said
 	Internal, Private, TLS       bool
+	Wishes                       bool // it can be asked for key frames
 	// Mirrors names what lists segments of it that are cut at the lender.
 	Mirrors []string
 }
@@ -78,6 +79,7 @@ type answer struct {
 	Caught  bool   // all that there was has been taken
 	Look    bool   // see whether the publisher is still there
 	Kick    *fault // end the publisher
+	Wish    int    // ask the publisher for a key frame of a layer, counted from 1
 	Played  int    // playedYes or playedNo: whether somebody plays it there, or beyond
 }
 

@@ -220,7 +220,7 @@ func (t *Twin) lend(s *session.Session, ask session.Ask, to Side) *lender {
 		return nil
 	}
 	o := opening{Key: ask.Key, StreamID: st.ID, Live: true, Client: s.ID, Protocol: p.By, IP: s.IP, Type: ask.Type, TcURL: s.TcURL, PageURL: s.PageURL, SwfURL: s.SwfURL,
-		Name: ask.Name, Said: ask.Said, Internal: s.Internal, Private: p.Private, TLS: s.TLS}
+		Name: ask.Name, Said: ask.Said, Internal: s.Internal, Private: p.Private, TLS: s.TLS, Wishes: s.Wish != nil}
 	l := t.newLender(o, to)
 	l.session, l.pub = s, p
 	t.mu.Lock()

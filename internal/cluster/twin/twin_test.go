@@ -20,10 +20,11 @@ import (
 type house struct {
 	Env service.Env
 	*Twin
+	wishes chan int // for key frames, of publishers here
 }
 
 func open() *house {
-	h := &house{}
+	h := &house{wishes: make(chan int, 8)}
 	hb := hub.New(func(hub.Key) hub.Settings {
 		return hub.Settings{Cache: true, CacheFrames: 2500, Queue: 30 * time.Second}
 	})
@@ -79,7 +80,7 @@ var key = hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}
 // publish publishes at a house.
 func (h *house) publish(t *testing.T, ip string) (*session.Session, *hub.Publication, error) {
 	t.Helper()
-	s, err := h.Env.Desk.Connect(t.Context(), session.Visitor{Protocol: "rtmp", IP: ip})
+	s, err := h.Env.Desk.Connect(t.Context(), session.Visitor{Protocol: "rtmp", IP: ip, Wish: func(layer int) { h.wishes <- layer }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,6 +291,10 @@ func TestChain(t *testing.T) {
 	protocoltest.Eventually(t, "the oldest knows that somebody plays", func() bool { return first.began.Load() == 1 && second.began.Load() == 1 })
 	if stand := newest.Env.Desk.Publisher(key); stand == nil || stand.ID != s.ID {
 		t.Errorf("the publisher is %+v", stand)
+	}
+	newest.Env.Desk.Publisher(key).Wish(2)
+	if layer := <-oldest.wishes; layer != 2 {
+		t.Errorf("a key frame of layer %d was wished for", layer)
 	}
 	viewer.Close(nil)
 	protocoltest.Eventually(t, "the oldest knows that nobody plays", func() bool { return first.ended.Load() == 1 })

@@ -61,7 +61,7 @@ func (st *stream) Take(piece []byte) error {
 		conf.Files = false
 		st.take(&conf, g, st.fresh(h.Files))
 		return nil
-	})
+	}, nil)
 }
 
 // fresh returns the initialization segments that are not known.

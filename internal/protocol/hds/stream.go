@@ -86,7 +86,7 @@ func (st *stream) Take(piece []byte) error {
 	return shelf.TakeInto(&st.loan, st.index, piece, func(g *store.Segment, _ *int) error {
 		st.take(g, false)
 		return nil
-	})
+	}, nil)
 }
 
 // Forget takes the stream from the shelf.

@@ -2,7 +2,9 @@ package hls
 
 import (
 	"crypto/aes"
+	"slices"
 
+	"weir/internal/config/blocks"
 	"weir/internal/service/shelf"
 	"weir/internal/store"
 )
@@ -16,6 +18,8 @@ type hint struct {
 	// Besides are the initialization segments that there are, of all listings.
 	Besides []hintFile
 	Key     *hintKey
+	// Parted says that its chunks are listed as parts.
+	Parted bool
 }
 
 // hintFile is a file beside segments, of the listing with a mark.
@@ -32,13 +36,28 @@ type hintKey struct {
 
 // hint returns that of a segment of the first listing.
 func (st *stream) hint(sg *segment) hint {
-	h := hint{Breaks: sg.breaks, Target: st.target, FMP4: sg.init != nil}
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	h := hint{Breaks: sg.breaks, Target: st.target, FMP4: sg.init != nil, Parted: sg.parts != nil, Besides: st.besides()}
+	if k := sg.key; k != nil {
+		h.Key = &hintKey{hintFile{"", k.name, k.beside.uri, k.body}, k.url, k.iv}
+	}
+	return h
+}
+
+// openHint returns that of the parts of one that is not whole yet.
+func (st *stream) openHint() hint {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return hint{Target: st.target, Besides: st.besides()}
+}
+
+// besides lists the initialization segments that there are. mu is held.
+func (st *stream) besides() (all []hintFile) {
 	add := func(x *listing) {
 		for _, b := range x.beside {
 			if st.key128 == nil || b != st.key128.beside {
-				h.Besides = append(h.Besides, hintFile{x.mark, b.name, b.uri, b.body})
+				all = append(all, hintFile{x.mark, b.name, b.uri, b.body})
 			}
 		}
 	}
@@ -46,15 +65,26 @@ func (st *stream) hint(sg *segment) hint {
 	for _, rd := range st.each {
 		add(&rd.listing)
 	}
-	if k := sg.key; k != nil {
-		h.Key = &hintKey{hintFile{"", k.name, k.beside.uri, k.body}, k.url, k.iv}
-	}
-	return h
+	return all
 }
 
 // Lend implements shelf.Kept.
 func (st *stream) Lend(send func(piece []byte)) bool {
-	return shelf.LendAll(&st.loan, st.index, st.hint, send)
+	return st.loan.Lend(send, func(yield func(*store.Segment, any)) {
+		for _, sg := range st.index.All() {
+			yield(sg.Whole(), st.hint(sg))
+		}
+		st.mu.Lock()
+		o := st.open
+		var chunks []*store.Chunk
+		if o != nil {
+			chunks = slices.Clone(o.chunks)
+		}
+		st.mu.Unlock()
+		if len(chunks) > 0 {
+			st.loan.LendOpen(o.g, chunks, st.openHint())
+		}
+	})
 }
 
 // Keep implements shelf.Kept.
@@ -79,10 +109,57 @@ func (st *stream) Take(piece []byte) error {
 			st.hintedKey = k
 			defer func() { st.hintedKey = nil }()
 		}
-		conf := *st.server.conf(st.key.Vhost)
-		conf.Files, conf.Cleanup = false, false
+		conf := st.borrowed()
 		conf.Keys = h.Key != nil
-		st.take(&conf, g)
+		st.match(conf, g, h.Parted)
+		st.take(conf, g)
 		return nil
-	})
+	}, st.takeParts)
+}
+
+// borrowed is the configuration for what another process writes.
+func (st *stream) borrowed() *blocks.HLSConfig {
+	conf := *st.server.conf(st.key.Vhost)
+	conf.Files, conf.Cleanup = false, false
+	return &conf
+}
+
+// takeParts lists parts of a segment of another process that is not whole yet.
+func (st *stream) takeParts(g *store.Segment, h *hint) error {
+	conf := st.borrowed()
+	if partTime(conf) == 0 {
+		return nil
+	}
+	st.target = max(st.target, h.Target)
+	st.hinted = h
+	defer func() { st.hinted = nil }()
+	chunks := g.Chunks
+	st.mu.Lock()
+	if o := st.open; o != nil && o.seq == g.Seq { // the same, told of by piece
+		g = o.g
+	}
+	st.mu.Unlock()
+	for _, c := range chunks {
+		st.takePart(conf, g, c)
+	}
+	return nil
+}
+
+// match has a whole segment be the one whose parts are listed. Of one that was whole
+// before we knew of it the parts are its chunks; the last is listed with it.
+func (st *stream) match(conf *blocks.HLSConfig, g *store.Segment, parted bool) {
+	if !parted || partTime(conf) == 0 {
+		return
+	}
+	st.mu.Lock()
+	o := st.open
+	if o != nil && o.seq == g.Seq {
+		o.g = g
+	}
+	st.mu.Unlock()
+	if o == nil || o.seq != g.Seq {
+		for _, c := range g.Chunks[:len(g.Chunks)-1] {
+			st.takePart(conf, g, c)
+		}
+	}
 }

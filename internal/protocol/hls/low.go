@@ -50,10 +50,11 @@ type opened struct {
 
 // openSegment is what is known of it.
 type openSegment struct {
-	seq   int64
-	g     *store.Segment
-	init  *beside
-	parts []*part
+	seq    int64
+	g      *store.Segment
+	init   *beside
+	parts  []*part
+	chunks []*store.Chunk // of the parts
 }
 
 // part is a piece of a segment.
@@ -93,6 +94,11 @@ func partTime(conf *blocks.HLSConfig) time.Duration {
 // parted lists a part of a segment that is not whole.
 func (st *stream) parted(g *store.Segment, c *store.Chunk) {
 	conf := st.server.conf(st.key.Vhost)
+	st.loan.ListPart(g, c, func() { st.takePart(conf, g, c) }, func() any { return st.openHint() })
+}
+
+// takePart lists it.
+func (st *stream) takePart(conf *blocks.HLSConfig, g *store.Segment, c *store.Chunk) {
 	x := &st.listing
 	var init, fresh *beside
 	if c.TS == nil {
@@ -141,6 +147,7 @@ func (x *listing) addPart(conf *blocks.HLSConfig, c *store.Chunk) {
 	p := &part{name: x.partName(o.seq, len(o.parts), ext)}
 	p.Part = m3u8.Part{URI: uri(conf.EntryPrefix, x.playlistName, p.name), Duration: c.Duration, Independent: c.Key}
 	o.parts = append(o.parts[:len(o.parts):len(o.parts)], p)
+	o.chunks = append(o.chunks, c)
 	cache := shelf.CacheFor(2 * conf.Window)
 	if conf.Cacheable {
 		cache = "public, " + cache

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"weir/internal/hub"
 )
 
 const lowConf = "hls_ctx off; hls_low_latency on; hls_use_fmp4 on; "
@@ -169,6 +171,51 @@ func TestDeltaUpdate(t *testing.T) {
 			}
 		}
 	})
+}
+
+// After an upgrade the new process lists the old one's segments in parts as that does, from
+// the first playlist on, and those who wait there have them when they come.
+func TestLowLatencyGoesOn(t *testing.T) {
+	for _, conf := range []string{lowConf, "hls_ctx off; hls_low_latency on; "} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			old, young := open(t, dir, conf), open(t, dir, conf)
+			defer old.stop()
+			defer young.stop()
+			key := hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}
+			same := func(when string) {
+				a, b := old.get("/live/s.m3u8").Body.String(), young.get("/live/s.m3u8").Body.String()
+				if a != b || !strings.Contains(a, "#EXT-X-PART:") || !strings.Contains(a, "#EXT-X-PRELOAD-HINT") {
+					t.Errorf("%s the old process has\n%s\nthe new one\n%s", when, a, b)
+				}
+				young.checkLow(b)
+			}
+			var wg sync.WaitGroup
+			var next, part func() (*httptest.ResponseRecorder, time.Duration)
+			wg.Go(func() {
+				time.Sleep(6500 * time.Millisecond) // three segments, and one part of the next
+				young.svc.streams.Borrow(key)
+				old.stream("s").Lend(func(piece []byte) {
+					if err := young.svc.streams.Take(key, piece); err != nil {
+						t.Error(err)
+					}
+				})
+				same("at the hand-over")
+				ext := map[bool]string{true: ".m4s", false: ".ts"}[conf == lowConf]
+				next = young.later(&wg, "/live/s.m3u8?_HLS_msn=3&_HLS_part=1")
+				part = young.later(&wg, "/live/s-3.1"+ext)
+			})
+			leave := old.publish("s", 300)
+			wg.Wait()
+			for name, got := range map[string]func() (*httptest.ResponseRecorder, time.Duration){"list": next, "part": part} {
+				if w, took := got(); w.Code != http.StatusOK || took < 300*time.Millisecond || took > 600*time.Millisecond {
+					t.Errorf("%s: %d after %v", name, w.Code, took)
+				}
+			}
+			same("in the end")
+			leave()
+		})
+	}
 }
 
 func TestLowLatencyRefusals(t *testing.T) {

@@ -196,7 +196,10 @@ func (l *lane) trackOf(f *media.Frame) (track int, ok bool) {
 	case f.Track.Kind != media.Video:
 		return 0, false
 	case id >= hub.LayerID && id < hub.LayerID+hub.LayersMost:
-		return pictureTrack + int(id-hub.LayerID), l.layered.Load()
+		if !l.layered.Load() {
+			l.layered.Store(true) // the publisher is at another process, or comes just now
+		}
+		return pictureTrack + int(id-hub.LayerID), true
 	}
 	return pictureTrack, !l.layered.Load() && (id == 0 || f.Layout.Main(media.Video) == f.Track)
 }
@@ -348,14 +351,9 @@ func (l *lane) wish(now time.Time, track int) bool {
 	if now.UnixNano()-last < int64(wishEvery) || !wished.CompareAndSwap(last, now.UnixNano()) {
 		return true
 	}
-	p := l.server.publisher(l.key.stream)
-	if p == nil {
-		return true // it goes just now
+	// The session may stand for one of another process.
+	if s := l.server.env.Desk.Publisher(l.key.stream.Key); s != nil && s.Wish != nil {
+		s.Wish(track - pictureTrack)
 	}
-	l.server.begin(func() { // who wishes holds a lock of its own
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.ingest.askLayer(track-pictureTrack, now)
-	})
 	return true
 }

@@ -133,6 +133,19 @@ func (in *ingest) askLayer(n int, now time.Time) {
 	}
 }
 
+// wish is session.Visitor.Wish.
+func (p *peer) wish(layer int) {
+	_, _, st := p.session.Doing()
+	if st == nil || layer < 0 || p.server.publisher(st) != p { // it comes or goes just now
+		return
+	}
+	p.server.begin(func() { // who wishes may hold a lock of its own
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.ingest.askLayer(layer, time.Now())
+	})
+}
+
 // inLayers has a stream's players know that its picture comes in layers.
 func (s *server) inLayers(st *hub.Stream) {
 	s.mu.Lock()

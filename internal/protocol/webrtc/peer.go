@@ -87,6 +87,9 @@ func (s *server) admit(ctx context.Context, v *want, agreed *plan, conf *blocks.
 		p.trickled(m.Candidates)
 	}
 	v.visitor.Detail = p.detail
+	if v.publish {
+		v.visitor.Wish = p.wish
+	}
 	sess, err := s.env.Desk.Connect(context.WithoutCancel(base), v.visitor)
 	if err != nil {
 		return nil, err

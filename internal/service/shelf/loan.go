@@ -21,9 +21,10 @@ type Loan struct {
 }
 
 // loaned is a segment on its way. Hint is what else the other must know to list it under
-// the same names.
+// the same names. Part says that the segment is not whole yet, and has what is new of it.
 type loaned struct {
 	Hint, Segment []byte
+	Part          bool
 }
 
 // List has one segment taken in at a time, so that none is missed nor told twice. take
@@ -36,18 +37,38 @@ func (l *Loan) List(g *store.Segment, take func() (ok bool), hint func() any) {
 	}
 }
 
+// ListPart is List for a chunk of a segment that is not whole yet.
+func (l *Loan) ListPart(g *store.Segment, c *store.Chunk, take func(), hint func() any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	take()
+	if l.send != nil {
+		l.tellPart(g, []*store.Chunk{c}, hint())
+	}
+}
+
+// tellPart tells of chunks of a segment that is not whole yet. l.mu is held.
+func (l *Loan) tellPart(g *store.Segment, chunks []*store.Chunk, hint any) {
+	var h bytes.Buffer
+	if gob.NewEncoder(&h).Encode(hint) == nil {
+		own := *g
+		own.Chunks = chunks
+		l.pass(&own, h.Bytes(), true)
+	}
+}
+
 // tell tells of a segment. l.mu is held.
 func (l *Loan) tell(g *store.Segment, hint any) {
 	var h bytes.Buffer
 	if gob.NewEncoder(&h).Encode(hint) == nil {
-		l.pass(g, h.Bytes())
+		l.pass(g, h.Bytes(), false)
 	}
 }
 
 // pass is tell with a hint as it is sent. l.mu is held.
-func (l *Loan) pass(g *store.Segment, hint []byte) {
+func (l *Loan) pass(g *store.Segment, hint []byte, part bool) {
 	var b bytes.Buffer
-	p, err := loaned{Hint: hint}, error(nil)
+	p, err := loaned{Hint: hint, Part: part}, error(nil)
 	if p.Segment, err = store.Pack(g); err == nil && gob.NewEncoder(&b).Encode(&p) == nil {
 		l.send(b.Bytes())
 	}
@@ -77,8 +98,9 @@ func (l *Loan) Keep() {
 // it from within List and Take only.
 func (l *Loan) Borrowed() bool { return l.borrowed }
 
-// Take takes a piece: take lists its segment by the hint, which it decodes.
-func (l *Loan) Take(piece []byte, take func(g *store.Segment, hint func(to any) error) error) error {
+// Take takes a piece: take lists its segment by the hint, which it decodes, or the chunks
+// of one that is not whole yet.
+func (l *Loan) Take(piece []byte, take func(g *store.Segment, part bool, hint func(to any) error) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var p loaned
@@ -91,9 +113,9 @@ func (l *Loan) Take(piece []byte, take func(g *store.Segment, hint func(to any) 
 	}
 	l.borrowed = true
 	defer func() { l.borrowed = false }()
-	err = take(g, func(to any) error { return gob.NewDecoder(bytes.NewReader(p.Hint)).Decode(to) })
+	err = take(g, p.Part, func(to any) error { return gob.NewDecoder(bytes.NewReader(p.Hint)).Decode(to) })
 	if err == nil && l.send != nil { // it is lent on
-		l.pass(g, p.Hint)
+		l.pass(g, p.Hint, p.Part)
 	}
 	return err
 }
@@ -113,13 +135,25 @@ func LendAll[T Segmented, H any](l *Loan, x *store.Index[T], hint func(T) H, sen
 	})
 }
 
+// LendOpen tells of the chunks that there are of a segment which is not whole yet. It is
+// called from within Lend.
+func (l *Loan) LendOpen(g *store.Segment, chunks []*store.Chunk, hint any) {
+	l.tellPart(g, chunks, hint)
+}
+
 // TakeInto is [Loan.Take] for an index, whose numbers begin with those of the other
-// process.
-func TakeInto[T Segmented, H any](l *Loan, x *store.Index[T], piece []byte, take func(*store.Segment, *H) error) error {
-	return l.Take(piece, func(g *store.Segment, decode func(any) error) error {
+// process. Parts go to part, which may be nil.
+func TakeInto[T Segmented, H any](l *Loan, x *store.Index[T], piece []byte, take, part func(*store.Segment, *H) error) error {
+	return l.Take(piece, func(g *store.Segment, isPart bool, decode func(any) error) error {
 		var h H
 		if err := decode(&h); err != nil {
 			return err
+		}
+		if isPart {
+			if part == nil {
+				return nil
+			}
+			return part(g, &h)
 		}
 		if len(x.All()) == 0 {
 			x.Restart(g.Seq)
