@@ -31,6 +31,11 @@ type Rules struct {
 	// Floor makes up for segments that were too long or too short, so that
 	// servers that count segments by the clock stay together.
 	Floor bool
+	// Grid cuts where the encoder's time passes multiples of Fragment, at the next key frame
+	// if there is a picture, and numbers segments by that: servers of one encoder make the
+	// same bytes. The other rules have no say then. A segment that is not seen whole is not
+	// told of, and one whose key frame comes later than that leaves numbers out.
+	Grid bool
 }
 
 // Target returns the duration that a playlist announces at least.
@@ -48,11 +53,15 @@ type cutter struct {
 	key       bool          // its picture begins with a key frame, as far as there is one
 	picture   bool          // a frame of the picture is in it
 	deviation time.Duration // of all segments before, with Floor
+	shift     time.Duration // from the stream's line to the encoder's, with Grid
 	floor     int64         // the number of Fragments since 1970 that it is counted as, with Floor
 }
 
 // before reports whether the segment ends before f.
 func (c *cutter) before(f *media.Frame) bool {
+	if c.rules.Grid {
+		return c.crosses(f)
+	}
 	d := f.DTS - c.start
 	if d < minCut {
 		return false

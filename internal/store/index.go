@@ -63,6 +63,8 @@ func (x *Index[T]) Add(s T, w Window) (gone []T) {
 	for _, o := range x.segments {
 		longest = max(longest, o.Lasts())
 	}
+	keep := w
+	keep.Duration = max(w.Duration, longest) // a playlist has one segment at least
 	kept := len(x.segments)
 	x.listed = 0
 	for i := len(x.segments) - 1; i >= 0; i-- {
@@ -72,7 +74,7 @@ func (x *Index[T]) Add(s T, w Window) (gone []T) {
 			x.listed++
 		}
 		// One that is too long by itself pushed the last out of the window.
-		if !w.holds(total/2-longest, count/2) && i < len(x.segments)-x.listed {
+		if !keep.holds(total/2-longest, count/2) && i < len(x.segments)-x.listed {
 			break
 		}
 		kept = i

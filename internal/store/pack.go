@@ -30,6 +30,8 @@ type packedRun struct {
 	Video, Audio               int
 	Init, VideoInit, AudioInit []byte
 	Inits                      [][]byte
+	Grid                       bool
+	Shift                      time.Duration
 }
 
 // Pack writes a segment for another process of this server, perhaps of another version.
@@ -37,7 +39,7 @@ func Pack(g *Segment) ([]byte, error) {
 	p := packed{Segment: *g}
 	p.Segment.Run, p.Segment.Chunks = nil, nil
 	r := g.Run
-	p.Run = packedRun{ID: r.ID, Start: r.Start, Began: r.Began, Init: r.Init, VideoInit: r.VideoInit, AudioInit: r.AudioInit, Inits: r.Inits}
+	p.Run = packedRun{ID: r.ID, Start: r.Start, Began: r.Began, Init: r.Init, VideoInit: r.VideoInit, AudioInit: r.AudioInit, Inits: r.Inits, Grid: r.Grid, Shift: r.Shift}
 	var known []*media.Track
 	place := func(t *media.Track) int {
 		if t == nil {
@@ -120,7 +122,7 @@ func elsewhere(id int64) int64 {
 }
 
 func (u *Unpacker) unpack(p *packedRun) (*Run, error) {
-	r := &Run{ID: p.ID, Start: p.Start, Began: p.Began, Layout: &media.Layout{Meta: p.Meta, Own: p.Own}, Init: p.Init, VideoInit: p.VideoInit, AudioInit: p.AudioInit, Inits: p.Inits, chunks: 1}
+	r := &Run{ID: p.ID, Start: p.Start, Began: p.Began, Layout: &media.Layout{Meta: p.Meta, Own: p.Own}, Init: p.Init, VideoInit: p.VideoInit, AudioInit: p.AudioInit, Inits: p.Inits, Grid: p.Grid, Shift: p.Shift, chunks: 1}
 	for _, n := range slices.Concat(p.Layout, p.Each, []int{p.Video, p.Audio}) {
 		if n < 0 || n > len(p.Tracks) {
 			return nil, fmt.Errorf("track %d of %d", n, len(p.Tracks))

@@ -124,6 +124,9 @@ func (r *recorder) frame(f *media.Frame) {
 			r.renew(f, views)
 		}
 	}
+	if main && r.strayed(f) {
+		r.broken = true
+	}
 	if r.chunk != nil {
 		r.cut(f, main, views)
 	}
@@ -176,7 +179,7 @@ func (r *recorder) cut(f *media.Frame, main bool, views []*View) {
 		switch {
 		case v.ends:
 			v.close(f.DTS, r.broken)
-		case v.seg != nil && v.part > 0:
+		case v.seg != nil && v.part > 0 && !v.partial:
 			v.Parted(v.seg, c)
 		}
 	}
@@ -250,7 +253,9 @@ func (r *recorder) restartAt(f *media.Frame, views []*View) bool {
 			return false
 		}
 	}
+	old := r.run
 	r.begin(r.chunk.Start, r.chunk.Began, f.Layout)
+	r.run.Grid, r.run.Shift = old.Grid, old.Shift
 	r.chunk.Run, r.chunk.Broken = r.run, true
 	for _, v := range views {
 		if v.seg != nil {
@@ -273,10 +278,21 @@ func (r *recorder) begin(start time.Duration, at time.Time, l *media.Layout) {
 func (r *recorder) open(f *media.Frame, views []*View) {
 	r.want(views)
 	r.hurry(views)
-	if r.broken || r.run == nil {
+	grid := gridded(views)
+	r.broken = r.broken || r.run == nil || r.run.Grid != grid
+	if r.broken {
+		if grid { // what was counted before is of no account
+			r.muxer, r.lines = nil, nil
+		}
 		r.begin(f.DTS, f.Arrived, f.Layout)
+		if grid {
+			r.run.anchor(f)
+		}
 	}
 	r.chunk = &Chunk{Run: r.run, Start: f.DTS, Broken: r.broken, Began: f.Arrived}
+	if grid {
+		r.chunk.Began = r.run.At(f.DTS)
+	}
 	r.broken = false
 	r.last = f.DTS
 	r.size = 0
@@ -295,6 +311,7 @@ func (r *recorder) close(next time.Duration, f *media.Frame, views []*View) {
 	if r.run.chunks == 0 {
 		r.run.keep(r.frames, r.heard)
 	}
+	r.alike(c, views)
 	r.write(c, forms, r.mains(), f)
 	if forms&Each != 0 && (r.run.Several() || len(r.lines) > 0) { // once several, always
 		r.parts(c, forms, f)
@@ -359,10 +376,17 @@ func (v *View) open(c *Chunk, f *media.Frame) {
 	if v.part = 0; v.Part != nil {
 		v.part = v.Part()
 	}
+	v.grid = v.cut.rules.Grid && c.Run.Grid
+	v.cut.rules.Grid, v.cut.shift = v.grid, c.Run.Shift
+	v.partial = v.grid && c.Broken
 	v.cut.begin(f)
 	v.size = 0
 	v.forms = v.Forms(c.Run)
-	v.seg = &Segment{Seq: v.Next(), Run: c.Run, Discontinuity: c.Broken, Began: f.Arrived, Start: f.DTS, Floor: v.cut.floor}
+	v.seg = &Segment{Seq: v.Next(), Run: c.Run, Discontinuity: c.Broken || v.lost, Began: f.Arrived, Start: f.DTS, Floor: v.cut.floor}
+	if v.grid {
+		// An encoder whose time has gone back has new numbers all the same.
+		v.seg.Seq, v.seg.Began = max(v.seg.Seq, v.cut.cell(f.DTS)), c.Began
+	}
 }
 
 // close ends the segment where the next begins. The last of a run is dropped if
@@ -370,9 +394,11 @@ func (v *View) open(c *Chunk, f *media.Frame) {
 func (v *View) close(next time.Duration, last bool) {
 	s := v.seg
 	v.seg = nil
-	if last && next-v.cut.start < minKept {
+	if last && next-v.cut.start < minKept || v.grid && (last || v.partial) {
+		v.lost = v.grid && (v.lost || s.Discontinuity)
 		return
 	}
+	v.lost = false
 	s.Duration = v.cut.end(next)
 	s.Key = s.Chunks[0].Key
 	v.Done(s)

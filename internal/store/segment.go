@@ -28,6 +28,11 @@ type Run struct {
 	Tracks []*media.Track
 	Inits  [][]byte
 
+	// Grid says that all times in what is written are the encoder's, by [Rules]: those of
+	// the stream's line and Shift.
+	Grid  bool
+	Shift time.Duration
+
 	chunks int // that are finished; owned by the recorder
 }
 
@@ -44,8 +49,13 @@ func several(tracks []*media.Track) bool {
 }
 
 // At returns when a moment of the run was: its first frame's arrival is the
-// anchor.
-func (r *Run) At(dts time.Duration) time.Time { return r.Began.Add(dts - r.Start) }
+// anchor, or what the encoder says.
+func (r *Run) At(dts time.Duration) time.Time {
+	if r.Grid {
+		return time.Unix(0, int64(dts+r.Shift))
+	}
+	return r.Began.Add(dts - r.Start)
+}
 
 func (r *Run) setLayout(l *media.Layout, each bool) {
 	r.Layout = l

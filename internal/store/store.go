@@ -63,6 +63,10 @@ type View struct {
 	forms Forms
 	size  int  // bytes of media in seg
 	ends  bool // seg ends before the frame at hand
+	// With Rules.Grid:
+	grid    bool // seg is on it
+	partial bool // its beginning was not seen
+	lost    bool // a segment that was not told of had a discontinuity
 }
 
 // A Store records streams. Make one with New.

@@ -31,7 +31,10 @@ type writer struct {
 	line                       // of the first tracks
 	lines   map[place]*ownLine // of the others, and for TS of all
 	faults  int                // frames that could not be written
-	first   int                // where the first picture of the newest transport stream ends, if it is a key frame
+	// With the encoder's time, see alike:
+	shift        time.Duration // from the stream's line to it
+	begins, ends bool          // a segment begins, ends with the chunk
+	first        int           // where the first picture of the newest transport stream ends, if it is a key frame
 }
 
 // line is where what was written of a track ended.
@@ -92,13 +95,17 @@ func (w *writer) write(c *Chunk, forms Forms, frames []*media.Frame, next *media
 
 // ts writes a transport stream that begins with its tables.
 func (w *writer) ts(frames []*media.Frame) []byte {
-	w.buf = w.muxer.AppendTables(w.buf[:0])
+	if w.begins {
+		w.buf = w.muxer.AppendBegin(w.buf[:0])
+	} else {
+		w.buf = w.muxer.AppendTables(w.buf[:0])
+	}
 	w.first = 0
 	pictures := 0
 	for _, f := range frames {
 		if f.Track.Kind == media.Video {
 			w.pack()
-			w.mux(w.muxer.AppendFrame(w.buf, f, f.DTS+lead))
+			w.mux(w.muxer.AppendFrame(w.buf, f, f.DTS+w.shift+lead))
 			if pictures++; pictures == 1 && f.Key {
 				w.first = len(w.buf)
 			}
@@ -110,6 +117,9 @@ func (w *writer) ts(frames []*media.Frame) []byte {
 		w.pending = append(w.pending, f)
 	}
 	w.pack()
+	if w.ends {
+		w.buf, w.first = w.muxer.Align(w.buf, w.first)
+	}
 	return slices.Clone(w.buf)
 }
 
@@ -125,7 +135,7 @@ func (w *writer) pack() {
 	if len(w.pending) == 0 {
 		return
 	}
-	w.mux(w.muxer.AppendAudio(w.buf, w.pending[0].DTS+lead, w.pending...))
+	w.mux(w.muxer.AppendAudio(w.buf, w.pending[0].DTS+w.shift+lead, w.pending...))
 	clear(w.pending)
 	w.pending = w.pending[:0]
 }
@@ -187,16 +197,16 @@ func (w *writer) pictures(t *media.Track, frames []*media.Frame, next *media.Fra
 		if f.Track != t {
 			continue
 		}
-		at := max(media.Ticks(f.DTS, scale), w.shown)
+		at := max(media.Ticks(f.DTS+w.shift, scale), w.shown)
 		until(at)
-		w.samples = append(w.samples, mp4.Sample{Payload: f.Payload, Time: at, Offset: media.Ticks(f.PTS(), scale) - at, Key: f.Key})
+		w.samples = append(w.samples, mp4.Sample{Payload: f.Payload, Time: at, Offset: media.Ticks(f.PTS()+w.shift, scale) - at, Key: f.Key})
 		last = f
 	}
 	switch {
 	case next != nil && next.Track == t:
-		until(media.Ticks(next.DTS, scale))
+		until(media.Ticks(next.DTS+w.shift, scale))
 	case last != nil:
-		until(media.Ticks(last.DTS+mp4.FrameDuration(last), scale))
+		until(media.Ticks(last.DTS+w.shift+mp4.FrameDuration(last), scale))
 	}
 	if n := len(w.samples); n > 0 {
 		w.shown = w.samples[n-1].Time + w.samples[n-1].Duration
@@ -214,11 +224,14 @@ func (w *writer) sounds(t *media.Track, frames []*media.Frame) {
 			continue
 		}
 		d := max(media.Ticks(mp4.FrameDuration(f), scale), 1)
-		at := max(media.Ticks(f.DTS, scale), 0)
+		at := max(media.Ticks(f.DTS+w.shift, scale), 0)
 		tolerance := int64(0)
 		switch t.Codec {
 		case media.AAC, media.MP3, media.Opus, media.AC3:
 			tolerance = d / 2
+			if w.begins && len(w.samples) == 0 {
+				at = w.phase(t, frames)
+			}
 		}
 		if off := at - w.sound; w.sounded && off >= -tolerance && off <= tolerance {
 			at = w.sound

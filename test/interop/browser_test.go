@@ -30,7 +30,11 @@ func browser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context
 		chromedp.WSURLReadTimeout(40*time.Second),
 	)
 	flags = append(flags, more...)
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	most := 90 * time.Second
+	if *long {
+		most = 10 * time.Minute
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), most)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, flags...)
 	t.Cleanup(cancel)

@@ -21,6 +21,13 @@ type DASHConfig struct {
 	// WindowSize is how many segments the manifest lists.
 	WindowSize int `conf:"dash_window_size" default:"5" reload:"now"`
 
+	// Deterministic makes of an encoder's stream what every server makes of it: segments
+	// begin where the encoder's time passes multiples of dash_fragment, at the next key frame,
+	// and are called by that time, so that players may have them from any of several servers.
+	// Segments that were not seen whole are left out. Let the encoder make a key frame each
+	// dash_fragment seconds. It is a directive of weir.
+	Deterministic bool `conf:"dash_deterministic" default:"off" reload:"now" since:"weir"`
+
 	// LowLatency sends segments in chunks of dash_chunk while they are made, lists the one
 	// that is being made, and tells players to stay dash_latency behind (LL-DASH). Others
 	// wait for the end of a segment, as ever. Use it with short fragments. It is a

@@ -51,6 +51,13 @@ type HLSConfig struct {
 	// servers cut alike.
 	TSFloor bool `conf:"hls_ts_floor" default:"off" reload:"now"`
 
+	// Deterministic makes of an encoder's stream what every server makes of it: segments
+	// begin where the encoder's time passes multiples of hls_fragment, at the next key frame,
+	// and their numbers, names, times and counters follow from that, so that players may have
+	// them from any of several servers. Segments that were not seen whole are left out. Let
+	// the encoder make a key frame each hls_fragment seconds. It is a directive of weir.
+	Deterministic bool `conf:"hls_deterministic" default:"off" reload:"now" since:"weir"`
+
 	// LowLatency lists segments in parts of hls_part while they are made, and lets
 	// players wait for the next (LL-HLS), so that those that know of it are two or three
 	// parts behind the publisher; others see an ordinary playlist. Use it with short

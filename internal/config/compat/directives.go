@@ -148,6 +148,8 @@ var Directives = map[string]Proof{
 	"acme":                              {Test: "TestCertificates"},
 	"vhost.hls.hls_low_latency":         {Test: "TestLowLatency"},
 	"vhost.hls.hls_part":                {Test: "TestLowLatency"},
+	"vhost.hls.hls_deterministic":       {Test: "TestDeterministic"},
+	"vhost.dash.dash_deterministic":     {Test: "TestDeterministic"},
 	"vhost.dash.dash_low_latency":       {Test: "TestLowLatency"},
 	"vhost.dash.dash_chunk":             {Test: "TestLowLatency"},
 	"vhost.dash.dash_latency":           {Test: "TestLowLatency"},

@@ -240,6 +240,49 @@ func (m *Muxer) AppendTablesAt(dst []byte, cc byte) []byte {
 	return dst
 }
 
+// AppendBegin appends the tables at the beginning of a piece of the stream that any muxer
+// of the same layout makes alike, wherever it stands: all counters begin at zero. The
+// tables' own say so by their discontinuity_indicator (2.4.3.5), if there is room; those
+// of tracks go on if the piece before was ended by [Muxer.Align].
+func (m *Muxer) AppendBegin(dst []byte) []byte {
+	m.tablesCC, m.cc = 0, [len(m.cc)]byte{}
+	at := len(dst)
+	dst = m.AppendTables(dst)
+	for _, p := range [][]byte{dst[at : at+PacketSize], dst[at+PacketSize:]} {
+		if 8+int(p[7]) > PacketSize-2 { // a section of one packet is shorter than 256 bytes
+			continue
+		}
+		copy(p[6:], p[4:PacketSize-2])
+		p[3], p[4], p[5] = p[3]|0x20, 1, 0x80
+	}
+	return dst
+}
+
+// headerMost is how long the header of a PES packet with its times is, which stays in one
+// packet where that can be.
+const headerMost = 19
+
+// Align ends a piece b: it spreads what tracks have last over so many more packets that
+// their counters come to zero. mark is a place in b, which moves along.
+func (m *Muxer) Align(b []byte, mark int) (aligned []byte, moved int) {
+	for i := range m.outs {
+		o := &m.outs[i]
+		for _, least := range []int{headerMost, 1} {
+			for at := len(b) - PacketSize; at >= 0 && m.cc[o.place] != 0; at -= PacketSize {
+				more := min(int(-m.cc[o.place]&15), payloadOf(b[at:at+PacketSize])-least)
+				if pidOf(b[at:]) != o.pid || more <= 0 {
+					continue
+				}
+				if b = spread(b, at, more); at < mark {
+					mark += more * PacketSize
+				}
+				m.cc[o.place] = (m.cc[o.place] + byte(more)) & 15
+			}
+		}
+	}
+	return b, mark
+}
+
 // AppendAlone is [Muxer.AppendFrame] with counters that begin at zero, so that
 // muxers of the same layout make the same of a frame, wherever they stand. What
 // it made is put into a stream by [Muxer.AppendPackets].

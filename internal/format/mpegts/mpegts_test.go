@@ -444,3 +444,65 @@ func TestLanguage(t *testing.T) {
 		}
 	}
 }
+
+// Pieces that are begun and aligned are alike whoever makes them, and one stream after
+// another: counters of tracks go on, and the tables' say that they do not.
+func TestPiecesAlike(t *testing.T) {
+	l := layout(t)
+	video, audio := l.Main(media.Video), l.Main(media.Audio)
+	piece := func(m *Muxer, n int) ([]byte, int) {
+		b := m.AppendBegin(nil)
+		mark := 0
+		for i := range n%7 + 1 {
+			at := time.Duration(n)*time.Second + time.Duration(i)*40*time.Millisecond
+			var err error
+			if b, err = m.AppendFrame(b, &media.Frame{Track: video, Key: i == 0, Payload: append([]byte{0, 0, 0, byte(20 + n), 0x65}, make([]byte, 19+n)...)}, at); err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 {
+				mark = len(b)
+			}
+			if i%2 == 0 {
+				if b, err = m.AppendAudio(b, at, &media.Frame{Track: audio, Payload: make([]byte, 40+(n*37)%250)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		return m.Align(b, mark)
+	}
+	a, late := NewMuxer(l), NewMuxer(l)
+	late.AppendTables(nil)
+	var all []byte
+	for n := range 100 {
+		one, mark := piece(a, n)
+		if n >= 40 {
+			if other, _ := piece(late, n); !bytes.Equal(one, other) {
+				t.Fatalf("piece %d differs", n)
+			}
+		}
+		if mark%PacketSize != 0 || mark < 3*PacketSize {
+			t.Errorf("piece %d: mark %d", n, mark)
+		}
+		for at := 0; at < 2*PacketSize; at += PacketSize {
+			p := one[at : at+PacketSize]
+			if p[3] != 0x30 || p[4] != 1 || p[5] != 0x80 {
+				t.Fatalf("piece %d begins with %x", n, p[:8])
+			}
+			if end := 10 + int(p[9]); checksum(p[7:end]) != 0 {
+				t.Errorf("the table's sum is not right: %x", p[:end])
+			}
+		}
+		cc := map[uint16]byte{PIDVideo: 15, PIDAudio: 15}
+		if got := demux(t, one, cc); len(got) < 2 || len(got[0].data) < 20 {
+			t.Errorf("piece %d has %d packets", n, len(got))
+		}
+		if cc[PIDVideo] != 15 || cc[PIDAudio] != 15 {
+			t.Fatalf("piece %d ends with counters %v", n, cc)
+		}
+		all = append(all, one...)
+	}
+	// What reads the stream as one finds all that was written.
+	if len(all)%PacketSize != 0 {
+		t.Errorf("%d bytes", len(all))
+	}
+}

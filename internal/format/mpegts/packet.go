@@ -2,6 +2,7 @@ package mpegts
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"weir/internal/media"
@@ -58,6 +59,41 @@ func appendPackets(dst []byte, pid uint16, cc *byte, pes []byte, clock uint64, a
 		pes = pes[room:]
 	}
 	return dst
+}
+
+func pidOf(packet []byte) uint16 { return uint16(packet[1]&0x1f)<<8 | uint16(packet[2]) }
+
+// payloadOf returns how many bytes of payload a packet has.
+func payloadOf(packet []byte) int {
+	switch packet[3] & 0x30 {
+	case 0x10:
+		return PacketSize - 4
+	case 0x30:
+		return PacketSize - 5 - int(packet[4])
+	}
+	return 0
+}
+
+// spread has the payload of the packet at at, which is longer than more bytes, go in so
+// many more packets, and counts those of its PID on that follow.
+func spread(b []byte, at, more int) []byte {
+	var packet [PacketSize]byte
+	copy(packet[:], b[at:])
+	payload := packet[PacketSize-payloadOf(packet[:]):]
+	first := payload[:len(payload)-more]
+	out := append(make([]byte, 0, (more+1)*PacketSize), packet[:PacketSize-len(payload)]...)
+	out = append(stuff(out, 0, more), first...)
+	for i, c := range payload[len(first):] {
+		n := len(out)
+		out = append(out, 0x47, packet[1]&^0x40, packet[2], 0x10|(packet[3]+byte(i)+1)&15)
+		out = append(stuff(out, n, PacketSize-5), c)
+	}
+	for q := at + PacketSize; q < len(b); q += PacketSize {
+		if pidOf(b[q:]) == pidOf(packet[:]) {
+			b[q+3] = b[q+3]&0xf0 | (b[q+3]+byte(more))&15
+		}
+	}
+	return slices.Replace(b, at, at+PacketSize, out...)
 }
 
 // appendAdaptation appends an adaptation field (2.4.3.4).

@@ -14,6 +14,9 @@ func TestHours(t *testing.T) {
 		hours = 1
 	}
 	for _, low := range []string{"", "dash_low_latency on; "} {
+		if low != "" {
+			hours = 1
+		}
 		conf := "dash { enabled on; " + low + "dash_path DIR; dash_files off; dash_fragment 4; dash_update_period 2; }"
 		protocoltest.InSink(t, Protocol, t.TempDir(), conf, func(t *testing.T, h *protocoltest.Sink) {
 			r := &protocoltest.DASHRules{Sink: h, Path: "/live/s.mpd"}

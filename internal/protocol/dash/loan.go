@@ -14,6 +14,7 @@ type hint struct {
 	Period  int64 // number
 	ID      string
 	Start   time.Duration // of the period
+	Offset  time.Duration
 	Inits   map[string]string
 	Numbers map[string]int64 // of the pieces, by representation
 	Files   []hintFile       // the initialization segments that there are
@@ -26,7 +27,7 @@ type hintFile struct {
 
 // hint returns that of a segment.
 func (st *stream) hint(sg *segment) hint {
-	h := hint{Begins: st.begins, Period: st.periods, ID: sg.period.id, Start: sg.period.start, Inits: sg.period.inits, Numbers: map[string]int64{}}
+	h := hint{Begins: st.begins, Period: st.periods, ID: sg.period.id, Start: sg.period.start, Offset: sg.period.offset, Inits: sg.period.inits, Numbers: map[string]int64{}}
 	for _, p := range sg.pieces {
 		h.Numbers[p.rep] = p.number
 	}
@@ -52,7 +53,7 @@ func (st *stream) Take(piece []byte) error {
 	return shelf.TakeInto(&st.loan, st.index, piece, func(g *store.Segment, h *hint) error {
 		st.begins, st.periods = h.Begins, h.Period
 		if p := st.period; p == nil || p.run.ID != g.Run.ID {
-			st.period = &period{id: h.ID, start: h.Start, run: g.Run, inits: h.Inits}
+			st.period = &period{id: h.ID, start: h.Start, offset: h.Offset, run: g.Run, inits: h.Inits}
 		}
 		for rep, n := range h.Numbers {
 			st.next[rep] = n

@@ -137,7 +137,7 @@ func (st *stream) opened(g *store.Segment) (sg *segment, fresh []initFile) {
 	}
 	if sg = st.open; len(g.Chunks) > 0 {
 		st.grow(st.server.conf(st.key.Vhost), g.Chunks[len(g.Chunks)-1])
-		sg.period.end = sg.period.start + ends(g) - sg.period.run.Start
+		sg.period.reaches(g)
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -167,7 +167,7 @@ func (st *stream) abandon() {
 
 // offerNext has the segments that come next waited for. mu is held.
 func (st *stream) offerNext(conf *blocks.DASHConfig) {
-	if !conf.LowLatency {
+	if !conf.LowLatency || st.period.run.Grid { // their names tell of a time that is to come
 		st.shut()
 		return
 	}
@@ -233,7 +233,7 @@ func (st *stream) lower(conf *blocks.DASHConfig, m *mpd.Manifest, listed []*segm
 	chunk := max(conf.Chunk, leastChunk)
 	m.Low = &mpd.Low{Target: max(conf.Latency, chunk), Least: chunk, Most: 2 * max(conf.Latency, chunk), Early: max(longest-chunk, 0)}
 	m.Update = max(min(m.Update, chunk), leastUpdate)
-	m.Buffer = min(m.Buffer, chunk)
+	m.Buffer, m.Delay = min(m.Buffer, chunk), min(m.Delay, m.Low.Target) // Shaka Player goes by the second
 	if st.open != nil && len(st.open.pieces) > 0 {
 		listed = append(listed[:len(listed):len(listed)], st.open)
 	}

@@ -52,12 +52,18 @@ func (st *stream) listedIn(p *period, listed []*segment) mpd.Period {
 	for _, t := range st.tracks(p.run) {
 		rep := repOf(p.run, t)
 		scale := mp4.Timescale(t)
-		set := mpd.Set{ID: rep, Codecs: mp4.Codec(t), Width: t.Width, Height: t.Height, Timescale: scale, Offset: max(media.Ticks(p.run.Start, scale), 0),
+		set := mpd.Set{ID: rep, Codecs: mp4.Codec(t), Width: t.Width, Height: t.Height, Timescale: scale, Offset: max(media.Ticks(p.offset, scale), 0),
 			Init: template(p.inits[rep], rep), Media: "$RepresentationID$-$Number$.m4s"}
+		if p.run.Grid {
+			set.Media = "$RepresentationID$-$Time$.m4s"
+		}
 		if t.Kind == media.Audio {
 			set.SampleRate, set.Channels = t.SampleRate, t.Channels
 		}
 		fill(&set, rep, t.Kind, listed)
+		if p.run.Grid {
+			set.First = 1 // of no account
+		}
 		if len(set.Timeline) > 0 {
 			place(&out, &set, p.run, t)
 		}

@@ -42,17 +42,24 @@ type stream struct {
 	// Owned by the recorder.
 	period  *period
 	periods int64
+	used    map[string]bool  // IDs of periods, by the encoder's time
 	next    map[string]int64 // the number of the next segment of a representation
 	low
 }
 
 // period is a run, as DASH calls it.
 type period struct {
-	id    string
-	start time.Duration // from the stream's begins
-	run   *store.Run
-	inits map[string]string // names of the initialization segments, by representation
-	end   time.Duration     // of the newest segment, from the stream's begins
+	id     string
+	start  time.Duration     // from the stream's begins
+	offset time.Duration     // what is written there: a time on the stream's line, or the encoder's
+	run    *store.Run        // the newest
+	inits  map[string]string // names of the initialization segments, by representation
+	end    time.Duration     // of the newest segment, from the stream's begins
+}
+
+// reaches notes where a segment ends, or so far has come.
+func (p *period) reaches(g *store.Segment) {
+	p.end = p.start + ends(g) + g.Run.Shift - p.offset
 }
 
 // segment is a segment as it is listed.
@@ -127,7 +134,7 @@ func (st *stream) wantsEach() bool { return st.server.conf(st.key.Vhost).Tracks 
 // newStream has a stream cut, for good.
 func (s *server) newStream(p *hub.Publication) (*stream, bool) {
 	st, ok := s.emptyStream(p.Stream().Key)
-	if ok && s.conf(st.key.Vhost).Files {
+	if conf := s.conf(p.Stream().Key.Vhost); ok && conf.Files && !conf.Deterministic {
 		st.recover()
 	}
 	return st, ok
@@ -200,7 +207,7 @@ func (st *stream) names(segments []*segment, inits bool) (names []string) {
 
 func (st *stream) rules() store.Rules {
 	c := st.server.conf(st.key.Vhost)
-	return store.Rules{Fragment: c.Fragment, TDRatio: 1, AOFRatio: 2.1, SoundRatio: 1, WaitKey: true}
+	return store.Rules{Fragment: c.Fragment, TDRatio: 1, AOFRatio: 2.1, SoundRatio: 1, WaitKey: true, Grid: c.Deterministic}
 }
 
 func (st *stream) form(*store.Run) store.Forms {
@@ -264,7 +271,7 @@ func (st *stream) add(conf *blocks.DASHConfig, sg *segment, fresh []initFile) (t
 	st.putInits(fresh)
 	cache := shelf.CacheFor(2 * time.Duration(conf.WindowSize) * conf.Fragment)
 	for _, p := range sg.pieces {
-		tag := strconv.FormatInt(sg.Began.UnixNano(), 36) + "-" + strconv.FormatInt(p.number, 36) + "-" + strconv.Itoa(p.size)
+		tag := strconv.FormatInt(sg.Began.UnixNano(), 36) + "-" + strconv.FormatInt(p.time, 36) + "-" + strconv.Itoa(p.size)
 		found.Put(vhost, p.name, thing{stream: st, file: shelf.New(segmentType, cache, tag, p.body...)})
 		st.came(p)
 	}
@@ -327,7 +334,9 @@ func (st *stream) extend(sg *segment, c *store.Chunk) {
 		p := sg.piece(rep)
 		if p == nil {
 			p = &piece{rep: rep, number: st.next[rep], time: part.Time}
-			p.name = st.segmentName(rep, p.number)
+			if p.name = st.segmentName(rep, p.number); sg.Run.Grid {
+				p.name = st.segmentName(rep, p.time)
+			}
 			st.next[rep]++
 			sg.pieces = append(sg.pieces, p)
 		}
@@ -360,37 +369,54 @@ func partOf(c *store.Chunk, t *media.Track) (store.Piece, int) {
 // in it.
 func (st *stream) periodOf(g *store.Segment) (p *period, fresh []initFile) {
 	if p = st.period; p == nil || p.run.ID != g.Run.ID {
-		// When the run began: not so late that what is here already were to come, as
-		// it is after a publisher that sends faster than it plays.
-		began := g.Run.Began
-		if latest := time.Now().Add(-(ends(g) - g.Run.Start)); latest.Before(began) {
-			began = latest
+		var inits map[string]string
+		inits, fresh = st.initsOf(g.Run)
+		if g.Run.Grid {
+			p = st.alike(g, inits)
+		} else {
+			p = st.nextPeriod(g)
 		}
-		if st.begins.IsZero() {
-			st.begins = began.Truncate(time.Millisecond)
-		}
-		start := began.Sub(st.begins).Truncate(time.Millisecond)
-		if p != nil {
-			start = max(start, p.end)
-		}
-		st.periods++
-		p = &period{id: strconv.FormatInt(st.periods, 10), start: max(start, 0), run: g.Run, inits: map[string]string{}}
-		for _, t := range st.tracks(g.Run) {
-			body := g.Run.Inits[slices.Index(g.Run.Tracks, t)]
-			if body == nil {
-				continue
-			}
-			rep := repOf(g.Run, t)
-			name, known := st.initName(rep, body)
-			p.inits[rep] = name
-			if !known {
-				fresh = append(fresh, initFile{rep, name, body})
-			}
-		}
+		p.run, p.inits = g.Run, inits
 		st.period = p
 	}
-	p.end = p.start + ends(g) - p.run.Start
+	p.reaches(g)
 	return p, fresh
+}
+
+// nextPeriod returns the period that begins with g.
+func (st *stream) nextPeriod(g *store.Segment) *period {
+	// When the run began: not so late that what is here already were to come, as
+	// it is after a publisher that sends faster than it plays.
+	began := g.Run.Began
+	if latest := time.Now().Add(-(ends(g) - g.Run.Start)); latest.Before(began) {
+		began = latest
+	}
+	if st.begins.IsZero() {
+		st.begins = began.Truncate(time.Millisecond)
+	}
+	start := began.Sub(st.begins).Truncate(time.Millisecond)
+	if st.period != nil {
+		start = max(start, st.period.end)
+	}
+	st.periods++
+	return &period{id: strconv.FormatInt(st.periods, 10), start: max(start, 0), offset: g.Run.Start}
+}
+
+// initsOf returns the names of a run's initialization segments, and those that are new.
+func (st *stream) initsOf(r *store.Run) (inits map[string]string, fresh []initFile) {
+	inits = map[string]string{}
+	for _, t := range st.tracks(r) {
+		body := r.Inits[slices.Index(r.Tracks, t)]
+		if body == nil {
+			continue
+		}
+		rep := repOf(r, t)
+		name, known := st.initName(r, rep, body)
+		if inits[rep] = name; !known {
+			fresh = append(fresh, initFile{rep, name, body})
+		}
+	}
+	return inits, fresh
 }
 
 // ends is where a segment ends, or so far has come.
@@ -400,8 +426,9 @@ func ends(g *store.Segment) time.Duration {
 }
 
 // initName returns the name of an initialization segment. The first is SRS's;
-// others, which hold something else, have the number of their first segment.
-func (st *stream) initName(rep string, body []byte) (name string, known bool) {
+// others, which hold something else, have the number of their first segment. By the
+// encoder's time each is called by what is in it.
+func (st *stream) initName(r *store.Run, rep string, body []byte) (name string, known bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	for _, i := range st.inits {
@@ -410,7 +437,10 @@ func (st *stream) initName(rep string, body []byte) (name string, known bool) {
 		}
 	}
 	name = st.dir + "/" + rep + "-init"
-	if n := st.next[rep]; n > 0 {
+	switch n := st.next[rep]; {
+	case r.Grid:
+		name += "-" + sumOf(body)
+	case n > 0:
 		name += "-" + strconv.FormatInt(n, 10)
 	}
 	return name + ".mp4", false

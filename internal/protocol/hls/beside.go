@@ -19,7 +19,8 @@ import (
 
 // initOf returns the initialization segment of g, whose bytes are body, and the same
 // again if it is new. The first one has the configured name; others, which hold something
-// else, are told apart by the number of their first segment.
+// else, are told apart by the number of their first segment. With hls_deterministic each is by
+// what is in it.
 func (x *listing) initOf(conf *blocks.HLSConfig, g *store.Segment, body []byte) (init, fresh *beside) {
 	st := x.stream
 	st.mu.Lock()
@@ -38,9 +39,13 @@ func (x *listing) initOf(conf *blocks.HLSConfig, g *store.Segment, body []byte) 
 		}
 	}
 	name := x.own(conf.InitFile, pathpkg.Clean(store.Expand(conf.InitFile, x.files, time.Time{})))
+	mark := strconv.FormatInt(g.Seq, 10)
+	if conf.Deterministic {
+		mark = sumOf(body)
+	}
 	if g.Seq > 0 {
 		ext := pathpkg.Ext(name)
-		name = strings.TrimSuffix(name, ext) + "-" + strconv.FormatInt(g.Seq, 10) + ext
+		name = strings.TrimSuffix(name, ext) + "-" + mark + ext
 	}
 	b := &beside{name: name, uri: uri(conf.EntryPrefix, x.playlistName, name), body: body}
 	if conf.Files {

@@ -104,19 +104,19 @@ func (st *stream) takePart(conf *blocks.HLSConfig, g *store.Segment, c *store.Ch
 	if c.TS == nil {
 		init, fresh = x.initOf(conf, g, g.Run.Init)
 	}
-	x.offer(conf, g, c, init, fresh)
+	st.remove(conf.Files && conf.Cleanup, x.offer(conf, g, c, init, fresh), nil)
 	if fresh != nil && fresh.disk != nil {
 		fresh.disk.Complain(fresh.disk.Write(fresh.name, fresh.body))
 	}
 }
 
-// offer lists a part.
-func (x *listing) offer(conf *blocks.HLSConfig, g *store.Segment, c *store.Chunk, init, fresh *beside) {
+// offer lists a part. It returns what nobody needs any more.
+func (x *listing) offer(conf *blocks.HLSConfig, g *store.Segment, c *store.Chunk, init, fresh *beside) (gone []*segment) {
 	st := x.stream
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.gone {
-		return
+		return nil
 	}
 	if fresh != nil {
 		x.beside = append(x.beside, fresh)
@@ -127,6 +127,10 @@ func (x *listing) offer(conf *blocks.HLSConfig, g *store.Segment, c *store.Chunk
 		x.open = nil
 	}
 	if x.open == nil {
+		if conf.Deterministic {
+			gone = x.fill(conf, g)
+			x.takeOff(gone, "")
+		}
 		x.open = &openSegment{seq: g.Seq, g: g}
 	}
 	x.open.init = init
@@ -135,6 +139,7 @@ func (x *listing) offer(conf *blocks.HLSConfig, g *store.Segment, c *store.Chunk
 		x.list = x.render(conf)
 		x.tell()
 	}
+	return gone
 }
 
 // addPart puts a part of the open segment on the shelf. mu is held.

@@ -216,7 +216,7 @@ func codec(t *media.Track) string {
 // recover returns the number of the first segment: the one after those that the
 // playlist on disk lists, so that players that stayed over a restart go on.
 func (st *stream) recover(conf *blocks.HLSConfig) int64 {
-	if !conf.Files || !conf.Recover {
+	if !conf.Files || !conf.Recover || conf.Deterministic {
 		return 0
 	}
 	b, err := st.disk.Read(st.playlistName)

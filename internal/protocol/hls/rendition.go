@@ -97,7 +97,7 @@ func (st *stream) dropRendition(conf *blocks.HLSConfig, rd *rendition) {
 // dress makes the track's segment of the one that all share.
 func (rd *rendition) dress(conf *blocks.HLSConfig, main *segment) (sg *segment, fresh []*beside) {
 	g := main.Segment
-	sg = &segment{Segment: g, breaks: main.breaks, meant: main.meant, name: rd.segmentName(conf, g)}
+	sg = &segment{Segment: g, breaks: main.breaks, meant: main.meant, name: rd.segmentName(conf, g, g.Chunks[0].TS == nil)}
 	sg.uri = uri(conf.EntryPrefix, rd.playlistName, sg.name)
 	var init []byte
 	for i, c := range g.Chunks {

@@ -231,7 +231,7 @@ func (st *stream) remove(segments bool, gone []*segment, beside []*beside) {
 
 func (st *stream) rules() store.Rules {
 	c := st.server.conf(st.key.Vhost)
-	return store.Rules{Fragment: c.Fragment, TDRatio: c.TDRatio, AOFRatio: c.AOFRatio, WaitKey: c.WaitKeyframe, Floor: c.TSFloor}
+	return store.Rules{Fragment: c.Fragment, TDRatio: c.TDRatio, AOFRatio: c.AOFRatio, WaitKey: c.WaitKeyframe, Floor: c.TSFloor, Grid: c.Deterministic}
 }
 
 // form chooses what segments are made of: what hls_use_fmp4 says, and fragmented
@@ -320,7 +320,7 @@ func (st *stream) dress(conf *blocks.HLSConfig, g *store.Segment) (sg *segment, 
 	if g.Discontinuity {
 		st.breaks++
 	}
-	sg = &segment{Segment: g, breaks: st.breaks, meant: st.rules().Target(), name: st.segmentName(conf, g), begins: g.Key, pictures: g.Pictures()}
+	sg = &segment{Segment: g, breaks: st.breaks, meant: st.rules().Target(), name: st.segmentName(conf, g, g.Chunks[0].TS == nil), begins: g.Key, pictures: g.Pictures()}
 	sg.uri = uri(conf.EntryPrefix, st.playlistName, sg.name)
 	sg.body = g.Bytes(func(c *store.Chunk) []byte { return c.TS })
 	if len(sg.body) == 0 {
@@ -360,7 +360,10 @@ func (x *listing) add(conf *blocks.HLSConfig, sg *segment, fresh []*beside) (tex
 	if st.gone {
 		return nil, nil, nil
 	}
-	gone = x.index.Add(sg, store.Window{Duration: conf.Window})
+	if conf.Deterministic {
+		gone = x.fill(conf, sg.Segment)
+	}
+	gone = append(gone, x.index.Add(sg, store.Window{Duration: conf.Window})...)
 	x.beside = append(x.beside, fresh...)
 	idle = x.unneeded()
 	x.closeOpen(conf, sg)
@@ -380,16 +383,22 @@ func (x *listing) add(conf *blocks.HLSConfig, sg *segment, fresh []*beside) (tex
 	if !sg.gap {
 		found.Put(vhost, sg.name, thing{file: sg.file(conf), key: st.key})
 	}
-	for _, old := range gone {
-		x.removeParts(old)
-		if old.name != sg.name { // a template without [seq]
-			found.Remove(vhost, old.name)
-		}
-	}
+	x.takeOff(gone, sg.name)
 	for _, old := range idle {
 		found.Remove(vhost, old.name)
 	}
 	return x.list.text, gone, idle
+}
+
+// takeOff takes segments from the shelf; the one of a name that is used again stays. mu is
+// held.
+func (x *listing) takeOff(gone []*segment, again string) {
+	for _, old := range gone {
+		x.removeParts(old)
+		if old.name != again && !old.gap { // a template without [seq]
+			x.stream.server.found.Remove(x.stream.key.Vhost, old.name)
+		}
+	}
 }
 
 // unneeded takes out what no segment needs any more. mu is held.
@@ -441,9 +450,9 @@ func mime(name string) string {
 func join(dir, name string) string { return strings.TrimSuffix(dir, "/") + "/" + name }
 
 // segmentName fills the template of a segment's file.
-func (x *listing) segmentName(conf *blocks.HLSConfig, g *store.Segment) string {
+func (x *listing) segmentName(conf *blocks.HLSConfig, g *store.Segment, mp4 bool) string {
 	name := conf.TSFile
-	if g.Chunks[0].TS == nil {
+	if mp4 {
 		name = conf.FMP4File
 	}
 	if conf.TSFloor {

@@ -35,6 +35,7 @@ type hlsSegment struct {
 	duration       float64
 	discontinuity  bool
 	independent    bool
+	gap            bool
 	at             time.Time // by PROGRAM-DATE-TIME
 	size           int
 	ended          map[uint32]int64 // by track, of fragmented MP4
@@ -113,6 +114,11 @@ func (p *hlsReader) line(line string) {
 		p.next.discontinuity = true
 		p.breaks++
 		p.clock = time.Time{}
+	case "#EXT-X-GAP":
+		p.next.gap = true
+		if p.version < 8 {
+			p.err = fmt.Errorf("a gap in version %d", p.version)
+		}
 	case "#EXT-X-MAP":
 		if p.version < 6 {
 			p.err = fmt.Errorf("a map in version %d", p.version)
@@ -205,6 +211,10 @@ func (r *HLSRules) fetch(all []hlsSegment) error {
 		if _, ok := r.known[s.number]; ok {
 			continue
 		}
+		if s.gap {
+			r.known[s.number], r.last = s, s.number
+			continue
+		}
 		b, err := r.get(s.uri)
 		if err != nil {
 			return err
@@ -263,7 +273,7 @@ func (r *HLSRules) leaving(all []hlsSegment) error {
 			delete(r.known, n-1) // still looked at from n
 			continue
 		}
-		if _, err := r.get(s.uri); s.uri != "" && err != nil {
+		if _, err := r.get(s.uri); s.uri != "" && !s.gap && err != nil {
 			return fmt.Errorf("%d has left since %v: %w", n, now.Sub(since), err)
 		}
 	}

@@ -98,6 +98,8 @@ type Broadcast struct {
 	Video, Audio *media.Track
 	// GOP is the distance of key frames in pictures, 50 if 0.
 	GOP int
+	// From is where in the encoder's stream it is when it begins to publish, in seconds.
+	From float64
 	// Bend gives the publisher's time of a true time.
 	Bend func(time.Duration) time.Duration
 
@@ -121,7 +123,9 @@ func (h *Sink) Publish(b *Broadcast, seconds float64) {
 		if b.p, err = b.s.Publish(context.Background(), session.Ask{Key: hub.Key{App: "live", Stream: b.Stream}, Said: session.Said{App: "live", Stream: b.Stream}}); err != nil {
 			h.t.Fatal(err)
 		}
-		b.at, b.told = 0, 0
+		b.at, b.told = int(b.From*25+0.5), 0
+		for now := time.Duration(b.at) * 40 * time.Millisecond; b.at > 0 && b.told < now; b.told += time.Second * 1024 / 44100 {
+		}
 		for _, t := range []*media.Track{b.Video, b.Audio} {
 			if t != nil {
 				b.p.Announce(t)

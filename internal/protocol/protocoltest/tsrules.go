@@ -42,7 +42,8 @@ func (r *tsRules) segment(b []byte, discontinuity, independent bool) error {
 		case p[3]&0x10 == 0:
 			return fmt.Errorf("packet %d has no payload", n)
 		}
-		if last, ok := r.counters[pid]; ok && p[3]&15 != (last+1)&15 {
+		anew := p[3]&0x20 != 0 && p[4] > 0 && p[5]&0x80 != 0 && (pid == pidTables || pid == pidMap) // discontinuity_indicator
+		if last, ok := r.counters[pid]; ok && !anew && p[3]&15 != (last+1)&15 {
 			return fmt.Errorf("packet %d of %x counts %d after %d", n, pid, p[3]&15, last)
 		}
 		r.counters[pid] = p[3] & 15
