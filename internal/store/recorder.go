@@ -165,7 +165,7 @@ func (r *recorder) cut(f *media.Frame, main bool, views []*View) {
 	if !ends {
 		return
 	}
-	if !r.broken {
+	if !r.broken && slices.ContainsFunc(views, func(v *View) bool { return v.ends }) { // not for a part
 		r.align(f.DTS)
 	}
 	if r.stale {

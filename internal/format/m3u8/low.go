@@ -19,6 +19,23 @@ type Part struct {
 	URI         string
 	Duration    time.Duration
 	Independent bool // decoding can start at it
+	Gap         bool // there is no such part
+}
+
+// A Report says how far another rendition's playlist is (RFC 8216bis 4.4.5.4).
+type Report struct {
+	URI string
+	// Sequence is the number of the segment that its last part belongs to, and Part that
+	// part's number in it.
+	Sequence int64
+	Part     int
+}
+
+// AppendReport appends the line that tells of another rendition.
+func AppendReport(dst []byte, r Report) []byte {
+	dst = appendURI(append(dst, `#EXT-X-RENDITION-REPORT:URI="`...), r.URI, true)
+	dst = strconv.AppendInt(append(dst, `",LAST-MSN=`...), r.Sequence, 10)
+	return append(strconv.AppendInt(append(dst, ",LAST-PART="...), int64(r.Part), 10), '\n')
 }
 
 // AppendLow appends what stands in the head of a playlist of low latency.
@@ -36,6 +53,9 @@ func AppendPart(dst []byte, p Part) []byte {
 	dst = append(dst, '"')
 	if p.Independent {
 		dst = append(dst, ",INDEPENDENT=YES"...)
+	}
+	if p.Gap {
+		dst = append(dst, ",GAP=YES"...)
 	}
 	return append(dst, '\n')
 }

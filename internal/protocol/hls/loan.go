@@ -153,8 +153,14 @@ func (st *stream) match(conf *blocks.HLSConfig, g *store.Segment, parted bool) {
 	}
 	st.mu.Lock()
 	o := st.open
-	if o != nil && o.seq == g.Seq {
-		o.g = g
+	all := []*listing{&st.listing}
+	for _, rd := range st.each {
+		all = append(all, &rd.listing)
+	}
+	for _, x := range all {
+		if x.open != nil && x.open.seq == g.Seq {
+			x.open.g = g
+		}
 	}
 	st.mu.Unlock()
 	if o == nil || o.seq != g.Seq {

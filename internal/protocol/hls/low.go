@@ -97,20 +97,85 @@ func (st *stream) parted(g *store.Segment, c *store.Chunk) {
 	st.loan.ListPart(g, c, func() { st.takePart(conf, g, c) }, func() any { return st.openHint() })
 }
 
-// takePart lists it.
+// takePart lists it, and what each track that is listed by itself has of it.
 func (st *stream) takePart(conf *blocks.HLSConfig, g *store.Segment, c *store.Chunk) {
-	x := &st.listing
-	var init, fresh *beside
-	if c.TS == nil {
-		init, fresh = x.initOf(conf, g, g.Run.Init)
+	st.mu.Lock()
+	each := st.each
+	st.mu.Unlock()
+	for _, rd := range each {
+		rd.takeOne(conf, g, c)
 	}
-	st.remove(conf.Files && conf.Cleanup, x.offer(conf, g, c, init, fresh), nil)
+	st.takeOne(conf, g, c)
+	st.relist(conf, each)
+}
+
+// takeOne puts a part on one listing.
+func (x *listing) takeOne(conf *blocks.HLSConfig, g *store.Segment, c *store.Chunk) {
+	var init, fresh *beside
+	if body := x.initIn(c); c.TS == nil && body != nil {
+		init, fresh = x.initOf(conf, g, body)
+	}
+	x.stream.remove(conf.Files && conf.Cleanup, x.offer(conf, g, c, init, fresh), nil)
 	if fresh != nil && fresh.disk != nil {
 		fresh.disk.Complain(fresh.disk.Write(fresh.name, fresh.body))
 	}
 }
 
-// offer lists a part. It returns what nobody needs any more.
+// initIn returns the initialization segment of what the listing has of a chunk, nil if that
+// is nothing.
+func (x *listing) initIn(c *store.Chunk) []byte {
+	if x.mark == "" {
+		return c.Run.Init
+	}
+	for i, t := range c.Run.Tracks {
+		if t.Kind == x.kind && t.ID == x.id {
+			return c.Run.Inits[i]
+		}
+	}
+	return nil
+}
+
+// of returns what the listing has of a chunk, nil if that is nothing.
+func (x *listing) of(c *store.Chunk) (body []byte, ts, key bool) {
+	ts = c.TS != nil
+	switch p := c.Part(x.kind, x.id); {
+	case x.mark == "" && ts:
+		return c.TS, true, c.Key
+	case x.mark == "":
+		return c.MP4, false, c.Key
+	case p == nil:
+		return nil, ts, false
+	case ts:
+		return p.TS, true, p.Key
+	default:
+		return p.Bytes, false, p.Key
+	}
+}
+
+// relist makes the playlists anew, of tracks by themselves when all of them have what is
+// new: each tells of the others.
+func (st *stream) relist(conf *blocks.HLSConfig, each []*rendition) {
+	if partTime(conf) == 0 {
+		return
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.gone {
+		return
+	}
+	all := []*listing{&st.listing}
+	for _, rd := range each {
+		all = append(all, &rd.listing)
+	}
+	for _, x := range all {
+		if len(x.index.Listed()) > 0 {
+			x.list = x.render(conf)
+			x.tell()
+		}
+	}
+}
+
+// offer puts a part on the shelf. It returns what nobody needs any more.
 func (x *listing) offer(conf *blocks.HLSConfig, g *store.Segment, c *store.Chunk, init, fresh *beside) (gone []*segment) {
 	st := x.stream
 	st.mu.Lock()
@@ -133,24 +198,23 @@ func (x *listing) offer(conf *blocks.HLSConfig, g *store.Segment, c *store.Chunk
 		}
 		x.open = &openSegment{seq: g.Seq, g: g}
 	}
-	x.open.init = init
-	x.addPart(conf, c)
-	if len(x.index.Listed()) > 0 {
-		x.list = x.render(conf)
-		x.tell()
+	if init != nil {
+		x.open.init = init
 	}
+	x.addPart(conf, c)
 	return gone
 }
 
 // addPart puts a part of the open segment on the shelf. mu is held.
 func (x *listing) addPart(conf *blocks.HLSConfig, c *store.Chunk) {
 	st, o := x.stream, x.open
-	body, ext := c.TS, ".ts"
-	if body == nil {
-		body, ext = c.MP4, ".m4s"
+	body, ts, key := x.of(c)
+	ext := ".m4s"
+	if ts {
+		ext = ".ts"
 	}
 	p := &part{name: x.partName(o.seq, len(o.parts), ext)}
-	p.Part = m3u8.Part{URI: uri(conf.EntryPrefix, x.playlistName, p.name), Duration: c.Duration, Independent: c.Key}
+	p.Part = m3u8.Part{URI: uri(conf.EntryPrefix, x.playlistName, p.name), Duration: c.Duration, Independent: key, Gap: len(body) == 0}
 	o.parts = append(o.parts[:len(o.parts):len(o.parts)], p)
 	o.chunks = append(o.chunks, c)
 	cache := shelf.CacheFor(2 * conf.Window)
@@ -158,7 +222,9 @@ func (x *listing) addPart(conf *blocks.HLSConfig, c *store.Chunk) {
 		cache = "public, " + cache
 	}
 	tag := strconv.FormatInt(c.Began.UnixNano(), 36) + "-" + strconv.Itoa(len(body))
-	st.server.found.Put(st.key.Vhost, p.name, thing{file: shelf.New(mime(p.name), cache, tag, body), key: st.key})
+	if !p.Gap {
+		st.server.found.Put(st.key.Vhost, p.name, thing{file: shelf.New(mime(p.name), cache, tag, body), key: st.key})
+	}
 	x.offerHint(place{o.seq, len(o.parts)}, ext)
 }
 
@@ -331,9 +397,38 @@ func (x *listing) appendOpen(l *list, prev *m3u8.Segment) {
 	}
 	l.text = m3u8.AppendHint(l.text, l.low.hinted)
 	l.queries = append(l.queries, len(l.text)-2)
+	x.report(l)
 	if l.low.skips > 0 {
 		l.low.update = l.without(l.low.skips)
 	}
+}
+
+// report tells how far the other tracks by themselves are. mu is held.
+func (x *listing) report(l *list) {
+	for _, rd := range x.stream.each {
+		o := &rd.listing
+		if x.mark == "" || o == x {
+			continue
+		}
+		if p, ok := o.last(); ok {
+			at := len(l.text)
+			l.text = m3u8.AppendReport(l.text, m3u8.Report{URI: uri("", x.playlistName, o.playlistName), Sequence: p.seq, Part: p.part})
+			l.find(at, `URI="`)
+		}
+	}
+}
+
+// last is the newest part; ok is false if there is none. mu is held.
+func (x *listing) last() (p place, ok bool) {
+	if o := x.open; o != nil && len(o.parts) > 0 {
+		return place{o.seq, len(o.parts) - 1}, true
+	}
+	all := x.index.Listed()
+	if len(all) == 0 || len(all[len(all)-1].parts) == 0 {
+		return p, false
+	}
+	newest := all[len(all)-1]
+	return place{newest.Seq, len(newest.parts) - 1}, true
 }
 
 // without returns the list as an update that leaves segments out.

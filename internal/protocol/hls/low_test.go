@@ -54,7 +54,52 @@ func (h *house) checkLow(text string) {
 	}
 }
 
-func segmentOf(part string) string { return part[:strings.IndexByte(part, '.')] }
+// segmentOf is the name without the part's number and the extension.
+func segmentOf(part string) string {
+	part = part[:strings.LastIndexByte(part, '.')]
+	return part[:strings.LastIndexByte(part, '.')]
+}
+
+// Tracks by themselves are in parts too, with gaps where one has nothing, and tell how far
+// the others are.
+func TestLowLatencyTracks(t *testing.T) {
+	for _, conf := range []string{lowConf, "hls_ctx off; hls_low_latency on; "} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			h := open(t, dir, conf)
+			defer h.stop()
+			quiet := func(i, track int) bool { return track != 3 || i < 153 || i > 190 } // the second sound
+			leave := h.publishAll("s", 215, tracks(), quiet)
+			defer leave()
+			names, _ := parts(h.get("/live/s.m3u8").Body.String())
+			last := names[len(names)-1] // s-4.1.m4s
+			at := strings.Split(strings.TrimPrefix(last, "s-"), ".")
+			for _, track := range []string{"video0", "video1", "audio0", "audio1"} {
+				text := h.get("/live/s." + track + ".m3u8").Body.String()
+				for _, other := range []string{"video0", "video1", "audio0", "audio1"} {
+					want := fmt.Sprintf("#EXT-X-RENDITION-REPORT:URI=\"s.%s.m3u8\",LAST-MSN=%s,LAST-PART=%s\n", other, at[0], at[1])
+					if strings.Contains(text, want) != (other != track) {
+						t.Errorf("%s is told of %s wrongly, want %sin\n%s", track, other, want, text)
+					}
+				}
+				if gaps := strings.Count(text, ",GAP=YES"); gaps > 0 != (track == "audio1") {
+					t.Errorf("%s has %d gaps in\n%s", track, gaps, text)
+				}
+				own, _ := parts(text)
+				if len(own) != len(names) || !strings.Contains(text, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"s."+track+"-") {
+					t.Errorf("%s has parts %v, of %v", track, own, names)
+				}
+				if track != "audio1" {
+					h.checkLow(text)
+				}
+				wait := h.get("/live/s." + track + ".m3u8?_HLS_msn=" + at[0] + "&_HLS_part=" + at[1])
+				if wait.Code != http.StatusOK {
+					t.Errorf("%s: %d", track, wait.Code)
+				}
+			}
+		})
+	}
+}
 
 func TestLowLatency(t *testing.T) {
 	for _, conf := range []string{lowConf, "hls_ctx off; hls_low_latency on; ", lowConf + "hls_files off; hls_part 0.3; "} {

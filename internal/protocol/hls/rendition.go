@@ -17,8 +17,6 @@ import (
 // is long is no rendition any more.
 type rendition struct {
 	listing
-	kind media.Kind
-	id   uint8
 
 	track *media.Track // owned by the recorder
 }
@@ -50,6 +48,7 @@ func (st *stream) eachDone(conf *blocks.HLSConfig, main *segment) {
 		}
 	}
 	st.setEach(conf, kept)
+	st.relist(conf, kept) // now that all have it
 }
 
 // joined returns the renditions with those of tracks that have come.
@@ -73,10 +72,10 @@ func (st *stream) joined(g *store.Segment, each []*rendition) []*rendition {
 // newRendition lists a track from the segment with a number on.
 func (st *stream) newRendition(t *media.Track, seq int64) *rendition {
 	mark := "." + t.Kind.String() + strconv.Itoa(int(t.ID))
-	rd := &rendition{kind: t.Kind, id: t.ID}
+	rd := &rendition{}
 	files := st.key
 	files.Stream += mark
-	rd.listing = listing{stream: st, files: files, mark: mark, playlistName: marked(st.playlistName, mark), index: store.NewIndex[*segment](seq)}
+	rd.listing = listing{stream: st, files: files, mark: mark, kind: t.Kind, id: t.ID, playlistName: marked(st.playlistName, mark), index: store.NewIndex[*segment](seq)}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if !st.gone {

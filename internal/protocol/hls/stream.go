@@ -51,9 +51,11 @@ type stream struct {
 type listing struct {
 	// Immutable.
 	stream       *stream
-	playlistName string  // below hls_path, and below the root of HTTP
-	files        hub.Key // by which its files are named
-	mark         string  // what tells them from those of the first, empty there
+	playlistName string     // below hls_path, and below the root of HTTP
+	files        hub.Key    // by which its files are named
+	mark         string     // what tells them from those of the first, empty there
+	kind         media.Kind // of the track that it is of, if it has a mark
+	id           uint8
 	index        *store.Index[*segment]
 
 	list   *list     // what is listed; guarded by stream.mu; nil until there is something
