@@ -12,6 +12,7 @@ import (
 	"weir/internal/protocol/hls"
 	"weir/internal/protocol/httplive"
 	"weir/internal/protocol/rtmp"
+	"weir/internal/protocol/slate"
 	"weir/internal/protocol/srt"
 	"weir/internal/protocol/static"
 	"weir/internal/protocol/webrtc"
@@ -34,4 +35,5 @@ var protocols = []service.Protocol{
 	caster.Protocol,
 	webrtc.Protocol,
 	srt.Protocol,
+	slate.Protocol,
 }

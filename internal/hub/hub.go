@@ -127,6 +127,8 @@ type PublishOptions struct {
 	Taken func()
 	// By is the protocol that publishes.
 	By string
+	// Yields lets any newcomer replace this publication.
+	Yields bool
 	// Private shows the publication to insiders of that protocol only. Others may read
 	// the stream, and wait as if nobody published.
 	Private bool
@@ -151,7 +153,7 @@ func (h *Hub) Publish(key Key, o PublishOptions) (*Publication, error) {
 	}
 	s.mu.Lock()
 	old := s.publication
-	if old != nil && !o.Takeover {
+	if old != nil && !o.Takeover && !old.Yields {
 		s.mu.Unlock()
 		h.mu.Unlock()
 		return nil, ErrBusy
@@ -164,7 +166,7 @@ func (h *Hub) Publish(key Key, o PublishOptions) (*Publication, error) {
 	s.line.Publish()
 	s.layout = nil
 	s.mix = media.Mixer{}
-	p := &Publication{stream: s, taken: o.Taken, By: o.By, Private: o.Private, Lent: o.Lent, Epoch: s.epoch, Began: time.Now()}
+	p := &Publication{stream: s, taken: o.Taken, By: o.By, Yields: o.Yields, Private: o.Private, Lent: o.Lent, Epoch: s.epoch, Began: time.Now()}
 	s.publication = p
 	s.mu.Unlock()
 	h.mu.Unlock()

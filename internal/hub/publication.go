@@ -17,6 +17,8 @@ type Publication struct {
 	// see [PublishOptions].
 	By      string
 	Private bool
+	// Yields says that any newcomer may replace it.
+	Yields bool
 	// Lent says that the publisher is at another process. What is done with a
 	// publication besides showing it to viewers is done there.
 	Lent bool

@@ -25,7 +25,8 @@ type Stream struct {
 	prev     []lastDTS
 	epoch    uint32
 	holds    int
-	relays   int // readers that pass the stream on
+	relays   int                    // readers that pass the stream on
+	keeps    func(cause error) bool // see KeepViewers; nil for no
 	closed   bool
 
 	// The ring: slot of sequence number n is buf[n & (len(buf)-1)]; first is
@@ -49,6 +50,7 @@ type slot struct {
 	frame  *media.Frame
 	access bool // a reader may start here
 	cause  error
+	kept   bool          // viewers do not hear of the end
 	last   time.Duration // at the end of a publication: the time of its last frame
 }
 
@@ -94,6 +96,36 @@ func (s *Stream) Shown() *Publication {
 		return nil
 	}
 	return s.publication
+}
+
+// KeepViewers has keep asked when the present publication ends: if it says so, viewers do
+// not hear of that, since somebody goes on publishing at once (see [PublishOptions]). keep
+// must not wait, nor ask the stream.
+func (p *Publication) KeepViewers(keep func(cause error) bool) {
+	s := p.stream
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.publication == p {
+		s.keeps = keep
+	}
+}
+
+// keptError is the cause of an end that viewers do not hear of.
+type keptError struct{ cause error }
+
+func (e keptError) Error() string {
+	if e.cause == nil {
+		return "publication ended, viewers stay"
+	}
+	return e.cause.Error()
+}
+
+func (e keptError) Unwrap() error { return e.cause }
+
+// Kept reports whether the end that a tap was told of is none for viewers.
+func Kept(cause error) bool {
+	_, ok := cause.(keptError)
+	return ok
 }
 
 // Layout returns what the stream consists of now, or nil.
@@ -295,11 +327,16 @@ func (s *Stream) end(cause error) {
 			sub.pos, sub.seek = s.next, true // what was not for it never will be
 		}
 	}
-	s.publication = nil
+	kept := s.keeps != nil && s.keeps(cause)
+	s.publication, s.keeps = nil, nil
 	s.group, s.audioRun = 0, 0
-	s.append(slot{cause: cause, last: s.counters.LastDTS}, 0)
+	s.append(slot{cause: cause, kept: kept, last: s.counters.LastDTS}, 0)
+	told := cause
+	if kept {
+		told = keptError{cause}
+	}
 	for _, t := range s.taps {
-		t.End(cause)
+		t.End(told)
 	}
 	s.evict()
 	for _, sub := range s.subs {

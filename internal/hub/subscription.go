@@ -152,6 +152,10 @@ func (b *Subscription) take(dst []*media.Frame) (n int, err error) {
 			}
 			b.pos++
 			b.seek = true
+			if e.kept && !b.options.Passive {
+				b.place() // the next publication begins where it may be started at
+				continue
+			}
 			return 0, &EndError{e.cause}
 		}
 		dst[n] = e.frame

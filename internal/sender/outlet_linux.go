@@ -202,7 +202,7 @@ func (l *loop) place(o *outlet, v *view) {
 		if !ok {
 			break
 		}
-		if o.marks = m.seq; m.end {
+		if o.marks = m.seq; m.end && !m.kept {
 			l.conclude(o)
 			return
 		}
@@ -232,7 +232,7 @@ func (l *loop) heed(o *outlet, v *view, r *reel) (limit uint64) {
 			return m.off
 		case m.off < o.pos:
 			o.marks = m.seq
-		case m.end && o.hand.Ends:
+		case m.end && o.hand.Ends && !m.kept:
 			o.marks = m.seq
 			l.conclude(o)
 			return o.pos

@@ -74,6 +74,7 @@ type entry struct {
 	access bool // a viewer may start here
 	fresh  bool // the layout is another than before: every viewer needs its headers
 	end    bool
+	kept   bool   // viewers do not hear of the end
 	start  *start // what a viewer that starts here must be told; set for access and fresh
 }
 
@@ -160,10 +161,10 @@ func (r *reel) take(f *media.Frame, access bool) []*loopReel {
 }
 
 // End implements hub.Tap.
-func (r *reel) End(error) {
+func (r *reel) End(cause error) {
 	r.mu.Lock()
 	r.seq++
-	e := entry{seq: r.seq, off: r.head, dts: r.last, end: true}
+	e := entry{seq: r.seq, off: r.head, dts: r.last, end: true, kept: hub.Kept(cause)}
 	r.entries, r.marks = append(r.entries, e), append(r.marks, e)
 	r.group, r.layout, r.owed = nowhere, nil, false
 	loops := r.loops

@@ -154,6 +154,10 @@ func (e *Env) Summary() host.Summary {
 	return e.Host.Summary(host.Server{Version: e.Level, Cwd: e.Cwd, In: total.In, Out: total.Out, Sessions: n})
 }
 
+// BySlate is what publications are by that keep viewers while nobody publishes: who passes
+// a stream on or records it leaves them out.
+const BySlate = "slate"
+
 // A Protocol is one way in or out of the server.
 type Protocol struct {
 	Name  string

@@ -52,6 +52,7 @@ var (
 	MultitrackVideo = config.NewVhost[MultitrackVideoConfig]("multitrack_video")
 	Forward         = config.NewVhost[ForwardConfig]("forward")
 	Cluster         = config.NewVhost[ClusterConfig]("cluster")
+	Slate           = config.NewVhost[SlateConfig]("slate")
 )
 
 // All returns every block of this package, in the order of the documents.
@@ -59,6 +60,6 @@ func All() []config.Spec {
 	return []config.Spec{
 		Root, HTTPAPI, HTTPServer, Heartbeat, Traces, ACME, Stats, Exporter, Breaker, Pprof, Casters, SRTServer, RTCServer, RTMPS,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
-		DASH, HDS, DVR, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, JWT, PlayCookie, MultitrackVideo, Forward, Cluster, SRT, RTC,
+		DASH, HDS, DVR, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, JWT, PlayCookie, MultitrackVideo, Forward, Cluster, Slate, SRT, RTC,
 	}
 }

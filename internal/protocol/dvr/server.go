@@ -152,7 +152,7 @@ func (s *server) start(p *hub.Publication) {
 	key := p.Stream().Key
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.recorders[key]; old != nil && old.publication == p || s.ctx.Err() != nil || p.Lent {
+	if old := s.recorders[key]; old != nil && old.publication == p || s.ctx.Err() != nil || p.Lent || p.By == service.BySlate {
 		return
 	}
 	r := s.newRecorder(p)
