@@ -17,6 +17,8 @@ type HLSRules struct {
 	Path string
 	// Window is how much may be listed.
 	Window time.Duration
+	// Low says that it is of low latency.
+	Low bool
 	// Target is what TARGETDURATION must be, 0 for anything that does not shrink.
 	Target int
 
@@ -26,6 +28,7 @@ type HLSRules struct {
 	target int
 	since  map[int64]time.Time // when a segment left the playlist
 	ts     tsRules
+	parts  map[string][]byte // by URI, of low latency
 }
 
 // hlsSegment is a segment as a player understands it.
@@ -36,6 +39,7 @@ type hlsSegment struct {
 	discontinuity  bool
 	independent    bool
 	gap            bool
+	parts          []hlsPart
 	at             time.Time // by PROGRAM-DATE-TIME
 	size           int
 	ended          map[uint32]int64 // by track, of fragmented MP4
@@ -69,7 +73,7 @@ func (r *HLSRules) read(text string) ([]hlsSegment, error) {
 	if !strings.HasPrefix(text, "#EXTM3U\n#EXT-X-VERSION:") || !strings.HasSuffix(text, "\n") {
 		return nil, fmt.Errorf("no head or no end")
 	}
-	p := hlsReader{seen: map[string]bool{}, target: -1}
+	p := hlsReader{seen: map[string]bool{}, target: -1, low: r.Low}
 	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
 		if p.line(line); p.err != nil {
 			return nil, p.err
@@ -77,6 +81,11 @@ func (r *HLSRules) read(text string) ([]hlsSegment, error) {
 	}
 	if len(p.all) == 0 || p.target < 0 {
 		return nil, fmt.Errorf("nothing is listed")
+	}
+	if r.Low {
+		if err := r.readLow(&p); err != nil {
+			return nil, err
+		}
 	}
 	if target := int(p.target); r.target != 0 && target < r.target || r.Target != 0 && target != r.Target {
 		return nil, fmt.Errorf("target %d after %d", target, r.target)
@@ -93,6 +102,9 @@ type hlsReader struct {
 	version, target, sequence, breaks int64
 	independent                       bool
 	clock                             time.Time // when the next segment began
+	low                               bool
+	part, holdBack                    float64 // of low latency: the longest part, and how far players stay behind
+	hint                              string
 	err                               error
 }
 
@@ -139,6 +151,9 @@ func (p *hlsReader) line(line string) {
 		}
 		p.next.duration = f
 	default:
+		if p.low && p.lowLine(tag, value) {
+			return
+		}
 		p.uri(line)
 	}
 }
@@ -227,6 +242,9 @@ func (r *HLSRules) fetch(all []hlsSegment) error {
 		}
 		if s.key == "" {
 			err = r.inside(&s, b)
+		}
+		if err == nil {
+			err = r.sum(&s, b)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.uri, err)
