@@ -30,9 +30,19 @@ type Encoder interface {
 	Restart()
 }
 
+// A Feed is what a viewer reads: a [hub.Subscription], or what plays the past of a stream
+// as one does.
+type Feed interface {
+	Read(ctx context.Context, dst []*media.Frame) (int, error)
+	Resumed() bool
+	Dropped() (frames, times uint64)
+}
+
+var _ Feed = (*hub.Subscription)(nil)
+
 // A Viewer is one reader of a stream and where its bytes go.
 type Viewer struct {
-	Sub     *hub.Subscription
+	Sub     Feed
 	Encoder Encoder
 	// Write sends the buffers, all or an error, and may use them up.
 	Write func(bufs net.Buffers) error

@@ -214,7 +214,7 @@ func TestEndOfPublication(t *testing.T) {
 		if sent.String() != "\x00\x00" {
 			t.Errorf("sent %v", sent.Bytes())
 		}
-		v.Sub.Close()
+		v.Sub.(*hub.Subscription).Close()
 	})
 }
 

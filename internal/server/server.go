@@ -195,6 +195,9 @@ func New(o Options) (*Server, error) {
 	s.env.Endpoints.Add(s.upgradeEndpoint())
 	s.env.Handover.Answer(eldersPath, func(w http.ResponseWriter, r *http.Request) { json.NewEncoder(w).Encode(s.elders()) })
 	s.env.Loops, s.env.Store = sender.NewLoops(o.Log), service.NewStore(o.Log, h)
+	shift := service.NewTimeShift(s.env)
+	s.env.Past = shift.Past
+	s.add("time_shift", service.Sinks, shift)
 	s.twin = twin.New(s.env)
 	s.add("sender", service.Base, s.env.Loops)
 	tr, err := trace.New(s.env, s.env.Trace)

@@ -23,6 +23,7 @@ import (
 	"weir/internal/sender"
 	"weir/internal/session"
 	"weir/internal/store"
+	"weir/internal/store/past"
 )
 
 // A Service runs until its context is done.
@@ -116,6 +117,8 @@ type Env struct {
 	Loops *sender.Loops
 	// Store cuts streams for those who list segments.
 	Store *store.Store
+	// Past keeps what streams were, for viewers who are behind; nil keeps nothing.
+	Past *past.Archive
 	// Media and API are the shared HTTP servers.
 	Media, API *Mux
 	// Endpoints are paths of the API that parts answer.

@@ -21,6 +21,7 @@ import (
 	"weir/internal/sender"
 	"weir/internal/service"
 	"weir/internal/session"
+	"weir/internal/store/past"
 	"weir/internal/wire/websocket"
 )
 
@@ -36,7 +37,12 @@ const codecsBy = 3 * time.Second
 // play signs a viewer in and sends it the stream until it goes.
 func (s *server) play(w http.ResponseWriter, r *http.Request, f format, vhost *config.Vhost, key hub.Key) {
 	conf, play, root := blocks.HTTPRemux.Of(vhost), blocks.Play.Of(vhost), blocks.VhostRoot.Of(vhost)
-	if conf.OnMissing == "404" && !s.live(key) {
+	start, shifted, err := s.env.StartOf(vhost.Name, r.URL.RawQuery)
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	if conf.OnMissing == "404" && !shifted && !s.live(key) {
 		s.refuse(w, r, errMissing)
 		return
 	}
@@ -56,7 +62,12 @@ func (s *server) play(w http.ResponseWriter, r *http.Request, f format, vhost *c
 		v.framing = sender.Bare
 	}
 	v.stopWatching = context.AfterFunc(r.Context(), func() { sess.Kick(errGone) })
-	err = service.Guard(log, func() error { return v.run(key, conf, play, root) })
+	err = service.Guard(log, func() error {
+		if shifted {
+			return v.runPast(key, start, conf, play)
+		}
+		return v.run(key, conf, play, root)
+	})
 	if errors.Is(err, errHandedOver) {
 		return
 	}
@@ -110,8 +121,11 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status := http.StatusForbidden
 	_, nothing := errors.AsType[nothingError](err)
 	switch {
-	case errors.Is(err, errMissing), nothing:
+	case errors.Is(err, errMissing), nothing, errors.Is(err, past.ErrNothing):
 		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	case errors.Is(err, past.ErrTime), errors.Is(err, past.ErrFuture):
+		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	case errors.Is(err, service.ErrFault):
 		status = http.StatusInternalServerError
@@ -133,7 +147,7 @@ type viewer struct {
 	r       *http.Request
 	format  format
 	session *session.Session
-	stream  *hub.Stream
+	layout  func() *media.Layout
 	log     *slog.Logger
 	// stopWatching ends the notice of the request's end.
 	stopWatching func() bool
@@ -158,21 +172,15 @@ type buffersWriter interface {
 }
 
 func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.PlayConfig, root *blocks.VhostRootConfig) error {
-	param := ""
-	if v.r.URL.RawQuery != "" {
-		param = "?" + v.r.URL.RawQuery
-	}
-	ask := session.Ask{Key: key, Type: "flv-play", Name: key.Stream + v.format.ext, Said: session.Said{Vhost: service.VhostName(v.r), App: key.App, Stream: key.Stream, Param: param,
-		TcURL: "rtmp://" + key.Vhost + "/" + key.App}}
 	gather := play.MWLatency
 	if root.MinLatency {
 		gather = 0
 	}
-	sub, err := v.session.Play(v.r.Context(), ask, hub.Options{Gather: gather})
+	sub, err := v.session.Play(v.r.Context(), v.ask(key), hub.Options{Gather: gather})
 	if err != nil {
 		return err
 	}
-	v.stream = sub.Stream()
+	v.layout = sub.Stream().Layout
 	ctx, cancel := context.WithCancelCause(v.session.Context())
 	defer cancel(nil)
 	v.cancel = cancel
@@ -197,7 +205,7 @@ func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.Pla
 	}
 	var before func(seq uint64) []*media.Frame
 	if v.format.sound {
-		before = v.server.before(v.stream)
+		before = v.server.before(sub.Stream())
 	}
 	if loop {
 		if err := v.handOver(sub, spec, gather, before); err != nil {
@@ -228,6 +236,46 @@ func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.Pla
 			return v.write(b)
 		},
 	}
+	err = sv.Run(ctx)
+	v.finish(err)
+	if errors.Is(err, errEnded) {
+		return nil
+	}
+	return err
+}
+
+// ask says what the viewer wants.
+func (v *viewer) ask(key hub.Key) session.Ask {
+	param := ""
+	if v.r.URL.RawQuery != "" {
+		param = "?" + v.r.URL.RawQuery
+	}
+	return session.Ask{Key: key, Type: "flv-play", Name: key.Stream + v.format.ext, Said: session.Said{Vhost: service.VhostName(v.r), App: key.App, Stream: key.Stream, Param: param,
+		TcURL: "rtmp://" + key.Vhost + "/" + key.App}}
+}
+
+// runPast sends what the stream was, from where the viewer wants to begin. The answer ends
+// where the stream has ended and all was sent: it goes on over publications before that.
+func (v *viewer) runPast(key hub.Key, start past.Start, conf *blocks.HTTPRemuxConfig, play *blocks.PlayConfig) error {
+	if err := v.session.Watch(v.r.Context(), v.ask(key)); err != nil {
+		return err
+	}
+	feed, behind, err := v.server.env.Play(key, start, true)
+	if err != nil {
+		return err
+	}
+	if v.layout = feed.Layout; v.format.carries != nil && !v.format.carries(feed.Layout()) {
+		return nothingError{v.format.name}
+	}
+	v.log.Info("play from the past", "behind", behind.Round(time.Millisecond))
+	ctx, cancel := context.WithCancelCause(v.session.Context())
+	defer cancel(nil)
+	v.cancel = cancel
+	if err := v.answer(); err != nil {
+		return err
+	}
+	sv := &sender.Viewer{Sub: feed, Encoder: v.encoder(v.spec(conf), sender.Line, nil), MinInterval: play.SendMinInterval, Log: v.log,
+		End: func(*hub.EndError) error { return errEnded }, Write: v.write}
 	err = sv.Run(ctx)
 	v.finish(err)
 	if errors.Is(err, errEnded) {
@@ -281,7 +329,7 @@ func (v *viewer) setHeaders() {
 	h := v.w.Header()
 	v.server.headers(h, v.r, v.format)
 	if v.format.ext == ".mp4" {
-		h.Set("Content-Type", "video/mp4; codecs=\""+mp4.Codecs(v.stream.Layout())+"\"")
+		h.Set("Content-Type", "video/mp4; codecs=\""+mp4.Codecs(v.layout())+"\"")
 	}
 }
 

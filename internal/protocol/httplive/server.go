@@ -26,7 +26,7 @@ import (
 var Protocol = service.Protocol{
 	Name:  "httplive",
 	Phase: service.Sinks,
-	Conf:  []config.Spec{blocks.HTTPServer, blocks.HTTPRemux, blocks.Play, blocks.HLS},
+	Conf:  []config.Spec{blocks.HTTPServer, blocks.HTTPRemux, blocks.Play, blocks.HLS, blocks.TimeShift},
 	New: func(env service.Env) (service.Service, error) {
 		s := &server{env: env}
 		env.Hub.OnPublish(s.keepSound)

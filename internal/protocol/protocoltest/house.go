@@ -34,6 +34,7 @@ type House struct {
 
 	t       testing.TB
 	svc     service.Service
+	shift   *service.TimeShift // nil for doors that do not know of it
 	doors   *link.Doors
 	addr    string
 	web     *http.Server
@@ -114,6 +115,10 @@ func Open(t testing.TB, o Options) *House {
 		Identity: service.Identity{Server: "weir/test", Version: "0", Level: "7.0.18", ID: "vid-0000000", Service: "service0", PID: os.Getpid(), Started: time.Now()},
 	}
 	h.Env.Loops, h.Env.Store = sender.NewLoops(h.Env.Log), service.NewStore(h.Env.Log, h.Env.Hub)
+	if slices.Contains(specs, config.Spec(blocks.TimeShift)) {
+		h.shift = service.NewTimeShift(h.Env)
+		h.Env.Past = h.shift.Past
+	}
 	if h.svc, err = o.Protocol.New(h.Env); err != nil {
 		t.Fatal(err)
 	}
@@ -143,6 +148,9 @@ func (h *House) open(o Options) {
 	loops, stopLoops := context.WithCancel(context.Background())
 	h.stopLoops = stopLoops
 	h.sending.Go(func() { h.Env.Loops.Run(loops) })
+	if h.shift != nil {
+		h.serving.Go(func() { h.shift.Run(ctx) })
+	}
 	h.serving.Go(func() {
 		if err := h.svc.Run(ctx); err != nil {
 			h.fail(fmt.Errorf("the part ended: %w", err))

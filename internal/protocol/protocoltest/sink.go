@@ -61,12 +61,18 @@ func openSink(t *testing.T, p service.Protocol, dir, vhost string) *Sink {
 	h := &Sink{t: t, Dir: dir}
 	h.Env = service.Env{Log: slog.New(slog.DiscardHandler), Conf: conf, Desk: desk, Hub: hb, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}}
 	h.Env.Store = service.NewStore(h.Env.Log, hb)
+	shift := service.NewTimeShift(h.Env)
+	h.Env.Past = shift.Past
 	svc, err := p.New(h.Env)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
+	done, kept := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(kept)
+		shift.Run(ctx)
+	}()
 	go func() {
 		defer close(done)
 		if err := svc.Run(ctx); err != nil {
@@ -76,6 +82,7 @@ func openSink(t *testing.T, p service.Protocol, dir, vhost string) *Sink {
 	h.stop = func() {
 		cancel()
 		<-done
+		<-kept
 	}
 	return h
 }

@@ -13,6 +13,7 @@ import (
 	link "weir/internal/link/rtmp"
 	"weir/internal/service"
 	"weir/internal/session"
+	"weir/internal/store/past"
 	"weir/internal/wire/rtmp"
 )
 
@@ -190,6 +191,10 @@ func words(publish bool, err error) (code, text string) {
 		return failed, "Stream name is not usable."
 	case errors.Is(err, session.ErrLoop):
 		return denied, session.ErrLoop.Text
+	case errors.Is(err, past.ErrNothing):
+		return rtmp.PlayStreamNotFound, past.ErrNothing.Error() + "."
+	case errors.Is(err, past.ErrTime), errors.Is(err, past.ErrFuture):
+		return failed, err.Error() + "."
 	case errors.Is(err, session.ErrKicked):
 		return failed, "Ended by the operator."
 	}

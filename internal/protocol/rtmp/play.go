@@ -15,6 +15,7 @@ import (
 	"weir/internal/sender"
 	"weir/internal/service"
 	"weir/internal/session"
+	"weir/internal/store/past"
 	"weir/internal/wire/rtmp"
 )
 
@@ -26,6 +27,13 @@ func (c *conn) play(ctx context.Context, w rtmp.Wish, ask session.Ask) (err erro
 	if root.MinLatency {
 		gather = 0
 	}
+	if vhost != nil {
+		if start, asks, err := c.env.StartOf(vhost.Name, ask.Said.Param); err != nil {
+			return c.refuse(w, err)
+		} else if asks {
+			return c.playPast(ctx, w, ask, start, conf)
+		}
+	}
 	sub, err := c.session.Play(ctx, ask, hub.Options{Gather: gather})
 	if m, ok := errors.AsType[*session.Moved](err); ok {
 		return c.redirect(m, ask)
@@ -34,12 +42,8 @@ func (c *conn) play(ctx context.Context, w rtmp.Wish, ask session.Ask) (err erro
 		return c.refuse(w, err)
 	}
 	defer func() {
-		switch {
-		case errors.Is(err, errHandedOver):
-		case errors.Is(err, link.ErrEnded):
-			c.session.Leave(nil)
-		default:
-			c.session.Leave(err)
+		if !errors.Is(err, errHandedOver) {
+			c.leave(err)
 		}
 	}()
 	c.connected(sub.Stream().Key, ask.Said.Param)
@@ -51,17 +55,32 @@ func (c *conn) play(ctx context.Context, w rtmp.Wish, ask session.Ask) (err erro
 			return err
 		}
 	}
-	v := &sender.Viewer{
-		Sub:         sub,
+	return c.serveViewer(ctx, c.viewer(w, ask, sub, conf))
+}
+
+// viewer is what sends a player what it reads.
+func (c *conn) viewer(w rtmp.Wish, ask session.Ask, feed sender.Feed, conf *blocks.PlayConfig) *sender.Viewer {
+	return &sender.Viewer{
+		Sub:         feed,
 		Encoder:     &sender.RTMP{ChunkSize: c.link.ChunkSize(), Times: times(conf), Only: c.only(ask)},
 		Write:       func(b net.Buffers) error { return c.link.Write(b...) },
 		MinInterval: conf.SendMinInterval,
 		Until:       w.Duration,
 		Log:         c.log,
 	}
+}
 
-	// The reader returns only after the writer, so the connection has ended when
-	// run returns.
+// leave ends playing, with the reason.
+func (c *conn) leave(err error) {
+	if errors.Is(err, link.ErrEnded) {
+		err = nil
+	}
+	c.session.Leave(err)
+}
+
+// serveViewer sends until the player ends that, or its duration is over. The reader
+// returns only after the writer, so the connection has ended when it returns.
+func (c *conn) serveViewer(ctx context.Context, v *sender.Viewer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -75,10 +94,33 @@ func (c *conn) play(ctx context.Context, w rtmp.Wish, ask session.Ask) (err erro
 			c.session.Kick(err)
 		}
 	})
-	err = c.control(v)
+	err := c.control(v)
 	cancel(err)
 	wg.Wait()
 	return err
+}
+
+// playPast plays what the stream was, from where the player wants to begin.
+func (c *conn) playPast(ctx context.Context, w rtmp.Wish, ask session.Ask, start past.Start, conf *blocks.PlayConfig) (err error) {
+	err = c.session.Watch(ctx, ask)
+	if m, ok := errors.AsType[*session.Moved](err); ok {
+		return c.redirect(m, ask)
+	}
+	if err != nil {
+		return c.refuse(w, err)
+	}
+	defer func() { c.leave(err) }()
+	_, ask, _ = c.session.Doing()
+	feed, behind, err := c.env.Play(ask.Key, start, false)
+	if err != nil {
+		return c.refuse(w, err)
+	}
+	c.connected(ask.Key, ask.Said.Param)
+	c.log.Info("play from the past", "behind", behind.Round(time.Millisecond))
+	if err := c.link.StartPlay(); err != nil {
+		return err
+	}
+	return c.serveViewer(ctx, c.viewer(w, ask, feed, conf))
 }
 
 // only says which tracks a player gets: all of them if it said that it knows of several, or

@@ -28,7 +28,7 @@ import (
 var Protocol = service.Protocol{
 	Name:  "rtmp",
 	Phase: service.Doors,
-	Conf:  []config.Spec{blocks.Root, blocks.RTMPS, blocks.VhostRoot, blocks.Publish, blocks.Play, blocks.Bandcheck},
+	Conf:  []config.Spec{blocks.Root, blocks.RTMPS, blocks.VhostRoot, blocks.Publish, blocks.Play, blocks.Bandcheck, blocks.TimeShift},
 	New: func(env service.Env) (service.Service, error) {
 		s := &server{env: env, entrance: link.NewEntrance(), secure: link.NewEntrance()}
 		s.beat.After = env.Loops.Beat

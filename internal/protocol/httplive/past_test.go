@@ -1,0 +1,58 @@
+package httplive
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+
+	"weir/internal/protocol/protocoltest"
+	"weir/internal/session"
+)
+
+// A viewer that asks for a past time is sent that, from a key frame on, under the rules of
+// playing; one that asks for none that is there is told why.
+func TestPlayPast(t *testing.T) {
+	h := open(t, "http_remux { enabled on; mount [vhost]/[app]/[stream].flv [vhost]/[app]/[stream].ts; }\n"+protocoltest.TimeShift(t.TempDir()), "")
+	h.PastOf(t, live)
+	c := request(t, h, "GET /live/s.flv?start=-5 HTTP/1.1", "Host: x")
+	if res := answer(t, c); res.StatusCode != http.StatusOK {
+		t.Fatal(res.Status)
+	}
+	first, want := -1, 0
+	for want < first+20 || first < 0 {
+		f, err := c.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := protocoltest.Mark(f); err != nil {
+			t.Fatal(err)
+		}
+		switch n := protocoltest.Number(f); {
+		case n < 0:
+		case first < 0:
+			if first, want = n, n+1; !f.Key || n > 150 {
+				t.Errorf("begins with %d, key %v", n, f.Key)
+			}
+		case n != want:
+			t.Fatalf("picture %d, want %d", n, want)
+		default:
+			want++
+		}
+	}
+	for path, want := range map[string]int{"/live/s.ts?start=-5": 200, "/live/s.mp4?start=-5": 200, "/live/none.flv?start=-5": 404, "/live/s.flv?start=yesterday": 400, "/live/s.flv?start=2999-01-01T00:00:00Z": 400} {
+		c := request(t, h, "GET "+path+" HTTP/1.1", "Host: x")
+		if res := answer(t, c); res.StatusCode != want {
+			t.Errorf("%s: %s, want %d", path, res.Status, want)
+		}
+		c.Close()
+	}
+	h.Diary.Deny(func(r *session.Request) error {
+		if r.Act == session.Play {
+			return errors.New("not you")
+		}
+		return nil
+	})
+	if res := answer(t, request(t, h, "GET /live/s.flv?start=-5 HTTP/1.1", "Host: x")); res.StatusCode != http.StatusForbidden {
+		t.Errorf("denied: %s", res.Status)
+	}
+}

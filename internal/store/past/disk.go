@@ -1,0 +1,431 @@
+package past
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"weir/internal/hub"
+)
+
+// A reel is two files: the segments, behind an initialization segment, and their index.
+type reel struct {
+	dir, name string // name without extension, below dir
+	run       *Run
+	size      int64 // of both files
+	indexed   int64 // bytes of the index that were read or written
+	first     int64 // number of its first segment
+	end       time.Duration
+	ended     time.Time // by the clock
+}
+
+const (
+	mediaExt, indexExt = ".mp4", ".idx"
+	// reelTime and reelBytes are how much a reel holds. A window is kept to within a reel.
+	reelTime  = 2 * time.Minute
+	reelBytes = 64 << 20
+	// lookAgain is how often is looked for what another process writes.
+	lookAgain = time.Second
+)
+
+var (
+	errBehind = errors.New("the disk is too slow")
+	errGone   = errors.New("it was deleted")
+)
+
+// folder is where a stream's reels are: its names, so written that each is one name, or a
+// digest where that is too long.
+func folder(k hub.Key) string {
+	all := []string{k.Vhost, k.App, k.Stream}
+	for i, n := range all {
+		if n = strings.ReplaceAll(url.PathEscape(n), ".", "%2E"); len(n) > 200 || n == "" {
+			sum := sha256.Sum256([]byte(all[i]))
+			n = "=" + hex.EncodeToString(sum[:16])
+		}
+		all[i] = n
+	}
+	return path.Join(all...)
+}
+
+// readAt reads from the segments' file.
+func (r *reel) readAt(b []byte, off int64) error {
+	f, err := os.OpenInRoot(r.dir, filepath.FromSlash(r.name+mediaExt))
+	if errors.Is(err, fs.ErrNotExist) {
+		return errGone
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.ReadAt(b, off)
+	return err
+}
+
+// remove deletes the files, the segments first: an index alone counts for nothing.
+func (r *reel) remove() error {
+	root, err := os.OpenRoot(r.dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	err = root.Remove(r.name + mediaExt)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	root.Remove(r.name + indexExt)
+	for dir := path.Dir(r.name); dir != "."; dir = path.Dir(dir) {
+		root.Remove(dir) // if it is empty
+	}
+	return err
+}
+
+// load reads what there is on disk of the stream, the first time, and again where another
+// process writes it.
+func (t *Tape) load() {
+	t.loading.Lock()
+	defer t.loading.Unlock()
+	now := time.Now()
+	if shared := t.archive.o.Shared; !t.read.IsZero() && (shared == nil || !shared() || now.Sub(t.read) < lookAgain) {
+		return
+	}
+	t.read = now
+	set := t.archive.o.Settings(t.key.Vhost)
+	root, err := os.OpenRoot(set.Dir)
+	if err == nil {
+		defer root.Close()
+		t.find(root, set.Dir)
+	}
+	for {
+		t.mu.Lock()
+		early := t.early
+		t.early, t.ready = nil, len(early) == 0
+		t.mu.Unlock()
+		if len(early) == 0 {
+			return
+		}
+		for _, g := range early {
+			t.keep(g)
+		}
+	}
+}
+
+// find reads the indexes of reels. t.loading is held.
+func (t *Tape) find(root *os.Root, dir string) {
+	entries, err := fs.ReadDir(root.FS(), t.dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		name, is := strings.CutSuffix(e.Name(), indexExt)
+		if !is {
+			continue
+		}
+		name = path.Join(t.dir, name)
+		i := slices.IndexFunc(t.reels, func(r *reel) bool { return r.name == name && r.dir == dir })
+		if i < 0 {
+			t.take(root, &reel{dir: dir, name: name})
+		} else if t.reels[i] != t.wrote {
+			t.take(root, t.reels[i])
+		}
+	}
+	slices.SortFunc(t.reels, func(a, b *reel) int { return cmp.Compare(a.first, b.first) })
+}
+
+// take reads what is new in a reel's index, and lists it. t.loading is held.
+func (t *Tape) take(root *os.Root, r *reel) {
+	known := r.run != nil
+	f, err := root.Open(r.name + indexExt)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.NewSectionReader(f, r.indexed, mostIndex-r.indexed))
+	if err != nil || len(b) == 0 {
+		return
+	}
+	st, err := root.Stat(r.name + mediaExt)
+	if err != nil {
+		root.Remove(r.name + indexExt)
+		return
+	}
+	run, all, offs, n, err := readIndex(b, r.run)
+	if err != nil {
+		t.archive.o.Log.Warn("index of time shift is damaged, what is behind it is not kept", "file", r.name+indexExt, "err", err)
+	}
+	if run == nil {
+		if err != nil {
+			r.remove()
+		}
+		return
+	}
+	r.run, r.indexed = t.same(run), r.indexed+int64(n)
+	t.archive.count(t.key.Vhost, st.Size()+r.indexed-r.size)
+	r.size = st.Size() + r.indexed
+	for i, s := range all {
+		if offs[i]+int64(s.Size()) > st.Size() {
+			all = all[:i] // it was not written whole
+			break
+		}
+		s.tape, s.Run, s.reel, s.off = t, r.run, r, offs[i]
+	}
+	if len(all) == 0 && !known {
+		r.end, r.ended, r.first = r.run.Line, r.run.Began, r.run.First
+	}
+	if !known {
+		t.reels = append(t.reels, r)
+	}
+	if len(all) == 0 {
+		return
+	}
+	if !known {
+		r.first = all[0].Seq
+	}
+	last := all[len(all)-1]
+	r.end, r.ended = last.End(), last.Began().Add(last.Duration)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.segs = slices.Concat(t.segs, all)
+	slices.SortStableFunc(t.segs, func(a, b *Segment) int { return cmp.Compare(a.Seq, b.Seq) })
+	t.segs = slices.CompactFunc(t.segs, func(a, b *Segment) bool { return a.Seq == b.Seq })
+	t.tell()
+}
+
+// same returns the run that there is already, of which another reel is.
+func (t *Tape) same(r *Run) *Run {
+	for _, o := range t.reels {
+		if o.run != nil && o.run.First == r.First {
+			return o.run
+		}
+	}
+	return r
+}
+
+// write writes a segment. It is the writer's, as are those below.
+func (t *Tape) write(s *Segment) {
+	set := t.archive.o.Settings(t.key.Vhost)
+	if err := t.put(s, set); err != nil {
+		t.close()
+		t.remove(func(o *Segment) bool { return o == s })
+		t.lose(s, err)
+		return
+	}
+	t.archive.complain(t.key, nil)
+	t.expire(set)
+	t.archive.fit(t.key.Vhost, set.Size)
+}
+
+func (t *Tape) put(s *Segment, set Settings) error {
+	r := t.wrote
+	if r == nil || r.run != s.Run || r.dir != set.Dir || s.End()-t.since > max(min(reelTime, set.Window/4), time.Second) || r.size+int64(s.Size()) > reelBytes {
+		if err := t.open(s, set.Dir); err != nil {
+			return err
+		}
+		r = t.wrote
+	}
+	s.mu.Lock()
+	body := s.body
+	s.mu.Unlock()
+	off, err := t.file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	for _, b := range body {
+		if _, err := t.file.Write(b); err != nil {
+			return err
+		}
+	}
+	text := appendLine(nil, s, off)
+	if _, err := t.index.Write(text); err != nil {
+		return err
+	}
+	more := int64(s.Size() + len(text))
+	t.loading.Lock()
+	r.size, r.indexed, r.end, r.ended = r.size+more, r.indexed+int64(len(text)), s.End(), s.Began().Add(s.Duration)
+	t.loading.Unlock()
+	t.archive.count(t.key.Vhost, more)
+	s.mu.Lock()
+	s.reel, s.off, s.body = r, off, [2][]byte{}
+	s.mu.Unlock()
+	return nil
+}
+
+// open begins a reel.
+func (t *Tape) open(s *Segment, dir string) (err error) {
+	t.close()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.MkdirAll(t.dir, 0o755); err != nil {
+		return err
+	}
+	// Of two processes that write, neither takes the name of the other.
+	r := &reel{dir: dir, run: s.Run, first: s.Seq, end: s.Start, ended: s.Began()}
+	r.name = path.Join(t.dir, strconv.FormatInt(s.Began().UnixMilli(), 10)+"-"+strconv.FormatInt(s.Seq, 10)+"-"+strconv.Itoa(os.Getpid()))
+	if t.file, err = root.OpenFile(r.name+mediaExt, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644); err != nil {
+		t.file = nil
+		return err
+	}
+	if t.index, err = root.OpenFile(r.name+indexExt, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644); err != nil {
+		t.index = nil
+		t.close()
+		r.remove()
+		return err
+	}
+	init, text := s.Run.Init(0), appendHead(nil, t.key.String(), s.Run)
+	_, err = t.file.Write(init)
+	if _, err2 := t.index.Write(text); err != nil || err2 != nil {
+		t.close()
+		r.remove()
+		return errors.Join(err, err2)
+	}
+	r.size, r.indexed = int64(len(init)+len(text)), int64(len(text))
+	t.archive.count(t.key.Vhost, r.size)
+	t.wrote, t.since = r, s.Start
+	t.loading.Lock()
+	defer t.loading.Unlock()
+	t.reels = append(t.reels, r)
+	return nil
+}
+
+// close ends the reel that is written.
+func (t *Tape) close() {
+	for _, f := range []*os.File{t.file, t.index} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	t.wrote, t.file, t.index = nil, nil, nil
+}
+
+// expire deletes the reels that have left the window.
+func (t *Tape) expire(set Settings) {
+	if set.Window <= 0 {
+		return // it was turned off; what there is stays as it is
+	}
+	oldest := t.Live() - set.Window
+	for {
+		t.loading.Lock()
+		var r *reel
+		if len(t.reels) > 0 && t.reels[0].end < oldest {
+			r = t.reels[0]
+		}
+		t.loading.Unlock()
+		if r == nil {
+			return
+		}
+		t.drop(r)
+	}
+}
+
+// drop deletes a reel.
+func (t *Tape) drop(r *reel) {
+	if t.wrote == r {
+		t.close()
+	}
+	t.remove(func(s *Segment) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.reel == r
+	})
+	t.loading.Lock()
+	t.reels = slices.DeleteFunc(t.reels, func(o *reel) bool { return o == r })
+	t.loading.Unlock()
+	t.archive.count(t.key.Vhost, -r.size)
+	if err := r.remove(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.archive.o.Log.Warn("reel of time shift cannot be removed", "file", r.name, "err", err)
+	}
+}
+
+// count adds bytes that a vhost's streams have on disk.
+func (a *Archive) count(vhost string, n int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.bytes[vhost] += n
+}
+
+// Bytes returns how many bytes a vhost's streams have on disk.
+func (a *Archive) Bytes(vhost string) int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.bytes[vhost]
+}
+
+// fit deletes the oldest reels of a vhost until the others fit.
+func (a *Archive) fit(vhost string, size int64) {
+	for a.Bytes(vhost) > size {
+		var of *Tape
+		var oldest *reel
+		for _, t := range a.all() {
+			if t.key.Vhost != vhost {
+				continue
+			}
+			t.loading.Lock()
+			if len(t.reels) > 0 && (oldest == nil || t.reels[0].ended.Before(oldest.ended)) {
+				of, oldest = t, t.reels[0]
+			}
+			t.loading.Unlock()
+		}
+		if oldest == nil {
+			return
+		}
+		of.drop(oldest)
+	}
+}
+
+// Sweep deletes what is too old or too much, of streams too that nobody has asked for
+// since the start.
+func (a *Archive) Sweep() {
+	for _, vhost := range a.o.Vhosts() {
+		set := a.o.Settings(vhost)
+		if set.Window <= 0 {
+			continue
+		}
+		a.scan(vhost, set.Dir)
+		for _, t := range a.all() {
+			if t.key.Vhost == vhost {
+				t.load()
+				t.expire(set)
+				t.rest()
+				a.forget(t)
+			}
+		}
+		a.fit(vhost, set.Size)
+	}
+}
+
+// scan finds the streams that have a folder.
+func (a *Archive) scan(vhost, dir string) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return
+	}
+	defer root.Close()
+	top := path.Dir(path.Dir(folder(hub.Key{Vhost: vhost, App: "a", Stream: "b"})))
+	found, _ := fs.Glob(root.FS(), strings.NewReplacer("[", `\[`, "*", `\*`, "?", `\?`).Replace(top)+"/*/*/*"+indexExt)
+	for _, name := range found {
+		app, err1 := url.PathUnescape(path.Base(path.Dir(path.Dir(name))))
+		stream, err2 := url.PathUnescape(path.Base(path.Dir(name)))
+		key := hub.Key{Vhost: vhost, App: app, Stream: stream}
+		if err1 == nil && err2 == nil && folder(key) == path.Dir(name) {
+			a.mu.Lock()
+			a.tape(key)
+			a.mu.Unlock()
+		}
+	}
+}
