@@ -78,7 +78,7 @@ func (s *source) list(t *testing.T) {
 	t.Helper()
 	path := s.path(t)
 	s.listed.Do(func() {
-		got := demux(t, path, seconds, "")
+		got := demux(t, path, cmp.Or(s.length, seconds), "")
 		s.packets = map[string][]packet{"video": got.video, "audio": got.audio}
 		s.pictures = got.pictures
 	})
