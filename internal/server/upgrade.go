@@ -369,7 +369,7 @@ func (s *Server) retire(ctx context.Context) {
 		// Who has connected and not said yet what it wants is no session: so some time
 		// passes after the last one.
 		switch now := time.Now(); {
-		case s.env.Handover.HasElder(): // what it has gets to the new one through us
+		case s.env.Handover.HasElder(), s.twin.Needed() > 0: // what those have gets to the new one through us
 			empty = now
 		case s.env.Handover.Clients(s.env.Desk.Sessions()) > 0:
 			empty = now

@@ -292,12 +292,22 @@ func TestUpgradePublishers(t *testing.T) {
 	}
 	t.Logf("the page of WHIP: %s", lookAt(t, whip).State)
 	// Then the edge, of which the one who came before goes.
-	edge.upgrade()
+	before := edge.upgrade()
 	late := follow(t, "the edge, after it was upgraded itself", edge.page("s", ".flv"), false)
 	late.more(t, rate)
 	for _, f := range all {
 		f.whole(t, lengthy)
 	}
 	late.more(t, 8*rate)
+	if !lives(before) {
+		t.Error("the edge's first server has ended while the stream is had from it")
+	}
 	late.whole(t, lengthy)
+	again := follow(t, "rtmp at the edge", edge.stream("s"), false)
+	again.more(t, rate)
+	syscall.Kill(before, syscall.SIGTERM) // as when its time is over
+	wait(t, "it ends", func() bool { return !lives(before) })
+	again.more(t, 4*rate)
+	again.step = 1.5
+	again.whole(t, lengthy)
 }

@@ -50,6 +50,9 @@ const (
 	linger = 3 * time.Second
 	// firstWait and mostWait are between two rounds of the origins.
 	firstWait, mostWait = time.Second, 10 * time.Second
+	// lentWait is how often it is looked whether another process of an upgrade still has
+	// the stream.
+	lentWait = 50 * time.Millisecond
 	// goodAfter is how long a connection lasts that went well.
 	goodAfter = 10 * time.Second
 )

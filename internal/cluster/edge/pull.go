@@ -54,7 +54,11 @@ func (p *puller) run() {
 		}
 		st := p.server.env.Hub.Stream(p.ask.Key)
 		if st != nil && st.Live() { // somebody publishes it here
-			p.sleep(time.Second)
+			wait := time.Second
+			if now := st.Publication(); now != nil && now.Lent {
+				wait = lentWait
+			}
+			p.sleep(wait)
 			continue
 		}
 		began := time.Now()

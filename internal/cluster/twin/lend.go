@@ -30,6 +30,7 @@ type lender struct {
 	wake    chan struct{}
 
 	wanted atomic.Bool // frames are
+	played atomic.Bool // somebody plays it there, or beyond
 
 	mu    sync.Mutex
 	queue []item // guarded by mu
@@ -178,8 +179,10 @@ func (l *lender) listen(conn net.Conn) {
 			caught = true
 			close(l.caught)
 		case a.Played == playedYes && unwant == nil && l.pub != nil:
+			l.played.Store(true)
 			unwant = l.twin.env.Desk.Want(session.Ask{Key: l.opening.Key, Said: l.opening.Said}, l.opening.StreamID)
 		case a.Played == playedNo && unwant != nil:
+			l.played.Store(false)
 			unwant()
 			unwant = nil
 		case a.Wish > 0 && l.session != nil && l.session.Wish != nil:

@@ -312,6 +312,20 @@ func (t *Twin) hasMoved(s *session.Session) {
 	}
 }
 
+// Needed counts the streams that the server has by itself from elsewhere, as edges do, and
+// that are played at the process that has taken our place: while there are some, it is too
+// early to end.
+func (t *Twin) Needed() (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.sides[Heir].lenders {
+		if l.session.Internal && l.played.Load() {
+			n++
+		}
+	}
+	return n
+}
+
 // pass has what stands for a publisher be wanted of whom it is borrowed of, since another
 // process wants it.
 func (t *Twin) pass(s *session.Session) {
