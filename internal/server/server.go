@@ -114,6 +114,8 @@ type Server struct {
 	upgrading atomic.Bool
 	handed    chan struct{}
 	stopped   atomic.Bool // the elder was told to stop
+	// others are the sessions at the processes before this one; see countElders.
+	others atomic.Int64
 	twin      *twin.Twin
 	api       *api.API
 	last      atomic.Pointer[LastReload]
@@ -164,7 +166,7 @@ func New(o Options) (*Server, error) {
 			}
 			return session.PreemptOff
 		},
-		Max:     func() int { return blocks.Root.In(conf.Load()).MaxConnections },
+		Max:     func() int { return blocks.Root.In(conf.Load()).MaxConnections - int(s.others.Load()) },
 		History: func() time.Duration { return blocks.HTTPAPI.In(conf.Load()).History },
 		Reserve: func(r *session.Request) (func(), error) { return s.limits.Reserve(r) },
 		Trace:   trace.Act(tracing),
@@ -193,6 +195,10 @@ func New(o Options) (*Server, error) {
 		s.env.Handover.InheritFloors(o.Predecessor.Floors)
 	}
 	s.env.Endpoints.Add(s.upgradeEndpoint())
+	s.env.Handover.Answer(sessionsPath, func(w http.ResponseWriter, r *http.Request) {
+		n, _ := s.env.Desk.Len()
+		json.NewEncoder(w).Encode(int64(n) + s.others.Load())
+	})
 	s.env.Handover.Answer(eldersPath, func(w http.ResponseWriter, r *http.Request) { json.NewEncoder(w).Encode(s.elders()) })
 	s.env.Loops, s.env.Store = sender.NewLoops(o.Log), service.NewStore(o.Log, h)
 	shift := service.NewTimeShift(s.env)
@@ -472,6 +478,7 @@ func (s *Server) metrics() []service.Metric {
 	}
 	return []service.Metric{
 		{Name: "weir_config_last_reload_successful", Help: "1 if the configuration was taken when it was last read, else 0.", Samples: []service.Sample{{Value: good}}},
+		{Name: "weir_upgrade_old_sessions", Help: "Sessions that are still at the processes whose place this one took; all else here is of this process.", Samples: []service.Sample{{Value: float64(s.others.Load())}}},
 		{Name: "weir_notices", Help: "Standing complaints, which /api/v1/summaries has in words.", Samples: []service.Sample{{Value: float64(len(s.env.Notices.All()))}}},
 	}
 }

@@ -104,6 +104,7 @@ func (s *Server) hold(context.Context) error {
 		return err
 	}
 	go s.heed(p)
+	go s.countElders(p)
 	select {
 	case <-p.word:
 		return s.options.Pid.Take()
@@ -179,6 +180,31 @@ func (s *Server) awaitElder() {
 		select {
 		case <-p.gone:
 		case <-time.After(partTime):
+		}
+	}
+}
+
+// sessionsPath is where a process is asked how many sessions it has, with those before it.
+const sessionsPath = "/sessions"
+
+// countEvery is how often that is asked.
+const countEvery = time.Second
+
+// countElders notes how many sessions are at the processes before this one, for limits that
+// hold for all of them, until they have gone.
+func (s *Server) countElders(p *Predecessor) {
+	beat := time.NewTicker(countEvery)
+	defer beat.Stop()
+	defer s.others.Store(0)
+	for {
+		var n int64
+		if s.env.Handover.AskElder(sessionsPath, nil, &n) == nil {
+			s.others.Store(n)
+		}
+		select {
+		case <-beat.C:
+		case <-p.gone:
+			return
 		}
 	}
 }

@@ -127,6 +127,29 @@ func soundName(t *media.Track, taken []string) string {
 	return name
 }
 
+// addTo adds what it lists to a playlist of several streams, as the n'th of them: its
+// groups of sounds are other than theirs.
+func (l *ladder) addTo(out *m3u8.Ladder, n int, to func(v m3u8.Variant, name string) m3u8.Variant) {
+	group := func(id string) string {
+		if id != "" && n > 0 {
+			id += "-" + strconv.Itoa(n+1)
+		}
+		return id
+	}
+	out.Independent = out.Independent && l.independent
+	for _, s := range l.sounds {
+		s.Group, s.URI = group(s.Group), to(m3u8.Variant{}, s.URI).URI
+		out.Sounds = append(out.Sounds, s)
+	}
+	for _, v := range l.variants {
+		v.Audio = group(v.Audio)
+		out.Variants = append(out.Variants, to(v, v.URI))
+	}
+	for _, v := range l.iframes {
+		out.IFrames = append(out.IFrames, to(v, v.URI))
+	}
+}
+
 // text writes the playlist; to says what a path below the root is called.
 func (l *ladder) text(to func(name string) string) []byte {
 	out := m3u8.Ladder{Independent: l.independent, Sounds: slices.Clone(l.sounds), Variants: slices.Clone(l.variants), IFrames: slices.Clone(l.iframes)}

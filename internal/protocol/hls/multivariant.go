@@ -30,6 +30,7 @@ type entry struct {
 	iframes *m3u8.Variant // nil for none
 	keys    bool          // decoding can start at each segment
 	demand  bool          // it goes on only while somebody plays it
+	ladder  *ladder       // of its tracks, nil if there is one of each kind
 }
 
 // choiceOf returns what hls_multivariant lists at the path of a request: those of its
@@ -78,6 +79,9 @@ func (s *server) entryOf(key hub.Key, conf *blocks.HLSConfig) (e entry, ok bool)
 				v.URI = one.iframesName()
 				e.iframes = &v
 			}
+			one.mu.Lock()
+			e.ladder = one.ladder
+			one.mu.Unlock()
 			return e, true
 		}
 	}
@@ -129,8 +133,12 @@ func (s *server) sendChoice(w http.ResponseWriter, r *http.Request, c choice) {
 		}
 		return v
 	}
-	for _, e := range c.entries {
+	for i, e := range c.entries {
 		out.Independent = out.Independent && e.keys
+		if e.ladder != nil {
+			e.ladder.addTo(&out, i, to)
+			continue
+		}
 		out.Variants = append(out.Variants, to(e.variant, e.name))
 		if e.iframes != nil {
 			out.IFrames = append(out.IFrames, to(*e.iframes, e.iframes.URI))

@@ -52,6 +52,34 @@ func TestMultivariant(t *testing.T) {
 	})
 }
 
+// Of a stream with several tracks all are listed, its sounds apart from those of others.
+func TestMultivariantOfTracks(t *testing.T) {
+	bubble(t, "hls_ctx off; hls_iframes on; hls_multivariant [stream]_all [stream]_sd [stream] [stream]_b;", func(h *house, _ string) {
+		h.publishAll("a", 400, tracks(), always)()
+		h.publishAll("a_b", 400, tracks(), always)()
+		h.publish("a_sd", 400)()
+		got := h.get("http://x/live/a_all.m3u8?k=1").Body.String()
+		var short []string
+		for _, m := range regexp.MustCompile(`TYPE=AUDIO,GROUP-ID="([^"]+)".*URI="([^"]+)"|#EXT-X-STREAM-INF:.*AUDIO="([^"]+)"\n(.*)|#EXT-X-STREAM-INF:.*\n(.*)|I-FRAME-STREAM-INF.*URI="([^"]+)"`).FindAllStringSubmatch(got, -1) {
+			short = append(short, strings.TrimSpace(strings.Join(m[1:], " ")))
+		}
+		want := []string{"aac-2 a.audio0.m3u8?k=1", "aac-2 a.audio1.m3u8?k=1", "aac-3 a_b.audio0.m3u8?k=1", "aac-3 a_b.audio1.m3u8?k=1",
+			"a_sd.m3u8?k=1", "aac-2 a.video0.m3u8?k=1", "aac-2 a.video1.m3u8?k=1", "aac-3 a_b.video0.m3u8?k=1", "aac-3 a_b.video1.m3u8?k=1",
+			"a_sd.iframes.m3u8?k=1", "a.video0.iframes.m3u8?k=1", "a.video1.iframes.m3u8?k=1", "a_b.video0.iframes.m3u8?k=1", "a_b.video1.iframes.m3u8?k=1"}
+		for i := range short {
+			short[i] = strings.Join(strings.Fields(short[i]), " ")
+		}
+		if strings.Join(short, "\n") != strings.Join(want, "\n") {
+			t.Errorf("listed are\n%s\nwant\n%s\nin\n%s", strings.Join(short, "\n"), strings.Join(want, "\n"), got)
+		}
+		for _, uri := range regexp.MustCompile(`a[\w.]*\.m3u8`).FindAllString(got, -1) {
+			if w := h.get("http://x/live/" + uri); w.Code != 200 || !strings.Contains(w.Body.String(), "#EXTINF") {
+				t.Errorf("%s: %d", uri, w.Code)
+			}
+		}
+	})
+}
+
 // A rung that begins when somebody plays it is listed as it is configured before it is
 // there; who asks for it counts as its viewer for as long as it does, whatever it came for.
 func TestRungOnDemand(t *testing.T) {
