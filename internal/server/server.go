@@ -116,9 +116,9 @@ type Server struct {
 	stopped   atomic.Bool // the elder was told to stop
 	// others are the sessions at the processes before this one; see countElders.
 	others atomic.Int64
-	twin      *twin.Twin
-	api       *api.API
-	last      atomic.Pointer[LastReload]
+	twin   *twin.Twin
+	api    *api.API
+	last   atomic.Pointer[LastReload]
 	// noReload is the id of a reload that never was.
 	noReload string
 	hurry    chan struct{} // closed by Hurry

@@ -281,7 +281,7 @@ func TestUpgradeThatFails(t *testing.T) {
 // Clients of the old server stay with it, until the time is over.
 func TestUpgradeDrains(t *testing.T) {
 	t.Parallel()
-	p := openPlace(t, "upgrade_drain 3;", "")
+	p := openPlace(t, "upgrade_drain 6; max_connections 1;", "")
 	viewer, err := net.Dial("tcp", p.http)
 	if err != nil {
 		t.Fatal(err)
@@ -322,6 +322,11 @@ func TestUpgradeDrains(t *testing.T) {
 		t.Errorf("the next one is answered by %d, and kept: %v", by, !last)
 	}
 	p.until("the old server waits", func() bool { return strings.Contains(p.log(), "upgrade: waiting") })
+	// The limit holds for both together.
+	p.until("there is no room for another", func() bool {
+		status, _, err := get("http://" + p.http + "/live/s.flv")
+		return err == nil && status >= 400
+	})
 	if !alive(before) {
 		t.Error("it has not waited")
 	}
