@@ -188,6 +188,58 @@ func TestLipSync(t *testing.T) {
 	})
 }
 
+// lipsThroughLoss checks that what a server at the end of a way that loses 5 % sends a
+// browser is in sync and does not freeze: of RTMP, which players keep for a while, and of a
+// peer, at 2 Mbit/s. The publishers are at the server's own port.
+func (h *house) lipsThroughLoss(t *testing.T, direct string) {
+	t.Helper()
+	noisy := strings.Replace(flashes, ",drawbox", ",noise=alls=60:allf=t,drawbox", 1)
+	heavy := x264 + "-preset ultrafast -profile:v baseline -b:v 2M -maxrate 2M -bufsize 2M "
+	rtmp := &source{file: "noisy.flv", video: true, audio: true, args: noisy + heavy + "-c:a aac -b:a 64k"}
+	whip := &source{file: "noisy.mp4", video: true, audio: true, args: noisy + heavy + "-ac 2 -c:a libopus -b:a 64k"}
+	background(t, "ffmpeg", "-v", "error", "-re", "-stream_loop", "-1", "-i", rtmp.path(t), "-c", "copy", "-f", "flv", h.stream("rtmp"))
+	h.awaitLive(t, "rtmp")
+	h.sees(t, "rtmp")
+	background(t, "node", "../clients/av.mjs", "publish", whip.path(t), "http://"+h.api+"/rtc/v1/whip/?app=live&stream=whip&eip="+direct)
+	h.awaitLive(t, "whip")
+	h.sees(t, "whip")
+}
+
+// sees has a browser play a stream for 30 s and more.
+func (h *house) sees(t *testing.T, name string) {
+	t.Helper()
+	tab := visit(t, rtcBrowser(t), strings.Replace(h.player("whep", "stream="+name), "autostart=true", "autostart=false", 1))
+	if _, err := chromedp.Run(tab, chromedp.Evaluate[bool](watchLips)); err != nil {
+		t.Fatal(err)
+	}
+	var seen struct{ Flashes, Beeps []float64 }
+	var all []float64
+	wide := 0
+	for began := time.Now(); len(all) < 30; {
+		time.Sleep(500 * time.Millisecond)
+		text, err := chromedp.Run(tab, chromedp.Evaluate[string]("JSON.stringify(lips)"))
+		if err != nil || json.Unmarshal([]byte(text), &seen) != nil {
+			t.Fatal(text, err)
+		}
+		if all = apart(seen.Flashes, seen.Beeps); time.Since(began) > 60*time.Second {
+			t.Fatalf("%s: in a minute there are %d flashes and %d beeps", name, len(seen.Flashes), len(seen.Beeps))
+		}
+	}
+	for _, d := range all {
+		if math.Abs(d) > lipSync {
+			wide++
+		}
+	}
+	state := lookAt(t, tab).State
+	t.Logf("%s through loss: %s; the beeps are behind their flashes by %.3f s", name, state, all)
+	if d := median(all, len(all)); wide > len(all)/4 || math.Abs(d) > lipSync {
+		t.Errorf("%s: through loss %d of %d beeps are far from their flash, half of them by more than %.3f s", name, wide, len(all), d)
+	}
+	if m := regexp.MustCompile(` ([01]) freezes`).FindString(state); m == "" {
+		t.Errorf("%s: through loss the picture froze: %s", name, state)
+	}
+}
+
 // lipsOverRTMP returns by how much the beeps of a stream are behind its flashes, in s, if
 // enough of them came in five seconds.
 func (h *house) lipsOverRTMP(t *testing.T, name string) (d float64, ok bool) {

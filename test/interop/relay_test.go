@@ -18,6 +18,8 @@ type relay struct {
 
 	front *net.UDPConn
 	to    string
+	// usual and late hold what is on its way, in order, as ways keep it.
+	usual, late chan parcel
 
 	mu     sync.Mutex
 	random *rand.Rand          // guarded by mu
@@ -31,7 +33,7 @@ func newRelay(t *testing.T, to string, seed uint64) *relay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &relay{addr: front.LocalAddr().String(), front: front, to: to, random: rand.New(rand.NewPCG(seed, seed)), back: map[string]net.Conn{}}
+	r := &relay{addr: front.LocalAddr().String(), front: front, to: to, random: rand.New(rand.NewPCG(seed, seed)), back: map[string]net.Conn{}, usual: make(chan parcel, 4096), late: make(chan parcel, 4096)}
 	r.percent.Store(5)
 	t.Cleanup(func() {
 		front.Close()
@@ -42,7 +44,30 @@ func newRelay(t *testing.T, to string, seed uint64) *relay {
 		}
 	})
 	go r.run()
+	done := make(chan struct{})
+	t.Cleanup(func() { close(done) })
+	for _, way := range []chan parcel{r.usual, r.late} {
+		go deliver(way, done)
+	}
 	return r
+}
+
+// parcel is a datagram on its way.
+type parcel struct {
+	due  time.Time
+	send func()
+}
+
+func deliver(way chan parcel, done chan struct{}) {
+	for {
+		select {
+		case p := <-way:
+			time.Sleep(time.Until(p.due))
+			p.send()
+		case <-done:
+			return
+		}
+	}
 }
 
 func (r *relay) run() {
@@ -100,10 +125,17 @@ func (r *relay) pass(b []byte, send func(b []byte)) {
 		r.dropped.Add(1)
 		return
 	}
-	delay := 20 * time.Millisecond
-	if late {
-		delay += 4 * time.Millisecond
-	}
 	b = append([]byte(nil), b...)
-	time.AfterFunc(delay, func() { send(b) })
+	way, delay := r.usual, wayDelay
+	if late {
+		way, delay = r.late, wayDelay+4*time.Millisecond
+	}
+	select {
+	case way <- parcel{time.Now().Add(delay), func() { send(b) }}:
+	default: // as full ways do
+		r.dropped.Add(1)
+	}
 }
+
+// wayDelay is how long a datagram takes through a relay.
+const wayDelay = 20 * time.Millisecond

@@ -19,7 +19,7 @@ func TestRTCThroughLoss(t *testing.T) {
 	hall(t)
 	udp := freeUDP(t)
 	r := newRelay(t, udp, 8)
-	h := open(t, "rtc { enabled on; }", "SRS_RTC_SERVER_ENABLED=on", "SRS_RTC_SERVER_LISTEN="+udp, "SRS_RTC_SERVER_CANDIDATE="+r.addr)
+	h := open(t, "rtc { enabled on; rtmp_to_rtc on; }", "SRS_RTC_SERVER_ENABLED=on", "SRS_RTC_SERVER_LISTEN="+udp, "SRS_RTC_SERVER_CANDIDATE="+r.addr)
 	h.write(t, "loss", "<!doctype html><iframe allow='camera; microphone; autoplay' src='"+h.player("whip", "stream=s")+"'></iframe><iframe allow='autoplay' src='"+h.player("whep", "stream=s")+"'></iframe>")
 	ctx := visit(t, rtcBrowser(t), "http://"+h.web+"/players/loss.html")
 	played := regexp.MustCompile(`^connected, [0-9]+×[0-9]+, H264, ([0-9]+) frames, ([0-9]+) freezes, opus, sound energy [0-9.]*[1-9]`)
@@ -57,6 +57,10 @@ func TestRTCThroughLoss(t *testing.T) {
 	goesOn("the picture is there through 20 % of loss", many)
 	if r.dropped.Load() == 0 {
 		t.Error("nothing was lost")
+	}
+	if *long {
+		r.percent.Store(5)
+		h.lipsThroughLoss(t, udp)
 	}
 }
 

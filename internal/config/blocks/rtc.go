@@ -196,8 +196,8 @@ type RTCConfig struct {
 
 	// PlayoutDelay is how long players keep pictures at least, of streams with sound:
 	// browsers keep sound about as long, and would have it be late beside the picture
-	// for the first ten seconds. What peers of WebRTC publish is left to them, and with 0
-	// everything is. It is in milliseconds.
+	// for the first ten seconds. What peers of WebRTC publish is left to them unless much
+	// is lost on the player's way, and with 0 everything is. It is in milliseconds.
 	PlayoutDelay time.Duration `conf:"playout_delay" default:"180" unit:"ms" reload:"session" since:"weir"`
 
 	// RTCToRTMP lets other protocols play what WebRTC publishes.

@@ -331,24 +331,23 @@ func (l *loop) padding(v *viewer, t *out, e *entry) bool {
 // counterSize is the length of a header with a counter.
 const counterSize = wire.HeaderSize + 8
 
-// resendNoted sends packets of a picture in layers again.
-func (l *loop) resendNoted(v *viewer, t *out, lost []uint16) {
-	for _, seq := range lost {
-		e := v.choice.find(seq)
-		if e == nil || !v.again.take(l.now, againMost) {
-			continue
-		}
-		if e.pad {
-			l.padding(v, t, e)
-			continue
-		}
-		p, ok := v.lane.packet(e.pos)
-		switch {
-		case !ok:
-		case t.rtx != 0:
-			l.repair(v, t, &p, seq, e.stamp, e.number)
-		default:
-			l.seal(v, t, &p, seq, e.stamp, e.number)
-		}
+// sendNotedAgain sends a packet of a picture in layers again, and reports whether it is
+// there.
+func (l *loop) sendNotedAgain(v *viewer, t *out, seq uint16) bool {
+	e := v.choice.find(seq)
+	if e == nil || !v.again.take(l.now, againMost) {
+		return false
 	}
+	if e.pad {
+		return l.padding(v, t, e)
+	}
+	p, ok := v.lane.packet(e.pos)
+	switch {
+	case !ok:
+	case t.rtx != 0:
+		l.repair(v, t, &p, seq, e.stamp, e.number)
+	default:
+		l.seal(v, t, &p, seq, e.stamp, e.number)
+	}
+	return ok
 }

@@ -28,6 +28,7 @@ type loop struct {
 	window  []packet
 	own     []packet
 	spare   []*lane
+	repeats []repeat // what is to be sent a second time, the earliest first
 	header  rtp.Header
 	now     time.Time
 	scratch []byte
@@ -105,15 +106,14 @@ func (l *loop) run(stop chan struct{}) {
 		case <-stop:
 			return
 		}
-		behind := l.turn()
-		if behind {
+		if more := l.turn(); more {
 			timer.Reset(pause)
 		}
 	}
 }
 
-// turn does what is to be done, and reports whether somebody is behind.
-func (l *loop) turn() (behind bool) {
+// turn does what is to be done, and reports whether there is more to be done in a moment.
+func (l *loop) turn() (more bool) {
 	l.now = time.Now()
 	l.mu.Lock()
 	asked, grown := l.inbox, l.grown
@@ -137,10 +137,11 @@ func (l *loop) turn() (behind bool) {
 			l.late = append(l.late, a)
 		}
 	}
+	l.sendRepeats()
 	for _, o := range l.boxes {
 		o.flush()
 	}
-	return len(l.late) > 0
+	return len(l.late) > 0 || len(l.repeats) > 0
 }
 
 // list takes a viewer in.
@@ -179,6 +180,7 @@ func (l *loop) remove(v *viewer) {
 			delete(l.lanes, v.lane)
 		}
 		v.lane.watched[l.id].Add(-1)
+		v.care.on, l.repeats = false, slices.DeleteFunc(l.repeats, func(r repeat) bool { return r.v == v })
 		if k := v.path.sock; k != nil && k.stream != nil {
 			delete(l.boxes, k)
 		}
@@ -237,6 +239,7 @@ func (l *loop) account(v *viewer) {
 	if l.now.Sub(v.reports) >= reportEvery {
 		l.report(v)
 	}
+	v.care.look(l.now, v.tracks[soundTrack].packets+v.tracks[pictureTrack].packets)
 	v.peer.session.Count(0, v.sent)
 	v.sent = 0
 }
@@ -274,6 +277,9 @@ func (l *loop) send(v *viewer, packets []packet, pos uint64) {
 		t.next, t.stamp, t.number = seq+1, stamp, number
 		if t.next-t.floor > ringMost {
 			t.floor = t.next - ringMost // more is not kept, and the numbers wrap
+		}
+		if p.track == soundTrack {
+			l.repeat(v, soundTrack, seq)
 		}
 		t.packets++
 		t.octets += uint32(p.Size())

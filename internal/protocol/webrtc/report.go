@@ -60,19 +60,10 @@ func (l *loop) resend(v *viewer, ssrc uint32, lost []uint16) {
 		if !t.on || !t.live || t.ssrc != ssrc {
 			continue
 		}
-		if v.choice != nil && i == pictureTrack {
-			l.resendNoted(v, t, lost)
-			continue
-		}
+		v.care.asked += len(lost)
 		for _, seq := range lost {
-			p, ok := v.lane.lost(i, seq-t.offset)
-			if !ok || int16(seq-t.floor) < 0 || !v.again.take(l.now, againMost) {
-				continue
-			}
-			if t.rtx != 0 {
-				l.repair(v, t, &p, seq, v.stampOf(&p), v.numberOf(t, &p))
-			} else {
-				l.seal(v, t, &p, seq, v.stampOf(&p), v.numberOf(t, &p))
+			if l.sendAgain(v, i, seq) {
+				l.repeat(v, i, seq)
 			}
 		}
 	}
@@ -84,7 +75,7 @@ func (l *loop) seal(v *viewer, t *out, p *packet, seq uint16, stamp uint32, numb
 	o := l.box(v.path.sock)
 	head := wire.HeaderSize
 	counted := v.choice != nil && v.choice.twcc != 0 && p.track != soundTrack
-	slow := t.delay != 0 && p.key && p.heard
+	keep, slow := v.keep(t, p, seq)
 	if counted {
 		head = counterSize
 	}
@@ -99,7 +90,7 @@ func (l *loop) seal(v *viewer, t *out, p *packet, seq uint16, stamp uint32, numb
 		wire.PutHeader(b, p.Marker, t.typ, seq, stamp, t.ssrc)
 	}
 	if slow {
-		head = wire.PutDelay(b, head, t.delay, v.peer.conf.PlayoutDelay)
+		head = wire.PutDelay(b, head, t.delay, keep)
 		b = b[:head+p.Size()]
 	}
 	v.fill(b[head:], t, p, number)
@@ -157,6 +148,8 @@ func (p *peer) reports(b []byte, now time.Time) {
 // reported takes what a viewer says of what it gets.
 func (v *viewer) reported(r *rtcp.Packet, now time.Time) {
 	switch r.Type {
+	case rtcp.TypeSR, rtcp.TypeRR:
+		v.lossTold(r)
 	case rtcp.TypeRTPFB:
 		if r.Format == rtcp.FormatTWCC && v.lane.layered.Load() {
 			fates := r.Fates(make([]rtcp.Fate, 0, fatesMost))

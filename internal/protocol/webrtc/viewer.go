@@ -37,6 +37,7 @@ type viewer struct {
 	sent    int // bytes in this turn
 	reports time.Time
 	again   budget // of packets that are sent again
+	care    care
 }
 
 // out is a track as one viewer has it.

@@ -1,0 +1,175 @@
+package webrtc
+
+import (
+	"time"
+
+	"weir/internal/wire/rtcp"
+)
+
+// Some ways lose packets. What a player asks for again gets lost on them too, and Chromium
+// asks once more only after 100 ms, in which the picture stands still if it is not kept
+// that long. So for who loses much, what is sent again is sent twice, a little apart; so is
+// sound, which players do not ask for; and pictures are to be kept longer. What that costs
+// is paid on such ways alone.
+
+// care is what is known of a viewer's losses. It belongs to the loop.
+type care struct {
+	on      bool
+	since   time.Time // when it was last looked,
+	packets uint32    // and what had been sent then
+	asked   int       // packets that were asked for since
+	told    uint8     // the greatest share that was told to be lost since, of 256
+	bad     time.Time // when it was last so that care was needed
+
+	sent, lost float64       // of the last seconds
+	kept       time.Duration // how long the player was told to keep pictures,
+	tell       int           // with how many frames it is to be told that yet,
+	notes      [notesMost]note
+	noted      uint // and with which it was
+}
+
+const (
+	// lookEvery is how often losses are counted, and fade what of the counts is left then.
+	lookEvery = 500 * time.Millisecond
+	fade      = 7. / 8
+	// A viewer is cared for that loses one packet in lossOf or more, and lossLeast at
+	// least, until it has lost less for calmFor.
+	lossOf    = 50
+	lossLeast = 3
+	calmFor   = 30 * time.Second
+	// tellFrames is with how many frames news are told, since some of them get lost.
+	tellFrames = 10
+	notesMost  = 64
+	// repeatAfter is how much later packets are sent a second time, and repeatsMost how
+	// many wait for that in a loop.
+	repeatAfter = 10 * time.Millisecond
+	repeatsMost = 8192
+)
+
+// look counts the losses of a viewer that has been sent so many packets in all.
+func (c *care) look(now time.Time, packets uint32) {
+	if now.Sub(c.since) < lookEvery {
+		return
+	}
+	n := packets - c.packets
+	lost := max(float64(c.asked), float64(c.told)*float64(n)/256)
+	c.sent, c.lost = fade*c.sent+float64(n), fade*c.lost+min(lost, float64(n))
+	c.since, c.packets, c.asked, c.told = now, packets, 0, 0
+	if c.lost >= lossLeast && c.lost*lossOf >= c.sent {
+		c.on, c.bad = true, now
+	} else if now.Sub(c.bad) >= calmFor {
+		c.on = false
+	}
+}
+
+// keep is how long the player of a viewer is told to keep pictures with a packet, if it is
+// told. A packet that is sent again says what it said, byte for byte.
+func (v *viewer) keep(t *out, p *packet, seq uint16) (d time.Duration, told bool) {
+	switch {
+	case t.delay == 0 || p.track == soundTrack || !p.first:
+		return 0, false
+	case p.heard:
+		return v.peer.conf.PlayoutDelay, p.key
+	case t.packets > 0 && int16(seq-t.next) < 0:
+		for _, n := range v.care.notes {
+			if n.told && n.seq == seq {
+				return n.keep, true
+			}
+		}
+		return 0, false
+	}
+	c := &v.care
+	if c.on {
+		d = v.peer.conf.PlayoutDelay
+	}
+	if d != c.kept {
+		c.kept, c.tell = d, tellFrames
+	}
+	if c.tell == 0 && (!p.key || d == 0 || seq-c.notes[(c.noted-1)%notesMost].seq < ringLeast) {
+		return 0, false
+	}
+	c.tell = max(0, c.tell-1)
+	n := &c.notes[c.noted%notesMost]
+	if n.told && int16(n.seq+1-t.floor) > 0 {
+		t.floor = n.seq + 1 // what it said is forgotten
+	}
+	*n = note{seq: seq, keep: d, told: true}
+	c.noted++
+	return d, true
+}
+
+// note is what a packet told.
+type note struct {
+	seq  uint16
+	keep time.Duration
+	told bool
+}
+
+// repeat is a packet that is to be sent a second time.
+type repeat struct {
+	v     *viewer
+	track uint8
+	seq   uint16
+	due   time.Time
+}
+
+// repeat has a packet of a viewer's sent a second time, if the viewer is cared for.
+func (l *loop) repeat(v *viewer, track int, seq uint16) {
+	if v.care.on && len(l.repeats) < repeatsMost {
+		l.repeats = append(l.repeats, repeat{v, uint8(track), seq, l.now.Add(repeatAfter)})
+	}
+}
+
+// sendRepeats sends what is due.
+func (l *loop) sendRepeats() {
+	n := 0
+	for ; n < len(l.repeats) && !l.now.Before(l.repeats[n].due); n++ {
+		r := &l.repeats[n]
+		if r.v.path.sock != nil {
+			l.sendAgain(r.v, int(r.track), r.seq)
+			l.account(r.v)
+		}
+	}
+	if n > 0 {
+		left := copy(l.repeats, l.repeats[n:])
+		clear(l.repeats[left:])
+		l.repeats = l.repeats[:left]
+	}
+}
+
+// sendAgain sends a packet again, and reports whether it is there.
+func (l *loop) sendAgain(v *viewer, track int, seq uint16) bool {
+	t := &v.tracks[track]
+	if v.choice != nil && track == pictureTrack {
+		return l.sendNotedAgain(v, t, seq)
+	}
+	p, ok := v.lane.lost(track, seq-t.offset)
+	if !ok || int16(seq-t.floor) < 0 || !v.again.take(l.now, againMost) {
+		return false
+	}
+	if t.rtx != 0 {
+		l.repair(v, t, &p, seq, v.stampOf(&p), v.numberOf(t, &p))
+	} else {
+		l.seal(v, t, &p, seq, v.stampOf(&p), v.numberOf(t, &p))
+	}
+	return true
+}
+
+// lossTold takes what a viewer reports of its losses.
+func (v *viewer) lossTold(r *rtcp.Packet) {
+	most := uint8(0)
+	for i := 0; ; i++ {
+		b, ok := r.Report(i)
+		if !ok {
+			break
+		}
+		for k := range v.tracks {
+			if t := &v.tracks[k]; t.on && t.ssrc == b.SSRC {
+				most = max(most, b.Fraction)
+			}
+		}
+	}
+	if most > 0 {
+		v.loop.offer(func() { v.care.told = max(v.care.told, most) })
+	}
+}
