@@ -1,8 +1,10 @@
 package dash
 
 import (
+	"slices"
 	"time"
 
+	"weir/internal/config/blocks"
 	"weir/internal/service/shelf"
 	"weir/internal/store"
 )
@@ -18,6 +20,7 @@ type hint struct {
 	Inits   map[string]string
 	Numbers map[string]int64 // of the pieces, by representation
 	Files   []hintFile       // the initialization segments that there are
+	Stamped bool             // it was sent while it was made
 }
 
 type hintFile struct {
@@ -27,7 +30,7 @@ type hintFile struct {
 
 // hint returns that of a segment.
 func (st *stream) hint(sg *segment) hint {
-	h := hint{Begins: st.begins, Period: st.periods, ID: sg.period.id, Start: sg.period.start, Offset: sg.period.offset, Inits: sg.period.inits, Numbers: map[string]int64{}}
+	h := hint{Stamped: sg.stamped, Begins: st.begins, Period: st.periods, ID: sg.period.id, Start: sg.period.start, Offset: sg.period.offset, Inits: sg.period.inits, Numbers: map[string]int64{}}
 	for _, p := range sg.pieces {
 		h.Numbers[p.rep] = p.number
 	}
@@ -41,8 +44,18 @@ func (st *stream) hint(sg *segment) hint {
 
 // Lend implements shelf.Kept.
 func (st *stream) Lend(send func(piece []byte)) bool {
-	return shelf.LendAll(&st.loan, st.index, st.hint, send)
+	return st.loan.Lend(send, func(yield func(*store.Segment, any)) {
+		for _, sg := range st.index.All() {
+			yield(sg.Whole(), st.hint(sg))
+		}
+		if st.open != nil && len(st.chunks) > 0 {
+			st.loan.LendOpen(st.open.Segment, slices.Clone(st.chunks), st.openHint())
+		}
+	})
 }
+
+// openHint returns that of the segment that is being made.
+func (st *stream) openHint() hint { return st.hint(st.open) }
 
 // Keep implements shelf.Kept.
 func (st *stream) Keep() { st.loan.Keep() }
@@ -51,18 +64,53 @@ func (st *stream) Keep() { st.loan.Keep() }
 // other process, which writes the files.
 func (st *stream) Take(piece []byte) error {
 	return shelf.TakeInto(&st.loan, st.index, piece, func(g *store.Segment, h *hint) error {
-		st.begins, st.periods = h.Begins, h.Period
-		if p := st.period; p == nil || p.run.ID != g.Run.ID {
-			st.period = &period{id: h.ID, start: h.Start, offset: h.Offset, run: g.Run, inits: h.Inits}
+		conf := st.follow(g, h)
+		if h.Stamped && conf.LowLatency {
+			if st.open == nil || st.open.Seq != g.Seq { // it was whole before we knew of it
+				for _, c := range g.Chunks[:len(g.Chunks)-1] {
+					st.takePart(conf, g, c)
+				}
+			} else {
+				st.open.Segment = g
+			}
 		}
-		for rep, n := range h.Numbers {
+		st.take(conf, g, st.fresh(h.Files))
+		return nil
+	}, func(g *store.Segment, h *hint) error {
+		conf := st.follow(g, h)
+		if !conf.LowLatency {
+			return nil
+		}
+		chunks := g.Chunks
+		if st.open != nil && st.open.Seq == g.Seq { // the same, told of by piece
+			g = st.open.Segment
+		}
+		fresh := st.fresh(h.Files)
+		st.mu.Lock()
+		st.putInits(fresh)
+		st.mu.Unlock()
+		for _, c := range chunks {
+			st.takePart(conf, g, c)
+		}
+		return nil
+	})
+}
+
+// follow has what is counted here be as at the other process, where it tells of a segment,
+// and returns the configuration for what that writes.
+func (st *stream) follow(g *store.Segment, h *hint) *blocks.DASHConfig {
+	st.begins, st.periods = h.Begins, h.Period
+	if p := st.period; p == nil || p.run.ID != g.Run.ID {
+		st.period = &period{id: h.ID, start: h.Start, offset: h.Offset, run: g.Run, inits: h.Inits}
+	}
+	for rep, n := range h.Numbers {
+		if st.open == nil || st.open.Seq != g.Seq || st.open.piece(rep) == nil { // else it is counted
 			st.next[rep] = n
 		}
-		conf := *st.server.conf(st.key.Vhost)
-		conf.Files = false
-		st.take(&conf, g, st.fresh(h.Files))
-		return nil
-	}, nil)
+	}
+	conf := *st.server.conf(st.key.Vhost)
+	conf.Files = false
+	return &conf
 }
 
 // fresh returns the initialization segments that are not known.

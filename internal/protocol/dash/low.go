@@ -28,8 +28,9 @@ const (
 // low is what low latency knows of a stream. It is owned by the recorder, and what others
 // read is guarded by stream.mu.
 type low struct {
-	open   *segment // that is being made
-	news   bool     // it has what the manifest does not tell
+	open   *segment       // that is being made
+	chunks []*store.Chunk // of open
+	news   bool           // it has what the manifest does not tell
 	inits  []initFile
 	waited map[string]next // the segments that come next, by representation; guarded by stream.mu
 }
@@ -51,11 +52,17 @@ func (st *stream) chunkTime() time.Duration {
 // parted takes a chunk of a segment that is not whole.
 func (st *stream) parted(g *store.Segment, c *store.Chunk) {
 	conf := st.server.conf(st.key.Vhost)
+	st.loan.ListPart(g, c, func() { st.takePart(conf, g, c) }, func() any { return st.openHint() })
+}
+
+// takePart lists it.
+func (st *stream) takePart(conf *blocks.DASHConfig, g *store.Segment, c *store.Chunk) {
 	if st.open == nil || st.open.Segment != g {
 		st.abandon()
-		st.open = &segment{Segment: g}
+		st.open, st.chunks = &segment{Segment: g, stamped: true}, nil
 		st.open.period, st.low.inits = st.periodOf(g)
 	}
+	st.chunks = append(st.chunks, c)
 	st.grow(conf, c)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -146,7 +153,7 @@ func (st *stream) opened(g *store.Segment) (sg *segment, fresh []initFile) {
 		p.growing, p.promised = nil, 0
 	}
 	fresh, st.low.inits = st.low.inits, nil
-	st.open, st.news = nil, false
+	st.open, st.chunks, st.news = nil, nil, false
 	return sg, fresh
 }
 
@@ -162,7 +169,7 @@ func (st *stream) abandon() {
 		st.server.found.Remove(st.key.Vhost, p.name)
 		st.next[p.rep] = min(st.next[p.rep], p.number)
 	}
-	st.open = nil
+	st.open, st.chunks = nil, nil
 }
 
 // offerNext has the segments that come next waited for. mu is held.

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"weir/internal/format/mpd"
+	"weir/internal/hub"
 	"weir/internal/protocol/protocoltest"
 )
 
@@ -129,6 +132,57 @@ func TestLowLatencyEnds(t *testing.T) {
 		wg.Wait()
 		if next.Code != 404 {
 			t.Errorf("after it ended: %d", next.Code)
+		}
+	})
+}
+
+// After an upgrade the new process has the old one's segments as they are made, and its
+// manifest is the same from the first on.
+func TestLowLatencyGoesOn(t *testing.T) {
+	bubble(t, lowConf, func(t *testing.T, old *house) {
+		sink, stop := old.Another(Protocol, "dash { enabled on; "+lowConf+" dash_fragment 2; dash_update_period 1; dash_path DIR; }")
+		defer stop()
+		young := &house{sink, t}
+		key := hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}
+		published := regexp.MustCompile(`publishTime="[^"]*"`)
+		same := func(when string) {
+			a, b := old.Get("/live/s.mpd").Body.String(), young.Get("/live/s.mpd").Body.String()
+			if a, b = published.ReplaceAllString(a, ""), published.ReplaceAllString(b, ""); a != b || !strings.Contains(a, "<S ") {
+				t.Errorf("%s the old process has\n%s\nthe new one\n%s", when, a, b)
+			}
+		}
+		var wg sync.WaitGroup
+		var open, next *timed
+		wg.Go(func() {
+			time.Sleep(6700 * time.Millisecond) // three segments, and one chunk of the next
+			names := []string{"dash"}
+			young.Env.Handover.BorrowMirrors(key, names)
+			old.Env.Handover.LendMirrors(key, func(of string, piece []byte) {
+				if err := young.Env.Handover.TakeMirror(of, key, piece); err != nil {
+					t.Error(err)
+				}
+			})
+			same("at the hand-over")
+			wg.Go(func() { open = young.timed("/live/s/video-3.m4s") })
+			wg.Go(func() {
+				time.Sleep(1100 * time.Millisecond) // before there is anything of it
+				next = young.timed("/live/s/audio-4.m4s")
+			})
+		})
+		leave := old.publish(11, picture, sound)
+		wg.Wait()
+		defer leave()
+		same("in the end")
+		for path, got := range map[string]*timed{"/live/s/video-3.m4s": open, "/live/s/audio-4.m4s": next} {
+			if len(got.at) < 9 || got.at[len(got.at)-1]-got.at[0] < time.Second {
+				t.Errorf("%s came at %v", path, got.at)
+			}
+		}
+		for _, name := range []string{"video-1", "audio-1", "video-3", "audio-3", "video-4", "audio-4"} {
+			a, b := old.Get("/live/s/"+name+".m4s"), young.Get("/live/s/"+name+".m4s")
+			if b.Code != 200 || !bytes.Equal(a.Body.Bytes(), b.Body.Bytes()) {
+				t.Errorf("%s: %d, %d bytes, at the old process %d", name, b.Code, b.Body.Len(), a.Body.Len())
+			}
 		}
 	})
 }

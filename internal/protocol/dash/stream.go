@@ -65,8 +65,9 @@ func (p *period) reaches(g *store.Segment) {
 // segment is a segment as it is listed.
 type segment struct {
 	*store.Segment
-	period *period
-	pieces []*piece
+	period  *period
+	pieces  []*piece
+	stamped bool // its chunks are listed as they are made, each with its time
 }
 
 // piece returns what the segment has of a representation, nil if that is nothing.

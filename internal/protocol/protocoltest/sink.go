@@ -42,6 +42,13 @@ func InSink(t *testing.T, p service.Protocol, dir, vhost string, f func(t *testi
 	})
 }
 
+// Another opens a second server in the bubble, over the same folder, as an upgrade does.
+func (h *Sink) Another(p service.Protocol, vhost string) (o *Sink, stop func()) {
+	h.t.Helper()
+	o = openSink(h.t, p, h.Dir, vhost)
+	return o, o.stop
+}
+
 func openSink(t *testing.T, p service.Protocol, dir, vhost string) *Sink {
 	t.Helper()
 	text := "listen 1935; http_server { enabled on; dir DIR; } vhost __defaultVhost__ { " + vhost + " }"
@@ -59,7 +66,7 @@ func openSink(t *testing.T, p service.Protocol, dir, vhost string) *Sink {
 		return v.Name, true
 	}})
 	h := &Sink{t: t, Dir: dir}
-	h.Env = service.Env{Log: slog.New(slog.DiscardHandler), Conf: conf, Desk: desk, Hub: hb, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}}
+	h.Env = service.Env{Log: slog.New(slog.DiscardHandler), Conf: conf, Desk: desk, Hub: hb, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Handover: &service.Handover{}}
 	h.Env.Store = service.NewStore(h.Env.Log, hb)
 	shift := service.NewTimeShift(h.Env)
 	h.Env.Past = shift.Past
