@@ -149,7 +149,8 @@ func (s *server) playlistFor(r *http.Request, conf *blocks.HLSConfig, v *shelf.P
 		if query != "" {
 			q += "&" + query
 		}
-		return shelf.Text(typeM3U8, shelf.CacheManifest, l.with(q))
+		// Of the list with a query nothing else is to be known.
+		return shelf.Tagged(typeM3U8, shelf.CacheManifest, strings.Trim(l.file.ETag, `"`)+"-"+sumOf([]byte(q)), l.with(q))
 	}
 	return l.file
 }

@@ -91,7 +91,12 @@ func New(typ, cache, tag string, body ...[]byte) *File {
 func Text(typ, cache string, text []byte) *File {
 	h := fnv.New64a()
 	h.Write(text)
-	f := New(typ, cache, fmt.Sprintf("%x", h.Sum64()), text)
+	return Tagged(typ, cache, fmt.Sprintf("%x", h.Sum64()), text)
+}
+
+// Tagged is Text with an ETag that follows from tag: see [New].
+func Tagged(typ, cache, tag string, text []byte) *File {
+	f := New(typ, cache, tag, text)
 	if len(text) >= gzipLeast {
 		f.small = &zipped{}
 	}
