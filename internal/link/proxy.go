@@ -54,6 +54,9 @@ type proxied struct {
 	err    error
 }
 
+// NetConn returns the connection below, header and all unless something was asked of it.
+func (p *proxied) NetConn() net.Conn { return p.Conn }
+
 func (p *proxied) header() {
 	p.once.Do(func() {
 		_ = p.Conn.SetReadDeadline(time.Now().Add(proxyTime))

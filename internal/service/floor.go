@@ -287,6 +287,9 @@ func (h *Handover) PassConn(name string, nc net.Conn) error {
 	h.mu.Lock()
 	pass := h.floors.pass
 	h.mu.Unlock()
+	if below, ok := nc.(interface{ NetConn() net.Conn }); ok { // a proxy's, with its header
+		nc = below.NetConn()
+	}
 	c, ok := nc.(syscall.Conn)
 	if !ok || pass == nil {
 		return errAlone

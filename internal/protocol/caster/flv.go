@@ -37,7 +37,7 @@ func (f *flvCaster) run(ctx context.Context) {
 	srv := &http.Server{Handler: f, ReadHeaderTimeout: bodyTime, IdleTimeout: bodyTime, MaxHeaderBytes: 64 << 10,
 		BaseContext: func(net.Listener) context.Context { return ctx }, ErrorLog: slog.NewLogLogger(f.log.Handler(), slog.LevelDebug)}
 	defer context.AfterFunc(ctx, func() { srv.Close() })()
-	srv.Serve(f.entrance)
+	srv.Serve(service.Proxied(f.entrance, f.server.env.Conf))
 }
 
 // ServeHTTP publishes what comes as POST or PUT of /APP[/SUB]/STREAM.flv.

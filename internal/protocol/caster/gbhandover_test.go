@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"weir/internal/config"
 	"weir/internal/config/blocks"
 	"weir/internal/protocol/protocoltest"
 	"weir/internal/service"
@@ -45,7 +46,11 @@ func TestGBHandover(t *testing.T) {
 	open := func(h *service.Handover) *gbCaster {
 		conf := blocks.StreamCasterConfig{Listen: []string{"127.0.0.1:0"}, Output: "rtmp://192.0.2.1/live/[stream]"}
 		conf.SIP.Enabled, conf.SIP.Timeout, conf.SIP.Reinvite, conf.SIP.Listen = true, time.Minute, time.Second, []string{sipAt}
-		g := newGB(&server{env: service.Env{Handover: h}}, conf, slog.New(slog.DiscardHandler), "test")
+		snap, err := config.Parse(config.Source{File: "test", Text: []byte("listen 1935; trusted_proxies 127.0.0.1; proxy_protocol on;"), Getenv: func(string) string { return "" }}, blocks.All())
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := newGB(&server{env: service.Env{Handover: h, Conf: config.NewStore(snap)}}, conf, slog.New(slog.DiscardHandler), "test")
 		if err := g.bind(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -132,6 +137,7 @@ func TestGBHandover(t *testing.T) {
 	}
 	elder.mu.Unlock()
 	packet := append(rtp.Header{PayloadType: 96, SSRC: waiting.ssrc}.Append(nil), bytes.Repeat([]byte{0, 0, 1, 2}, 50)...)
+	camera.Write([]byte("PROXY TCP4 192.0.2.9 192.0.2.1 4000 9000\r\n")) // it comes by a proxy
 	camera.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...))
 	protocoltest.Eventually(t, "the media are taken at the old process", func() bool {
 		waiting.mu.Lock()

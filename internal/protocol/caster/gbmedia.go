@@ -14,6 +14,7 @@ import (
 
 	"weir/internal/format/mpegps"
 	"weir/internal/media"
+	"weir/internal/service"
 	"weir/internal/wire/rtp"
 )
 
@@ -213,7 +214,7 @@ func (in *gbIngest) open() (err error) {
 // serveMedia takes connections (RFC 4571).
 func (g *gbCaster) serveMedia(ctx context.Context) {
 	defer context.AfterFunc(ctx, func() { g.media.Close() })()
-	admit(g.media, maxStrangers, func(nc net.Conn, leave func()) bool {
+	admit(service.Proxied(g.media, g.server.env.Conf), maxStrangers, func(nc net.Conn, leave func()) bool {
 		if g.passes("", nc) {
 			leave()
 			return true

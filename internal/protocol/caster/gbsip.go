@@ -13,6 +13,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"weir/internal/service"
 	"weir/internal/session"
 )
 
@@ -65,7 +66,7 @@ func (g *gbCaster) serveSIP(ctx, talk context.Context) {
 	defer context.AfterFunc(ctx, func() { g.sip.Close() })()
 	var conns sync.WaitGroup
 	defer conns.Wait()
-	admit(g.sip, maxSIPConns, func(nc net.Conn, leave func()) bool {
+	admit(service.Proxied(g.sip, g.server.env.Conf), maxSIPConns, func(nc net.Conn, leave func()) bool {
 		if g.passes(sipDoor, nc) {
 			leave()
 			return true

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"weir/internal/link"
+	"weir/internal/service"
 	"weir/internal/wire/stun"
 )
 
@@ -38,8 +39,9 @@ const (
 
 // accept takes connections until the entrance is closed.
 func (s *server) accept() {
+	l := service.Proxied(s.entrance, s.env.Conf)
 	for {
-		nc, err := s.entrance.Accept()
+		nc, err := l.Accept()
 		if err != nil {
 			return
 		}
