@@ -7,7 +7,7 @@ import (
 
 // TimeShiftConfig is time_shift: what streams were is kept, so that players may begin so
 // long behind live, or at a time of day, and stay that much behind. They say so by the
-// parameter start of RTMP, HTTP-FLV, HTTP-TS and MP4, under the rules of
+// parameter start of RTMP, HTTP-FLV, HTTP-TS and MP4, HLS and DASH, under the rules of
 // playing: seconds behind live (start=-300), seconds since 1970, or a time as
 // 2026-11-27T18:30:00Z. It is a block of weir.
 type TimeShiftConfig struct {

@@ -18,6 +18,9 @@ type thing struct {
 
 // handle answers requests for manifests and segments of live streams.
 func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
+	if s.past(w, r) {
+		return true
+	}
 	it, ok := s.found.Find(s.env.Conf.Load(), r)
 	if !ok {
 		return false
@@ -46,6 +49,9 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 // ready reports whether a request can be answered at once: it is for a segment or
 // the clock, or of a viewer who has been let in.
 func (s *server) ready(r *http.Request) bool {
+	if asksPast(r) {
+		return false // a disk may have to be read
+	}
 	it, ok := s.found.Find(s.env.Conf.Load(), r)
 	if !ok {
 		return false

@@ -22,7 +22,7 @@ import (
 var Protocol = service.Protocol{
 	Name:  "dash",
 	Phase: service.Sinks,
-	Conf:  []config.Spec{blocks.DASH, blocks.PlayCookie, blocks.HTTPServer},
+	Conf:  []config.Spec{blocks.DASH, blocks.TimeShift, blocks.PlayCookie, blocks.HTTPServer},
 	New: func(env service.Env) (service.Service, error) {
 		s := &server{env: env, gate: shelf.Gate{Env: env, Protocol: "dash", Ext: ".mpd"}}
 		s.streams = shelf.Keeper[*stream]{Env: env, Of: "dash", New: s.newStream, Empty: s.emptyStream, Patience: s.patience}

@@ -21,6 +21,9 @@ const ctxParam = "hls_ctx"
 
 // handle answers requests for playlists and segments of live streams.
 func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
+	if s.past(w, r) {
+		return true
+	}
 	it, ok := s.found.Find(s.env.Conf.Load(), r)
 	if !ok || it.of != nil && it.of.listed() == nil {
 		if key, demanded := s.demanded(r); demanded {
@@ -58,6 +61,9 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 // ready reports whether a request can be answered at once: it is for a file, or
 // for the playlist of a viewer who has been let in.
 func (s *server) ready(r *http.Request) bool {
+	if asksPast(r) {
+		return false // a disk may have to be read
+	}
 	it, ok := s.found.Find(s.env.Conf.Load(), r)
 	if !ok || it.of == nil {
 		return ok

@@ -24,7 +24,7 @@ import (
 var Protocol = service.Protocol{
 	Name:  "hls",
 	Phase: service.Sinks,
-	Conf:  []config.Spec{blocks.HLS, blocks.PlayCookie, blocks.HTTPServer},
+	Conf:  []config.Spec{blocks.HLS, blocks.TimeShift, blocks.PlayCookie, blocks.HTTPServer},
 	New: func(env service.Env) (service.Service, error) {
 		s := &server{env: env}
 		s.streams = shelf.Keeper[*stream]{Env: env, Of: "hls", New: s.newStream, Empty: s.emptyStream, Patience: s.patience}

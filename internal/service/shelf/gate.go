@@ -32,6 +32,25 @@ func (g *Gate) Has(r *http.Request, key hub.Key) bool { return g.Viewers.Has(g.i
 // Serve answers with a file of a stream. Who asks for an entry, a manifest, is let
 // in, or refused, and is signed out when it has asked for nothing for quiet.
 func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, key hub.Key, f *File, entry bool, quiet time.Duration) {
+	v, err := g.Enter(r, key, entry, quiet)
+	if err != nil {
+		Refuse(w, err)
+		return
+	}
+	if v != nil {
+		v.Session.Count(len(r.URL.RequestURI()), f.Size)
+		f = f.counted(func(n int) { v.Session.Count(0, n) })
+	}
+	serve := Lend
+	if entry {
+		serve = Give
+	}
+	serve(g.Env.Conf.Load(), w, r, key, f)
+}
+
+// Enter returns who sends a request, nil if that is not known: who asks for an entry is let
+// in, or refused.
+func (g *Gate) Enter(r *http.Request, key hub.Key, entry bool, quiet time.Duration) (*Poller, error) {
 	id := g.id(r, key)
 	v, err := g.Viewers.Get(id)
 	if v == nil && err == nil && entry {
@@ -47,19 +66,7 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, key hub.Key, f *Fil
 			g.Env.Log.Info(strings.ToUpper(g.Protocol)+" client", "cid", v.Session.ID, "ip", v.Session.IP, "url", r.URL.RequestURI())
 		}
 	}
-	if err != nil {
-		Refuse(w, err)
-		return
-	}
-	if v != nil {
-		v.Session.Count(len(r.URL.RequestURI()), f.Size)
-		f = f.counted(func(n int) { v.Session.Count(0, n) })
-	}
-	serve := Lend
-	if entry {
-		serve = Give
-	}
-	serve(g.Env.Conf.Load(), w, r, key, f)
+	return v, err
 }
 
 // Reads reports whether a request wants to read, with the headers by which pages

@@ -39,6 +39,7 @@ type line struct {
 	Key      bool          `json:"key"`
 	Broken   bool          `json:"broken,omitempty"`
 	Pictures int           `json:"pictures"`
+	Breaks   int64         `json:"breaks,omitempty"`
 }
 
 const (
@@ -59,7 +60,7 @@ func appendHead(dst []byte, stream string, r *Run) []byte {
 
 func appendLine(dst []byte, s *Segment, off int64) []byte {
 	span := func(p Span) [3]int64 { return [3]int64{int64(p.Size), p.Time, p.Duration} }
-	return appendJSON(dst, &line{Seq: s.Seq, Off: off, Start: s.Start, Duration: s.Duration, Video: span(s.Video), Audio: span(s.Audio), Key: s.Key, Broken: s.Discontinuity, Pictures: s.Pictures})
+	return appendJSON(dst, &line{Seq: s.Seq, Off: off, Start: s.Start, Duration: s.Duration, Video: span(s.Video), Audio: span(s.Audio), Key: s.Key, Broken: s.Discontinuity, Pictures: s.Pictures, Breaks: s.Breaks})
 }
 
 func appendJSON(dst []byte, v any) []byte {
@@ -118,14 +119,14 @@ func readLine(text []byte, r *Run) (*Segment, int64, error) {
 	if err := json.Unmarshal(text, &l); err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", errIndex, err)
 	}
-	s := &Segment{Seq: l.Seq, Run: r, Start: l.Start, Duration: l.Duration, Key: l.Key, Discontinuity: l.Broken, Pictures: l.Pictures}
+	s := &Segment{Seq: l.Seq, Run: r, Start: l.Start, Duration: l.Duration, Key: l.Key, Discontinuity: l.Broken, Pictures: l.Pictures, Breaks: l.Breaks}
 	ok := true
 	span := func(v [3]int64, t *media.Track) Span {
 		ok = ok && v[0] >= 0 && v[0] <= mostSegment/2 && v[1] >= 0 && v[1] < mostTime && v[2] >= 0 && v[2] < mostTime && (t != nil || v[0] == 0)
 		return Span{int(v[0]), v[1], v[2]}
 	}
 	s.Video, s.Audio = span(l.Video, r.Video), span(l.Audio, r.Audio)
-	if !ok || l.Seq < r.First || l.Off < 0 || l.Off > mostTime || s.Size() == 0 || !sane(l.Start, l.Duration) || l.Pictures < 0 {
+	if !ok || l.Seq < r.First || l.Off < 0 || l.Off > mostTime || s.Size() == 0 || !sane(l.Start, l.Duration) || l.Pictures < 0 || l.Breaks < 0 {
 		return nil, 0, fmt.Errorf("%w: a segment", errIndex)
 	}
 	return s, l.Off, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 	"weak"
@@ -61,6 +62,11 @@ type Run struct {
 // At returns when a moment of the tape's line was, by the clock of the run.
 func (r *Run) At(line time.Duration) time.Time { return r.Began.Add(line - r.Line) }
 
+// Tag tells the run from others.
+func (r *Run) Tag() string {
+	return strconv.FormatInt(r.Began.UnixNano(), 36) + "-" + strconv.FormatInt(r.First, 36)
+}
+
 // Init returns the initialization segment of a kind, of both for 0; nil if there is none.
 func (r *Run) Init(kind media.Kind) []byte {
 	l := &media.Layout{}
@@ -88,6 +94,8 @@ type Segment struct {
 	// on where the one before ended.
 	Key, Discontinuity bool
 	Pictures           int
+	// Breaks counts the discontinuities of the tape up to it.
+	Breaks int64
 
 	tape  *Tape
 	added time.Time // zero if it was read from disk
@@ -124,6 +132,11 @@ func (s *Segment) cut() time.Time {
 		return s.Began().Add(s.Duration)
 	}
 	return s.added
+}
+
+// Tag tells the segment from any other, also one of the same number on another tape.
+func (s *Segment) Tag() string {
+	return s.Run.Tag() + "-" + strconv.FormatInt(s.Seq, 36) + "-" + strconv.Itoa(s.Size())
 }
 
 // Size returns how many bytes it has.
@@ -211,6 +224,12 @@ func (t *Tape) keep(g *store.Segment) {
 	if t.run == nil || t.run.id != g.Run.ID || !t.run.Began.Equal(g.Run.Began) {
 		t.run, s.Discontinuity = t.begin(g.Run, last), last != nil
 		t.run.First = s.Seq
+	}
+	if last != nil {
+		s.Breaks = last.Breaks
+	}
+	if s.Discontinuity {
+		s.Breaks++
 	}
 	s.Run = t.run
 	s.Start, s.Duration = t.run.Line+g.Start-t.run.Start, g.Duration
@@ -334,6 +353,22 @@ func (t *Tape) Live() time.Duration {
 		return 0
 	}
 	return last.End() + max(t.archive.o.Now().Sub(last.cut()), 0)
+}
+
+// Between returns what a viewer of segments is shown: those that end behind from and begin before until, on the line; fewer than least are made up for by those before.
+func (t *Tape) Between(from, until time.Duration, least int) []*Segment {
+	all := t.All()
+	end, _ := slices.BinarySearchFunc(all, until, func(s *Segment, at time.Duration) int { return cmp.Compare(s.Start, at) })
+	begin, _ := slices.BinarySearchFunc(all[:end], from, func(s *Segment, at time.Duration) int { return cmp.Compare(s.End(), at+1) })
+	return all[max(0, min(begin, end-least)):end]
+}
+
+// Longest returns how long the longest segment is.
+func (t *Tape) Longest() (d time.Duration) {
+	for _, s := range t.All() {
+		d = max(d, s.Duration)
+	}
+	return d
 }
 
 // Find returns how far behind live a start is, and the segment that a viewer begins with:
