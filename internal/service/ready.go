@@ -73,8 +73,12 @@ type Growth interface {
 	Since(at int, wake func()) (parts [][]byte, done bool, cancel func())
 }
 
-// growthIdle is how long a body may wait for more.
-const growthIdle = 30 * time.Second
+const (
+	// growthIdle is how long a body may wait for more.
+	growthIdle = 30 * time.Second
+	// growthStuck is how long a peer may take none of it.
+	growthStuck = 30 * time.Second
+)
 
 // Grow writes a body as it grows, in chunked coding over HTTP/1.1, and returns when it
 // is whole, or at once where w sees to the rest. sent is told of bytes that went.
@@ -92,9 +96,11 @@ func Grow(w http.ResponseWriter, r *http.Request, g Growth, sent func(n int)) {
 	more := make(chan struct{}, 1)
 	timer := time.NewTimer(growthIdle)
 	defer timer.Stop()
+	defer rc.SetWriteDeadline(time.Time{}) // the connection goes on
 	for at := 0; ; {
 		parts, done, cancel := g.Since(at, func() { more <- struct{}{} })
 		for _, b := range parts {
+			rc.SetWriteDeadline(time.Now().Add(growthStuck)) // where it cannot be set, tests read
 			n, err := Share(w, b)
 			if sent(n); err != nil {
 				return
