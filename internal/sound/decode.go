@@ -57,6 +57,17 @@ func (o *opusDecoder) decode(dst []float32, packet []byte) ([]float32, error) {
 	return append(dst, o.pcm[:n*2]...), nil
 }
 
+// conceal implements concealer, by the copy in the next packet (RFC 6716 2.1.7) or else by
+// the sound before.
+func (o *opusDecoder) conceal(dst []float32, samples int, next []byte) ([]float32, error) {
+	pcm := o.pcm[:2*samples]
+	n, err := o.d.DecodeWithFEC(next, pcm, true)
+	if err != nil {
+		return dst, err
+	}
+	return append(dst, pcm[:n*2]...), nil
+}
+
 func (o *opusDecoder) format() (rate, channels int) { return opus.Rate, 2 }
 
 // pcm16 makes a decoder of one that gives 16-bit samples.

@@ -134,7 +134,7 @@ type inside struct {
 
 func (i *inside) write(f *media.Frame) error {
 	shift := f.Source - f.DTS
-	return i.t.Write(f.Payload, f.PTS(), func(pts time.Duration, packet []byte) {
+	return i.t.WriteLossy(f.Payload, f.PTS(), int(f.Lost), func(pts time.Duration, packet []byte) {
 		i.emit(&media.Frame{Track: i.t.track, DTS: pts, Source: pts + shift, Payload: append([]byte(nil), packet...)})
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weir/internal/media"
+	"weir/internal/media/opus"
 )
 
 // ErrUnsupported is wrapped by the errors of what cannot be decoded or made here.
@@ -36,6 +37,13 @@ type decoder interface {
 	decode(dst []float32, packet []byte) ([]float32, error)
 	// format is known after the first packet at the latest.
 	format() (rate, channels int)
+}
+
+// A concealer is a decoder that makes something of packets that were lost.
+type concealer interface {
+	// conceal appends so many samples per channel for what was lost; next is the packet
+	// behind it, which may have a copy of it, or nil if that is not the very next.
+	conceal(dst []float32, samples int, next []byte) ([]float32, error)
 }
 
 // An encoder turns a fixed number of samples into a packet.
@@ -99,11 +107,35 @@ func (t *Transcoder) Track() *media.Track { return t.track }
 // faultsMost is how many packets in a row may be broken before it is an error.
 const faultsMost = 50
 
+// concealMost is how many lost packets in a row something is made of.
+const concealMost = 5
+
+// WriteLossy is Write where so many packets before this one were lost: where the codec
+// can, something is made of them, of the copy that this one has or of the sound before.
+func (t *Transcoder) WriteLossy(packet []byte, pts time.Duration, lost int, emit func(pts time.Duration, packet []byte)) error {
+	c, can := t.dec.(concealer)
+	n := opus.Samples(packet)
+	for back := lost; can && t.clock.begun && t.from.Codec == media.Opus && n > 0 && lost <= concealMost && back > 0; back-- {
+		var next []byte
+		if back == 1 {
+			next = packet
+		}
+		pcm, err := guard(t.from.Codec, func() ([]float32, error) { return c.conceal(t.pcm[:0], n, next) })
+		if t.pcm = pcm; err != nil {
+			break // a hole in time
+		}
+		if err := t.take(pts-samplesTime(int64(back*n), opus.Rate), emit); err != nil {
+			return err
+		}
+	}
+	return t.Write(packet, pts, emit)
+}
+
 // Write takes one packet with its presentation time, and calls emit for each
 // packet that is ready; the bytes are valid during the call. A packet that cannot be
 // decoded is left out; many in a row are an error.
 func (t *Transcoder) Write(packet []byte, pts time.Duration, emit func(pts time.Duration, packet []byte)) error {
-	pcm, err := t.decode(packet)
+	pcm, err := guard(t.from.Codec, func() ([]float32, error) { return t.dec.decode(t.pcm[:0], packet) })
 	if t.pcm = pcm; err != nil {
 		if t.faults++; t.faults > faultsMost {
 			return fmt.Errorf("%d packets in a row: %w", t.faults, err)
@@ -111,6 +143,12 @@ func (t *Transcoder) Write(packet []byte, pts time.Duration, emit func(pts time.
 		return nil // a hole in time, which the next packet shows
 	}
 	t.faults = 0
+	return t.take(pts, emit)
+}
+
+// take takes what was decoded.
+func (t *Transcoder) take(pts time.Duration, emit func(pts time.Duration, packet []byte)) error {
+	pcm := t.pcm
 	rate, channels := t.dec.format()
 	if len(pcm) == 0 || rate == 0 {
 		return nil
@@ -140,15 +178,15 @@ func (t *Transcoder) Write(packet []byte, pts time.Duration, emit func(pts time.
 	return t.encode(emit)
 }
 
-// decode decodes a packet. The libraries are fed what comes from peers: a fault of
-// theirs is an error of the packet.
-func (t *Transcoder) decode(packet []byte) (pcm []float32, err error) {
+// guard has a library decode what comes from a peer: a fault of the one is an error of
+// the other.
+func guard(codec media.Codec, decode func() ([]float32, error)) (pcm []float32, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("decoding %v: %v", t.from.Codec, p)
+			err = fmt.Errorf("decoding %v: %v", codec, p)
 		}
 	}()
-	return t.dec.decode(t.pcm[:0], packet)
+	return decode()
 }
 
 // encode makes packets of what waits.
