@@ -23,6 +23,7 @@ type layer struct {
 	own    *media.Track // that the frames have,
 	inside *media.Track // and the same with id
 	last   time.Time    // when a frame came
+	meter  meter
 }
 
 // simulcast is what an ingest knows of layers.
@@ -80,6 +81,7 @@ func (in *ingest) origin(m *sdp.Media, ssrc uint32, s *source) {
 func (in *ingest) publishLayer(s *source, f *media.Frame) {
 	l, now := s.layer, time.Now()
 	l.last = now
+	l.meter.add(now.UnixNano(), len(f.Payload))
 	if in.lead == nil {
 		in.lead = s
 	}
@@ -88,13 +90,23 @@ func (in *ingest) publishLayer(s *source, f *media.Frame) {
 		t.ID = l.id
 		l.own, l.inside = f.Track, &t
 	}
-	if f.Key && s != in.best && (in.best == nil || larger(f.Track, in.best.layer.own) || !in.best.layer.alive(now)) {
+	if f.Key && s != in.best && (in.best == nil || l.better(in.best.layer, now) || !in.best.layer.alive(now)) {
 		in.best = s
 	}
 	in.pub.WriteInside(&media.Frame{Track: l.inside, Source: f.Source, CTO: f.CTO, Key: f.Key, Payload: f.Payload})
 	if s == in.best {
 		in.pub.Write(f)
 	}
+}
+
+// better reports whether a layer is a better picture than another: larger, or as large with
+// half as many bits more, as layers by SSRCs are that Chromium sends.
+func (l *layer) better(than *layer, now time.Time) bool {
+	if a, b := l.own, than.own; a.Width*a.Height != b.Width*b.Height {
+		return larger(a, b)
+	}
+	at := now.UnixNano()
+	return 2*l.meter.now(at) > 3*than.meter.now(at)
 }
 
 func larger(a, b *media.Track) bool { return a.Width*a.Height > b.Width*b.Height }
@@ -104,17 +116,22 @@ func (l *layer) alive(now time.Time) bool { return l.own != nil && now.Sub(l.las
 
 // shown returns the source of the picture that all see, nil if there is none. Where the
 // best layer has stopped it is the next best, which is asked for a key frame to go on
-// with.
+// with, as is one that has become better.
 func (in *ingest) shown(now time.Time) *source {
-	if in.best == nil || in.best.layer.alive(now) {
-		if in.best != nil {
-			return in.best
-		}
+	if in.best == nil {
 		return in.sources[pictureTrack]
+	}
+	if in.best.layer.alive(now) {
+		for _, s := range in.sources[pictureTrack:] {
+			if s.layer.alive(now) && s.layer.better(in.best.layer, now) {
+				s.askKey(now)
+			}
+		}
+		return in.best
 	}
 	var next *source
 	for _, s := range in.sources[pictureTrack:] {
-		if s.layer.alive(now) && (next == nil || larger(s.layer.own, next.layer.own)) {
+		if s.layer.alive(now) && (next == nil || s.layer.better(next.layer, now)) {
 			next = s
 		}
 	}

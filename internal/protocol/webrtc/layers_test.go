@@ -342,3 +342,30 @@ func TestSimulcastWithoutEstimate(t *testing.T) {
 	})
 	s.check(t)
 }
+
+// Of layers of one size the one with more bits is better, once that is plain.
+func TestBetterLayer(t *testing.T) {
+	now := time.Now()
+	make := func(width, bits int) *layer {
+		l := &layer{own: &own.Track{Width: width, Height: 180}}
+		for ms := 0; ms <= 1000; ms += 100 {
+			l.meter.add(now.Add(time.Duration(ms-1000)*time.Millisecond).UnixNano(), bits/80)
+		}
+		return l
+	}
+	for _, c := range []struct {
+		name string
+		l    *layer
+		want bool
+	}{
+		{"larger", make(640, 50_000), true},
+		{"smaller", make(160, 5_000_000), false},
+		{"as large, with more bits", make(320, 900_000), true},
+		{"as large, with some bits more", make(320, 600_000), false},
+		{"as large, with fewer bits", make(320, 100_000), false},
+	} {
+		if got := c.l.better(make(320, 500_000), now); got != c.want {
+			t.Errorf("%s: better is %v", c.name, got)
+		}
+	}
+}
