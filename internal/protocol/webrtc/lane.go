@@ -2,6 +2,7 @@ package webrtc
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,7 @@ type lane struct {
 	tracks   [trackCount]laneTrack
 	anchor   time.Time // when the stream's time was 0
 	anchored bool
+	warned   bool // of units that are cut for players of packetization-mode 0
 }
 
 // laneTrack is sound, or the picture, or a layer of it.
@@ -155,6 +157,10 @@ func (l *lane) add(f *media.Frame) {
 	l.made = t.packer.Append(l.made[:0], f)
 	if len(l.made) == 0 {
 		return
+	}
+	if l.key.single && !l.warned && f.Track.Codec == media.H264 && slices.ContainsFunc(l.made, func(p rtp.Payload) bool { return p.Cut() }) {
+		l.warned = true
+		l.server.env.Log.Warn("a player takes H.264 of packetization-mode 0 only, and the pictures have units too long for that; they are cut all the same, which browsers take. Have the encoder make slices of 1200 bytes for players that do not", "stream", l.key.stream.Key)
 	}
 	if track == soundTrack {
 		// A hole in the numbers tells players of a loss, which is no pause: they conceal

@@ -37,8 +37,9 @@ func (p *Payload) AppendTo(dst []byte) []byte {
 type Packer struct {
 	// Max is the longest payload, MaxPayload if 0.
 	Max int
-	// Single sends units of H.264 whole (packetization-mode 0), however long: what is
-	// longer than a datagram takes is left out.
+	// Single sends units of H.264 whole (packetization-mode 0) up to SingleMost bytes.
+	// Longer ones are cut in spite of it: browsers take fragments in every mode, but no
+	// datagram of more than 2048 bytes.
 	Single bool
 	// Merge puts neighbouring units into one payload where they fit (merge_nalus).
 	Merge bool
@@ -57,8 +58,16 @@ type Packer struct {
 	units  [][]byte
 }
 
-// singleMost is the longest unit that a datagram takes.
-const singleMost = 60000
+const (
+	// SingleMost is the longest unit that is sent whole in packetization-mode 0: with what
+	// is around it, it has 2048 bytes at most, which is what Chromium takes.
+	SingleMost = 1900
+	// soundMost is the longest packet of sound that a datagram takes.
+	soundMost = 60000
+)
+
+// Cut reports whether the payload is a fragment of a unit or frame.
+func (p *Payload) Cut() bool { return p.n > 0 }
 
 // Knows reports whether a codec can be sent.
 func Knows(c media.Codec) bool {
@@ -101,7 +110,7 @@ func (p *Packer) Append(dst []Payload, f *media.Frame) []Payload {
 	case media.AV1:
 		dst = p.av1(dst, f)
 	case media.Opus, media.PCMA, media.PCMU:
-		if len(f.Payload) <= singleMost {
+		if len(f.Payload) <= soundMost {
 			return append(dst, Payload{Body: f.Payload})
 		}
 	}
@@ -260,13 +269,7 @@ func (p *Packer) aggregate(units [][]byte, head int) []byte {
 
 // unit appends one unit, in fragments of equal length if it is long.
 func (p *Packer) unit(dst []Payload, u []byte, head int) []Payload {
-	if len(u) <= p.max() {
-		return append(dst, Payload{Body: u})
-	}
-	if p.Single {
-		if len(u) > singleMost {
-			return dst
-		}
+	if len(u) <= p.max() || p.Single && len(u) <= SingleMost {
 		return append(dst, Payload{Body: u})
 	}
 	f := Payload{n: uint8(head) + 1}

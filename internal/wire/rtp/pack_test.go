@@ -107,12 +107,16 @@ func TestPackH264(t *testing.T) {
 	}
 }
 
+// In packetization-mode 0 units are sent whole, but for those that no browser would take so.
 func TestPackSingle(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	payload, all := units(r, []byte{0x65}, 5000, 10, singleMost+1)
+	payload, all := units(r, []byte{0x65}, SingleMost, 10, SingleMost+1)
 	got := (&Packer{Single: true}).Append(nil, &media.Frame{Track: trackH264(t), Key: true, Payload: payload})
-	if len(got) != 4 || !bytes.Equal(got[0].Body, unhex(t, sampleSPS)) || !bytes.Equal(got[2].Body, all[0]) || !bytes.Equal(got[3].Body, all[1]) || !got[3].Marker {
-		t.Errorf("%d packets", len(got))
+	if len(got) != 6 || !bytes.Equal(got[0].Body, unhex(t, sampleSPS)) || !bytes.Equal(got[2].Body, all[0]) || !bytes.Equal(got[3].Body, all[1]) || got[3].Cut() {
+		t.Fatalf("%d packets", len(got))
+	}
+	if got[4].Head()[0]&31 != typeFUA || got[5].Head()[1]&0x40 == 0 || !got[5].Marker || len(got[4].Body)+len(got[5].Body) != SingleMost {
+		t.Errorf("the long unit is sent as %x and %x", got[4].Head(), got[5].Head())
 	}
 }
 
@@ -269,7 +273,7 @@ func FuzzPack(f *testing.F) {
 		tr := &media.Track{Kind: c.Kind(), Codec: c, Config: track.Config}
 		for _, p := range []*Packer{{}, {Merge: true, DropSEI: true}, {Single: true}} {
 			for _, got := range p.Append(nil, &media.Frame{Track: tr, Key: key, Payload: b}) {
-				if !p.Single && got.Size() > MaxPayload && c.Kind() == media.Video {
+				if c.Kind() == media.Video && got.Size() > MaxPayload && (!p.Single || got.Size() > SingleMost) {
 					t.Fatalf("%d bytes", got.Size())
 				}
 			}
