@@ -15,6 +15,7 @@ import (
 	"weir/internal/protocol/slate"
 	"weir/internal/protocol/srt"
 	"weir/internal/protocol/static"
+	"weir/internal/protocol/thumbnail"
 	"weir/internal/protocol/webrtc"
 	"weir/internal/service"
 )
@@ -26,6 +27,7 @@ var protocols = []service.Protocol{
 	dash.Protocol,
 	hds.Protocol,
 	dvr.Protocol,
+	thumbnail.Protocol,
 	edge.Protocol,
 	forward.Protocol,
 	process.Protocol,

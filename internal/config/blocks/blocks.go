@@ -40,6 +40,7 @@ var (
 	HLS             = config.NewVhost[HLSConfig]("hls")
 	DASH            = config.NewVhost[DASHConfig]("dash")
 	DVR             = config.NewVhost[DVRConfig]("dvr")
+	Thumbnail       = config.NewVhost[ThumbnailConfig]("thumbnail")
 	TimeShift       = config.NewVhost[TimeShiftConfig]("time_shift")
 	HDS             = config.NewVhost[HDSConfig]("hds")
 	Bandcheck       = config.NewVhost[BandcheckConfig]("bandcheck")
@@ -61,6 +62,6 @@ func All() []config.Spec {
 	return []config.Spec{
 		Root, HTTPAPI, HTTPServer, Heartbeat, Traces, ACME, Stats, Exporter, Breaker, Pprof, Casters, SRTServer, RTCServer, RTMPS,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
-		DASH, HDS, DVR, TimeShift, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, JWT, PlayCookie, MultitrackVideo, Forward, Cluster, Slate, SRT, RTC,
+		DASH, HDS, DVR, TimeShift, Thumbnail, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, JWT, PlayCookie, MultitrackVideo, Forward, Cluster, Slate, SRT, RTC,
 	}
 }

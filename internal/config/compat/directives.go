@@ -156,6 +156,7 @@ var Directives = map[string]Proof{
 	"vhost.dash.dash_low_latency":       {Test: "TestLowLatency"},
 	"vhost.dash.dash_chunk":             {Test: "TestLowLatency"},
 	"vhost.dash.dash_latency":           {Test: "TestLowLatency"},
+	"vhost.thumbnail":                   {Test: "TestThumbnail"},
 	"vhost.time_shift":                  {Test: "TestPlayToTheEnd"},
 	"vhost.dvr.dvr_clips":               {Test: "TestDVRSegments"},
 	"vhost.dvr.dvr_clip_most":           {Test: "TestClipRefusals"},
