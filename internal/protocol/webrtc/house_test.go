@@ -40,7 +40,10 @@ type house struct {
 // build makes a house of the directives of rtc_server, of the vhost's rtc, and others.
 func build(t testing.TB, own, rtc, more string) *house {
 	t.Helper()
-	text := "listen 1935; rtc_server { enabled on; listen 127.0.0.1:0; certificate ''; " + own + " } vhost __defaultVhost__ { rtc { enabled on; " + rtc + " } } " + more
+	if !strings.Contains(own, "listen") || strings.Contains(own, "tcp {") {
+		own = "listen 127.0.0.1:0; " + own
+	}
+	text := "listen 1935; rtc_server { enabled on; certificate ''; " + own + " } vhost __defaultVhost__ { rtc { enabled on; " + rtc + " } } " + more
 	text = strings.ReplaceAll(text, "certificate '';", "certificate "+t.TempDir()+"/rtc.pem;")
 	snap, err := config.Parse(config.Source{File: "test.conf", Text: []byte(text)}, blocks.All())
 	if err != nil {

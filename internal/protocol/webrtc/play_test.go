@@ -533,3 +533,17 @@ func TestOneKindOnly(t *testing.T) {
 		}
 	}
 }
+
+// A player that has nothing but IPv6 is reached by it.
+func TestPlayOverIPv6(t *testing.T) {
+	h := build(t, "listen [::1]:0; candidate ::1; ip_family ipv6;", "rtmp_to_rtc on;", "")
+	h.feed("rtmp")
+	w := h.watch("/rtc/v1/whep/?app=live&stream=s", func(s *pion.SettingEngine) { s.SetNetworkTypes([]pion.NetworkType{pion.NetworkTypeUDP6}) })
+	if !strings.Contains(w.answer.body, " ::1 ") {
+		t.Errorf("the answer has another candidate: %s", w.answer.body)
+	}
+	for range 10 {
+		<-w.frames
+	}
+	<-w.sounds
+}
