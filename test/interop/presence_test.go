@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -240,5 +241,39 @@ func TestNobodyIsLeft(t *testing.T) {
 	}
 	if n := strings.Count(string(b), `"type":"`); n != 1 {
 		t.Errorf("%d clients are listed, want 1: %s", n, b)
+	}
+}
+
+// Who reads a stream whose publisher is killed gets its picture and silence until another
+// publishes, in one piece.
+func TestSlate(t *testing.T) {
+	t.Parallel()
+	h := open(t, "slate { enabled on; hold 30; }")
+	pub := h.publish(t, bFrames, "s")
+	file := filepath.Join(t.TempDir(), "seen.flv")
+	reader := background(t, "ffmpeg", "-v", "error", "-i", h.page("s", ".flv"), "-t", "9", "-c", "copy", file)
+	wait(t, "somebody reads", func() bool { s, _ := h.info(t, "s"); return s.Clients >= 2 })
+	time.Sleep(time.Second)
+	pub.kill()
+	wait(t, "nobody publishes", func() bool { s, _ := h.info(t, "s"); return !s.Publish.Active })
+	time.Sleep(2 * time.Second)
+	h.publish(t, bFrames, "s")
+	wait(t, "it has all", func() bool { return !reader.running() })
+	rows := must(t, "ffprobe", "-v", "error", "-show_entries", "packet=codec_type,dts_time", "-of", "csv=p=0", file)
+	last, seen := map[string]float64{}, map[string]int{}
+	for line := range strings.Lines(rows) {
+		kind, text, _ := strings.Cut(strings.TrimRight(line, ",\r\n"), ",")
+		at, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if most := map[string]float64{"video": 1.2, "audio": 0.3}[kind]; seen[kind] > 0 && (at <= last[kind] || at > last[kind]+most) {
+			t.Errorf("%s goes from %v to %v", kind, last[kind], at)
+		}
+		last[kind] = at
+		seen[kind]++
+	}
+	if seen["video"] < 60 || seen["audio"] < 250 || last["audio"] < 8.5 {
+		t.Errorf("%v packets to %v", seen, last)
 	}
 }

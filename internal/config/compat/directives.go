@@ -148,7 +148,7 @@ var Directives = map[string]Proof{
 	"acme":                              {Test: "TestCertificates"},
 	"vhost.hls.hls_low_latency":         {Test: "TestLowLatency"},
 	"vhost.hls.hls_part":                {Test: "TestLowLatency"},
-	"vhost.slate.enabled":               {Test: "TestViewersStay"},
+	"vhost.slate.enabled":               {Test: "TestSlate"},
 	"vhost.slate.hold":                  {Test: "TestViewersStay"},
 	"vhost.slate.file":                  {Test: "TestFile"},
 	"vhost.hls.hls_deterministic":       {Test: "TestDeterministic"},
