@@ -33,7 +33,20 @@ func NewTimeShift(env Env) *TimeShift {
 			return all
 		}})
 	env.Hub.OnPublish(t.Past.Published)
+	env.Metrics.Add(t.metrics)
 	return t
+}
+
+// metrics are the numbers for Prometheus.
+func (t *TimeShift) metrics() []Metric {
+	var bytes int64
+	for _, v := range t.env.Conf.Load().Vhosts() {
+		bytes += t.Past.Bytes(v.Name)
+	}
+	return []Metric{
+		{Name: "weir_time_shift_bytes", Help: "Bytes on disk of what streams were", Samples: []Sample{{Value: float64(bytes)}}},
+		{Name: "weir_time_shift_lost_segments_total", Help: "Segments of what streams were that a disk was too slow or too full for", Counter: true, Samples: []Sample{{Value: float64(t.Past.Lost.Load())}}},
+	}
 }
 
 func settingsOf(v *config.Vhost, known bool) past.Settings {
