@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// stride is how much of a tape a reader is given at a time, so that it wakes seldom.
-	stride = 40 * time.Millisecond
+	// stride is how much of a tape a reader is given ahead of its time, so that it wakes seldom.
+	stride = 160 * time.Millisecond
 	// starved is how often one that waits for more looks whether the stream has ended.
 	starved = time.Second
 )
@@ -142,11 +142,11 @@ func (r *Reader) Read(ctx context.Context, dst []*media.Frame) (n int, err error
 			continue
 		}
 		if wait := r.frames[0].DTS - r.now(); wait > 0 {
-			if err := sleep(ctx, max(wait, stride)); err != nil {
+			if err := sleep(ctx, wait); err != nil {
 				return 0, err
 			}
 		}
-		now := r.now()
+		now := r.now() + stride
 		for n < len(dst) && len(r.frames) > 0 && r.frames[0].DTS <= now {
 			dst[n] = r.frames[0]
 			r.frames = r.frames[1:]
