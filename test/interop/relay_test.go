@@ -15,6 +15,7 @@ type relay struct {
 	addr    string
 	percent atomic.Int64
 	dropped atomic.Int64
+	stalled atomic.Int64 // datagrams that came much later than they should: the machine is too busy
 
 	front *net.UDPConn
 	to    string
@@ -47,7 +48,7 @@ func newRelay(t *testing.T, to string, seed uint64) *relay {
 	done := make(chan struct{})
 	t.Cleanup(func() { close(done) })
 	for _, way := range []chan parcel{r.usual, r.late} {
-		go deliver(way, done)
+		go r.deliver(way, done)
 	}
 	return r
 }
@@ -58,11 +59,14 @@ type parcel struct {
 	send func()
 }
 
-func deliver(way chan parcel, done chan struct{}) {
+func (r *relay) deliver(way chan parcel, done chan struct{}) {
 	for {
 		select {
 		case p := <-way:
 			time.Sleep(time.Until(p.due))
+			if time.Since(p.due) > wayDelay {
+				r.stalled.Add(1)
+			}
 			p.send()
 		case <-done:
 			return

@@ -60,7 +60,7 @@ func TestRTCThroughLoss(t *testing.T) {
 	}
 	if *long {
 		r.percent.Store(5)
-		h.lipsThroughLoss(t, udp)
+		h.lipsThroughLoss(t, r, udp)
 	}
 }
 
