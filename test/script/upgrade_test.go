@@ -323,9 +323,14 @@ func TestUpgradeDrains(t *testing.T) {
 	}
 	p.until("the old server waits", func() bool { return strings.Contains(p.log(), "upgrade: waiting") })
 	// The limit holds for both together.
+	hasty := &http.Client{Timeout: 500 * time.Millisecond, Transport: &http.Transport{DisableKeepAlives: true}}
 	p.until("there is no room for another", func() bool {
-		status, _, err := get("http://" + p.http + "/live/s.flv")
-		return err == nil && status >= 400
+		res, err := hasty.Get("http://" + p.http + "/live/s.flv") // who is let in waits for a publisher
+		if err != nil {
+			return false
+		}
+		res.Body.Close()
+		return res.StatusCode >= 400
 	})
 	if !alive(before) {
 		t.Error("it has not waited")
