@@ -1,12 +1,12 @@
 package dash
 
 import (
-	"hash/fnv"
 	"maps"
 	"slices"
 	"strconv"
 	"time"
 
+	"weir/internal/service/shelf"
 	"weir/internal/store"
 )
 
@@ -56,11 +56,5 @@ func layoutOf(inits map[string]string) string {
 	for _, rep := range slices.Sorted(maps.Keys(inits)) {
 		all = append(append(all, inits[rep]...), 0)
 	}
-	return sumOf(all)
-}
-
-func sumOf(b []byte) string {
-	h := fnv.New32a()
-	h.Write(b)
-	return strconv.FormatUint(uint64(h.Sum32()), 16)
+	return shelf.SumOf(all)
 }

@@ -21,29 +21,14 @@ import (
 	"weir/internal/store/past"
 )
 
-// Where time_shift keeps what streams were, a manifest is asked for with one of these
-// parameters. start says where to begin, and leads to the manifest with behind, which says
+// Where time_shift keeps what streams were, a manifest is asked for with one of the
+// parameters of [shelf]. start says where to begin, and leads to the manifest with behind, which says
 // the same in seconds behind live: all its times count from so much later, so that players
 // take what was then for what is now. window asks for so many seconds up to live, in which
 // players may go back (timeShiftBufferDepth).
-const (
-	startParam  = "start"
-	behindParam = "behind"
-	windowParam = "window"
-	// pastMark ends the folder in which segments of the past are found.
-	pastMark = ".past"
-	// pastDelay is how many segments players are to stay behind the newest one listed.
-	pastDelay = 3
-)
 
-// asksPast reports whether a request may be for the past.
-func asksPast(r *http.Request) bool {
-	if strings.Contains(r.URL.Path, pastMark+"/") {
-		return true
-	}
-	q := r.URL.RawQuery
-	return q != "" && (strings.Contains(q, startParam+"=") || strings.Contains(q, behindParam+"=") || strings.Contains(q, windowParam+"=")) && pathpkg.Ext(r.URL.Path) == ".mpd"
-}
+// pastDelay is how many segments players are to stay behind the newest one listed.
+const pastDelay = 3
 
 // pastOf returns the stream of a request for the past, and the file that it is for, "" for
 // the manifest.
@@ -55,9 +40,8 @@ func (s *server) pastOf(r *http.Request) (key hub.Key, conf *blocks.DASHConfig, 
 	}
 	conf = blocks.DASH.Of(v)
 	path := strings.TrimPrefix(pathpkg.Clean(r.URL.Path), "/")
-	if dir, name := pathpkg.Split(path); strings.HasSuffix(dir, pastMark+"/") {
-		dir = strings.TrimSuffix(dir, pastMark+"/")
-		return hub.Key{Vhost: v.Name, App: pathpkg.Dir(dir), Stream: pathpkg.Base(dir)}, conf, name, conf.Enabled && strings.HasPrefix(name, "dash-")
+	if app, stream, name, past := shelf.PastFile(path); past {
+		return hub.Key{Vhost: v.Name, App: app, Stream: stream}, conf, name, conf.Enabled && strings.HasPrefix(name, "dash-")
 	}
 	if it, live := s.found.Find(snap, r); live && it.file == nil && !it.clock {
 		return it.stream.key, conf, "", true
@@ -68,7 +52,7 @@ func (s *server) pastOf(r *http.Request) (key hub.Key, conf *blocks.DASHConfig, 
 
 // past answers a request for the past.
 func (s *server) past(w http.ResponseWriter, r *http.Request) bool {
-	if !asksPast(r) {
+	if !shelf.AsksPast(r, ".mpd") {
 		return false
 	}
 	key, conf, file, ok := s.pastOf(r)
@@ -113,23 +97,23 @@ func (s *server) pastFor(r *http.Request, key hub.Key, conf *blocks.DASHConfig, 
 		return f, "", err
 	}
 	q := r.URL.Query()
-	if q.Has(windowParam) {
-		sec, err := strconv.ParseFloat(q.Get(windowParam), 64)
+	if q.Has(shelf.WindowParam) {
+		sec, err := strconv.ParseFloat(q.Get(shelf.WindowParam), 64)
 		if err != nil || !(sec > 0) {
 			return nil, "", past.ErrTime
 		}
 		m := s.pastList(tape, key, conf, 0, time.Duration(min(sec, 1e9)*float64(time.Second)))
 		return manifestFile(m)
 	}
-	if q.Has(behindParam) {
-		start, err := past.ParseStart("-" + q.Get(behindParam))
+	if q.Has(shelf.BehindParam) {
+		start, err := past.ParseStart("-" + q.Get(shelf.BehindParam))
 		if err != nil {
 			return nil, "", err
 		}
 		m := s.pastList(tape, key, conf, start.Behind, time.Duration(max(conf.WindowSize, 1))*conf.Fragment)
 		return manifestFile(m)
 	}
-	start, err := past.ParseStart(q.Get(startParam))
+	start, err := past.ParseStart(q.Get(shelf.StartParam))
 	if err != nil {
 		return nil, "", err
 	}
@@ -137,9 +121,9 @@ func (s *server) pastFor(r *http.Request, key hub.Key, conf *blocks.DASHConfig, 
 	if err != nil {
 		return nil, "", err
 	}
-	query := behindParam + "=" + strconv.FormatFloat(behind.Seconds(), 'f', 3, 64)
+	query := shelf.BehindParam + "=" + strconv.FormatFloat(behind.Seconds(), 'f', 3, 64)
 	for part := range strings.SplitSeq(r.URL.RawQuery, "&") {
-		if part != "" && !strings.HasPrefix(part, startParam+"=") {
+		if part != "" && !strings.HasPrefix(part, shelf.StartParam+"=") {
 			query += "&" + part
 		}
 	}
@@ -173,7 +157,7 @@ func (s *server) pastList(tape *past.Tape, key hub.Key, conf *blocks.DASHConfig,
 	if len(listed) == 0 {
 		return nil
 	}
-	folder := key.Stream + pastMark + "/"
+	folder := key.Stream + shelf.PastMark + "/"
 	m := &mpd.Manifest{Start: listed[0].Run.Origin.Add(shift), Published: time.Now(), Base: shelf.Escape(folder), Clock: shelf.Escape("/" + pathpkg.Join(key.App, folder) + "/dash-time"),
 		Update: max(min(conf.UpdatePeriod, conf.Fragment), time.Second), Depth: max(depth, edge-listed[0].Start), Delay: delay, Buffer: min(startBuffer, longest)}
 	for len(listed) > 0 {

@@ -440,7 +440,7 @@ func (st *stream) initName(r *store.Run, rep string, body []byte) (name string, 
 	name = st.dir + "/" + rep + "-init"
 	switch n := st.next[rep]; {
 	case r.Grid:
-		name += "-" + sumOf(body)
+		name += "-" + shelf.SumOf(body)
 	case n > 0:
 		name += "-" + strconv.FormatInt(n, 10)
 	}

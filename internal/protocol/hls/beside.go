@@ -41,7 +41,7 @@ func (x *listing) initOf(conf *blocks.HLSConfig, g *store.Segment, body []byte) 
 	name := x.own(conf.InitFile, pathpkg.Clean(store.Expand(conf.InitFile, x.files, time.Time{})))
 	mark := strconv.FormatInt(g.Seq, 10)
 	if conf.Deterministic {
-		mark = sumOf(body)
+		mark = shelf.SumOf(body)
 	}
 	if g.Seq > 0 {
 		ext := pathpkg.Ext(name)

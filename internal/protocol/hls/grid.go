@@ -1,8 +1,6 @@
 package hls
 
 import (
-	"hash/fnv"
-	"strconv"
 	"time"
 
 	"weir/internal/config/blocks"
@@ -39,11 +37,4 @@ func (x *listing) fill(conf *blocks.HLSConfig, g *store.Segment) (gone []*segmen
 		gone = append(gone, x.index.Add(gap, store.Window{Duration: conf.Window})...)
 	}
 	return gone
-}
-
-// sumOf tells an initialization segment from others by what is in it.
-func sumOf(body []byte) string {
-	h := fnv.New32a()
-	h.Write(body)
-	return strconv.FormatUint(uint64(h.Sum32()), 16)
 }

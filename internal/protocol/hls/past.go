@@ -18,32 +18,17 @@ import (
 	"weir/internal/store/past"
 )
 
-// Where time_shift keeps what streams were, a playlist is asked for with one of these
-// parameters. start says where to begin; the answer is a multivariant playlist that leads to
+// Where time_shift keeps what streams were, a playlist is asked for with one of the
+// parameters of [shelf]. start says where to begin; the answer is a multivariant playlist that leads to
 // one with behind, which says the same in seconds behind live: whoever asks for it again
 // gets what has moved on since, and nothing needs to be remembered of a viewer. window asks
 // for so many seconds up to live, for players to go back in.
-const (
-	startParam  = "start"
-	behindParam = "behind"
-	windowParam = "window"
-	// pastMark ends the folder in which segments of the past are found.
-	pastMark = ".past"
-	// startsAt is how many target durations before the end of a playlist players begin: so
-	// much is listed behind what a viewer is to see first.
-	startsAt = 3
-)
+
+// startsAt is how many target durations before the end of a playlist players begin: so
+// much is listed behind what a viewer is to see first.
+const startsAt = 3
 
 var errEncrypted = errors.New("hls_keys is on, and what time_shift keeps is not encrypted: it is not given out by HLS")
-
-// asksPast reports whether a request may be for the past.
-func asksPast(r *http.Request) bool {
-	if strings.Contains(r.URL.Path, pastMark+"/") {
-		return true
-	}
-	q := r.URL.RawQuery
-	return q != "" && (strings.Contains(q, startParam+"=") || strings.Contains(q, behindParam+"=") || strings.Contains(q, windowParam+"=")) && pathpkg.Ext(r.URL.Path) == ".m3u8"
-}
 
 // pastOf returns the stream of a request for the past.
 func (s *server) pastOf(r *http.Request) (key hub.Key, conf *blocks.HLSConfig, file string, ok bool) {
@@ -54,9 +39,8 @@ func (s *server) pastOf(r *http.Request) (key hub.Key, conf *blocks.HLSConfig, f
 	}
 	conf = blocks.HLS.Of(v)
 	path := strings.TrimPrefix(pathpkg.Clean(r.URL.Path), "/")
-	if dir, name := pathpkg.Split(path); strings.HasSuffix(dir, pastMark+"/") {
-		dir = strings.TrimSuffix(dir, pastMark+"/")
-		return hub.Key{Vhost: v.Name, App: pathpkg.Dir(dir), Stream: pathpkg.Base(dir)}, conf, name, conf.Enabled && strings.HasPrefix(name, "hls-")
+	if app, stream, name, past := shelf.PastFile(path); past {
+		return hub.Key{Vhost: v.Name, App: app, Stream: stream}, conf, name, conf.Enabled && strings.HasPrefix(name, "hls-")
 	}
 	if it, live := s.found.Find(snap, r); live && it.of != nil && it.of == &it.of.stream.listing && !it.all && !it.iframes {
 		return it.of.stream.key, conf, "", true
@@ -67,7 +51,7 @@ func (s *server) pastOf(r *http.Request) (key hub.Key, conf *blocks.HLSConfig, f
 
 // past answers a request for the past.
 func (s *server) past(w http.ResponseWriter, r *http.Request) bool {
-	if !asksPast(r) {
+	if !shelf.AsksPast(r, ".m3u8") {
 		return false
 	}
 	key, conf, file, ok := s.pastOf(r)
@@ -120,27 +104,27 @@ func (s *server) pastFor(r *http.Request, key hub.Key, conf *blocks.HLSConfig, v
 	longest := tape.Longest()
 	ahead := startsAt*time.Duration(m3u8.Target(longest, 0))*time.Second - longest // to where the last one begins
 	var listed []*past.Segment
-	if q.Has(windowParam) {
-		sec, err := strconv.ParseFloat(q.Get(windowParam), 64)
+	if q.Has(shelf.WindowParam) {
+		sec, err := strconv.ParseFloat(q.Get(shelf.WindowParam), 64)
 		if err != nil || !(sec > 0) {
 			return nil, past.ErrTime
 		}
-		query = without(query, startParam)
+		query = without(query, shelf.StartParam)
 		listed = tape.Between(live-time.Duration(min(sec, 1e9)*float64(time.Second)), live, startsAt)
 	} else {
-		behind, start := q.Get(behindParam), past.Start{}
-		if start, err = past.ParseStart(q.Get(startParam)); q.Has(behindParam) {
+		behind, start := q.Get(shelf.BehindParam), past.Start{}
+		if start, err = past.ParseStart(q.Get(shelf.StartParam)); q.Has(shelf.BehindParam) {
 			start, err = past.ParseStart("-" + behind)
 		}
 		if err != nil {
 			return nil, err
 		}
-		if !q.Has(behindParam) {
+		if !q.Has(shelf.BehindParam) {
 			if start.Behind, _, err = tape.Find(start); err != nil {
 				return nil, err
 			}
-			query = without(query, startParam)
-			query = strings.TrimSuffix(behindParam+"="+strconv.FormatFloat(start.Behind.Seconds(), 'f', 3, 64)+"&"+query, "&")
+			query = without(query, shelf.StartParam)
+			query = strings.TrimSuffix(shelf.BehindParam+"="+strconv.FormatFloat(start.Behind.Seconds(), 'f', 3, 64)+"&"+query, "&")
 		}
 		at := live - start.Behind
 		listed = tape.Between(at-conf.Window/2, at+ahead, startsAt)
@@ -149,7 +133,7 @@ func (s *server) pastFor(r *http.Request, key hub.Key, conf *blocks.HLSConfig, v
 		return nil, past.ErrNothing
 	}
 	ctx := q.Get(ctxParam)
-	if named := conf.Ctx && !conf.Cacheable; q.Has(startParam) || named && ctx == "" {
+	if named := conf.Ctx && !conf.Cacheable; q.Has(shelf.StartParam) || named && ctx == "" {
 		if named {
 			if ctx == "" {
 				ctx = v.Session.ID
@@ -229,7 +213,7 @@ func independent(listed []*past.Segment) bool {
 func (s *server) pastList(key hub.Key, conf *blocks.HLSConfig, tape *past.Tape, listed []*past.Segment, suffix string) *shelf.File {
 	playlist := pathpkg.Clean(store.Expand(conf.M3U8File, key, time.Time{}))
 	at := func(name string) string {
-		return uri(conf.EntryPrefix, playlist, pathpkg.Join(key.App, key.Stream+pastMark, name)) + suffix
+		return uri(conf.EntryPrefix, playlist, pathpkg.Join(key.App, key.Stream+shelf.PastMark, name)) + suffix
 	}
 	p := m3u8.Playlist{Version: 7, Sequence: uint64(listed[0].Seq), Discontinuities: uint64(listed[0].Breaks), Target: m3u8.Target(tape.Longest(), 0), Independent: independent(listed)}
 	if listed[0].Discontinuity {

@@ -61,7 +61,7 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 // ready reports whether a request can be answered at once: it is for a file, or
 // for the playlist of a viewer who has been let in.
 func (s *server) ready(r *http.Request) bool {
-	if asksPast(r) {
+	if shelf.AsksPast(r, ".m3u8") {
 		return false // a disk may have to be read
 	}
 	it, ok := s.found.Find(s.env.Conf.Load(), r)
@@ -156,7 +156,7 @@ func (s *server) playlistFor(r *http.Request, conf *blocks.HLSConfig, v *shelf.P
 			q += "&" + query
 		}
 		// Of the list with a query nothing else is to be known.
-		return shelf.Tagged(typeM3U8, shelf.CacheManifest, strings.Trim(l.file.ETag, `"`)+"-"+sumOf([]byte(q)), l.with(q))
+		return shelf.Tagged(typeM3U8, shelf.CacheManifest, strings.Trim(l.file.ETag, `"`)+"-"+shelf.SumOf([]byte(q)), l.with(q))
 	}
 	return l.file
 }
