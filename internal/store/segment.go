@@ -225,6 +225,14 @@ type Segment struct {
 // Whole returns the segment, of what somebody made of one too.
 func (s *Segment) Whole() *Segment { return s }
 
+// Head returns what is known of a segment while it is made, without its chunks: for others
+// than who is told of its parts, since the recorder goes on with it.
+func (s *Segment) Head() *Segment {
+	h := *s
+	h.Chunks = nil
+	return &h
+}
+
 // Number implements [Listed].
 func (s *Segment) Number() int64 { return s.Seq }
 

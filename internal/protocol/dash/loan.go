@@ -49,7 +49,7 @@ func (st *stream) Lend(send func(piece []byte)) bool {
 			yield(sg.Whole(), st.hint(sg))
 		}
 		if st.open != nil && len(st.chunks) > 0 {
-			st.loan.LendOpen(st.open.Segment, slices.Clone(st.chunks), st.openHint())
+			st.loan.LendOpen(st.head, slices.Clone(st.chunks), st.openHint())
 		}
 	})
 }

@@ -29,6 +29,7 @@ const (
 // read is guarded by stream.mu.
 type low struct {
 	open   *segment       // that is being made
+	head   *store.Segment // of open, for others than the recorder
 	chunks []*store.Chunk // of open
 	news   bool           // it has what the manifest does not tell
 	inits  []initFile
@@ -59,7 +60,7 @@ func (st *stream) parted(g *store.Segment, c *store.Chunk) {
 func (st *stream) takePart(conf *blocks.DASHConfig, g *store.Segment, c *store.Chunk) {
 	if st.open == nil || st.open.Segment != g {
 		st.abandon()
-		st.open, st.chunks = &segment{Segment: g, stamped: true}, nil
+		st.open, st.head, st.chunks = &segment{Segment: g, stamped: true}, g.Head(), nil
 		st.open.period, st.low.inits = st.periodOf(g)
 	}
 	st.chunks = append(st.chunks, c)

@@ -82,7 +82,7 @@ func (st *stream) Lend(send func(piece []byte)) bool {
 		}
 		st.mu.Unlock()
 		if len(chunks) > 0 {
-			st.loan.LendOpen(o.g, chunks, st.openHint())
+			st.loan.LendOpen(o.head, chunks, st.openHint())
 		}
 	})
 }

@@ -51,7 +51,8 @@ type opened struct {
 // openSegment is what is known of it.
 type openSegment struct {
 	seq    int64
-	g      *store.Segment
+	g      *store.Segment // only its address and Discontinuity are looked at
+	head   *store.Segment // what others may look at
 	init   *beside
 	parts  []*part
 	chunks []*store.Chunk // of the parts
@@ -196,7 +197,7 @@ func (x *listing) offer(conf *blocks.HLSConfig, g *store.Segment, c *store.Chunk
 			gone = x.fill(conf, g)
 			x.takeOff(gone, "")
 		}
-		x.open = &openSegment{seq: g.Seq, g: g}
+		x.open = &openSegment{seq: g.Seq, g: g, head: g.Head()}
 	}
 	if init != nil {
 		x.open.init = init
