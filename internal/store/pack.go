@@ -31,6 +31,7 @@ type packedRun struct {
 	Init, VideoInit, AudioInit []byte
 	Inits                      [][]byte
 	Grid                       bool
+	Arrived                    time.Time
 	Shift                      time.Duration
 }
 
@@ -39,7 +40,7 @@ func Pack(g *Segment) ([]byte, error) {
 	p := packed{Segment: *g}
 	p.Segment.Run, p.Segment.Chunks = nil, nil
 	r := g.Run
-	p.Run = packedRun{ID: r.ID, Start: r.Start, Began: r.Began, Init: r.Init, VideoInit: r.VideoInit, AudioInit: r.AudioInit, Inits: r.Inits, Grid: r.Grid, Shift: r.Shift}
+	p.Run = packedRun{ID: r.ID, Start: r.Start, Began: r.Began, Init: r.Init, VideoInit: r.VideoInit, AudioInit: r.AudioInit, Inits: r.Inits, Grid: r.Grid, Shift: r.Shift, Arrived: r.Arrived}
 	var known []*media.Track
 	place := func(t *media.Track) int {
 		if t == nil {
@@ -122,7 +123,7 @@ func elsewhere(id int64) int64 {
 }
 
 func (u *Unpacker) unpack(p *packedRun) (*Run, error) {
-	r := &Run{ID: p.ID, Start: p.Start, Began: p.Began, Layout: &media.Layout{Meta: p.Meta, Own: p.Own}, Init: p.Init, VideoInit: p.VideoInit, AudioInit: p.AudioInit, Inits: p.Inits, Grid: p.Grid, Shift: p.Shift, chunks: 1}
+	r := &Run{ID: p.ID, Start: p.Start, Began: p.Began, Layout: &media.Layout{Meta: p.Meta, Own: p.Own}, Init: p.Init, VideoInit: p.VideoInit, AudioInit: p.AudioInit, Inits: p.Inits, Grid: p.Grid, Shift: p.Shift, Arrived: p.Arrived, chunks: 1}
 	for _, n := range slices.Concat(p.Layout, p.Each, []int{p.Video, p.Audio}) {
 		if n < 0 || n > len(p.Tracks) {
 			return nil, fmt.Errorf("track %d of %d", n, len(p.Tracks))

@@ -269,7 +269,7 @@ func (r *recorder) restartAt(f *media.Frame, views []*View) bool {
 func (r *recorder) begin(start time.Duration, at time.Time, l *media.Layout) {
 	r.runs++
 	r.stale = false
-	r.run = &Run{ID: r.runs, Start: start, Began: at}
+	r.run = &Run{ID: r.runs, Start: start, Began: at, Arrived: at}
 	r.run.setLayout(l, r.each)
 	r.restart(l)
 }

@@ -12,10 +12,10 @@ import (
 type Run struct {
 	// ID counts the runs that the recorder made, from 1.
 	ID int64
-	// Start is the earliest DTS in its first chunk, whose first frame arrived at
-	// Began.
-	Start time.Duration
-	Began time.Time
+	// Start is the earliest DTS in its first chunk, whose first frame arrived at Arrived.
+	// Began is that moment too, or what the encoder says of it: see Grid.
+	Start          time.Duration
+	Began, Arrived time.Time
 	// Layout is what it consists of. Video and Audio are the tracks that MP4
 	// carries, nil where there is none.
 	Layout       *media.Layout

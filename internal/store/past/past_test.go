@@ -37,6 +37,7 @@ type rig struct {
 	t    *testing.T
 	set  Settings
 	hub  *hub.Hub
+	st   *store.Store
 	off  time.Duration // of the clock, which may be set
 	at   int           // pictures sent, of all publications
 	p    *hub.Publication
@@ -46,8 +47,8 @@ type rig struct {
 func start(t *testing.T, set Settings) *rig {
 	r := &rig{t: t, set: set}
 	r.hub = hub.New(func(hub.Key) hub.Settings { return hub.Settings{Cache: true, Queue: time.Minute} })
-	st := store.New(r.hub, func(_ hub.Key, f func() error) error { return f() })
-	r.Archive = New(Options{Log: slog.New(slog.DiscardHandler), Hub: r.hub, Store: st, Vhosts: func() []string { return []string{key.Vhost} },
+	r.st = store.New(r.hub, func(_ hub.Key, f func() error) error { return f() })
+	r.Archive = New(Options{Log: slog.New(slog.DiscardHandler), Hub: r.hub, Store: r.st, Vhosts: func() []string { return []string{key.Vhost} },
 		Settings: func(string) Settings { return r.set }, Notice: func(_, text string) bool {
 			if text != "" {
 				t.Log(text)
@@ -173,10 +174,22 @@ func hour(dir string) Settings {
 // A viewer who is behind is sent what was published then, at the speed of the clock, over a
 // publication that ends and a codec that changes, which it is told of.
 func TestPlay(t *testing.T) {
+	for _, encoders := range []bool{false, true} {
+		t.Run(fmt.Sprint("by the encoder's time ", encoders), func(t *testing.T) { testPlay(t, encoders) })
+	}
+}
+
+// testPlay does so, also where another view has all written by the encoder's time, which is
+// not ours.
+func testPlay(t *testing.T, encoders bool) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, hour(dir))
 		defer r.stop()
+		if encoders {
+			defer r.st.Attach(key, &store.View{Rules: func() store.Rules { return store.Rules{Fragment: 2 * time.Second, Grid: true} },
+				Forms: func(*store.Run) store.Forms { return store.MP4 | store.TS }, Next: func() int64 { return 0 }, Done: func(*store.Segment) {}})()
+		}
 		r.publish(picture(30), sound(), 60)
 		ended := time.Now()
 		// At play speed: what was 30 s ago comes now, whatever time it takes.

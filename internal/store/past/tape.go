@@ -221,7 +221,7 @@ func (t *Tape) keep(g *store.Segment) {
 		s.Seq = last.Seq + 1
 	}
 	s.Discontinuity = g.Discontinuity
-	if t.run == nil || t.run.id != g.Run.ID || !t.run.Began.Equal(g.Run.Began) {
+	if t.run == nil || t.run.id != g.Run.ID || !t.run.Began.Equal(arrived(g.Run)) {
 		t.run, s.Discontinuity = t.begin(g.Run, last), last != nil
 		t.run.First = s.Seq
 	}
@@ -232,7 +232,7 @@ func (t *Tape) keep(g *store.Segment) {
 		s.Breaks++
 	}
 	s.Run = t.run
-	s.Start, s.Duration = t.run.Line+g.Start-t.run.Start, g.Duration
+	s.Start, s.Duration = t.run.Line+g.Start+g.Run.Shift-t.run.Start, g.Duration
 	if !t.archive.push(t, s) {
 		t.mu.Unlock()
 		t.lose(s, errBehind)
@@ -284,9 +284,18 @@ func gather(g *store.Segment, size int, of func(*store.Chunk) []byte) []byte {
 	return b
 }
 
+// arrived is when a run began here, whatever the encoder says of its time; one of an older
+// process does not tell the difference.
+func arrived(g *store.Run) time.Time {
+	if g.Arrived.IsZero() {
+		return g.Began
+	}
+	return g.Arrived
+}
+
 // begin begins a run behind what there is. t.mu is held.
 func (t *Tape) begin(g *store.Run, last *Segment) *Run {
-	r := &Run{Start: g.Start, Began: g.Began, Video: g.Video, Audio: g.Audio, Layout: &media.Layout{Meta: g.Layout.Meta}, id: g.ID}
+	r := &Run{Start: g.Start + g.Shift, Began: arrived(g), Video: g.Video, Audio: g.Audio, Layout: &media.Layout{Meta: g.Layout.Meta}, id: g.ID}
 	for _, tr := range []*media.Track{g.Video, g.Audio} {
 		if tr != nil {
 			r.Layout = r.Layout.With(tr)
