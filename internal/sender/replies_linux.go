@@ -71,8 +71,6 @@ type caller struct {
 	in    []byte   // read and not answered
 	out   [][]byte // not sent
 	close bool     // when out is sent
-	dry   bool     // there is nothing to read until epoll tells of more
-	gone  bool     // the peer sends no more
 	moved time.Time
 
 	wake func()                                                     // asks it again
@@ -262,11 +260,7 @@ func (r *Replies) sleep(until time.Time) {
 			syscall.RawSyscall(syscall.SYS_READ, uintptr(r.event), uintptr(unsafe.Pointer(&count)), 8)
 			continue
 		}
-		c := r.callers[int(e.Fd)]
-		if c != nil && e.Events&^syscall.EPOLLOUT != 0 {
-			c.dry, c.gone = false, c.gone || e.Events&syscall.EPOLLRDHUP != 0
-		}
-		switch {
+		switch c := r.callers[int(e.Fd)]; {
 		case c == nil:
 		case c.unpark != nil:
 			r.listen(c)
@@ -278,11 +272,7 @@ func (r *Replies) sleep(until time.Time) {
 
 // listen looks whether the peer of a parked request is gone.
 func (r *Replies) listen(c *caller) {
-	if c.dry {
-		return
-	}
 	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(c.fd), uintptr(unsafe.Pointer(&r.read[0])), uintptr(len(r.read)))
-	c.dry = errno == syscall.EAGAIN || errno == 0 && int(n) < len(r.read) && !c.gone
 	switch {
 	case errno == syscall.EAGAIN || errno == syscall.EINTR:
 	case errno != 0 || n == 0 || len(c.in)+int(n) > 2*headMost:
@@ -366,12 +356,7 @@ func (r *Replies) serve(c *caller) {
 			r.giveBack(c)
 			return
 		}
-		if c.dry {
-			return
-		}
 		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(c.fd), uintptr(unsafe.Pointer(&r.read[0])), uintptr(len(r.read)))
-		// A read that is not filled has taken all (epoll(7)), but for an end behind it.
-		c.dry = errno == syscall.EAGAIN || errno == 0 && int(n) < len(r.read) && !c.gone
 		switch {
 		case errno == syscall.EINTR:
 		case errno == syscall.EAGAIN:
