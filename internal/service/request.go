@@ -10,6 +10,7 @@ import (
 
 	"weir/internal/config"
 	"weir/internal/config/blocks"
+	"weir/internal/hub"
 	"weir/internal/link"
 	"weir/internal/session"
 )
@@ -87,6 +88,31 @@ func Visitor(r *http.Request, protocol, app string) session.Visitor {
 		v.Bearer = token
 	}
 	return v
+}
+
+// Asked is what a request for a stream by HTTP wants to play: kind is SRS's word for such
+// clients ("flv-play"), and ext what its name ends with (".flv").
+func Asked(r *http.Request, key hub.Key, kind, ext string) session.Ask {
+	param := ""
+	if r.URL.RawQuery != "" {
+		param = "?" + r.URL.RawQuery
+	}
+	return session.Ask{Key: key, Type: kind, Name: key.Stream + ext, Said: session.Said{Vhost: VhostName(r), App: key.App, Stream: key.Stream, Param: param,
+		TcURL: "rtmp://" + key.Vhost + "/" + key.App}}
+}
+
+// Enter signs the client of a request in that has one answer, if it may play the stream.
+// Who called it closes the session.
+func (e Env) Enter(r *http.Request, protocol string, ask session.Ask) (*session.Session, error) {
+	s, err := e.Desk.Connect(r.Context(), Visitor(r, protocol, ask.Key.App))
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Watch(r.Context(), ask); err != nil {
+		s.Close(nil)
+		return nil, err
+	}
+	return s, nil
 }
 
 // told returns the address of X-Forwarded-For, the first, or of X-Real-IP.

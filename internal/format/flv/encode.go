@@ -33,6 +33,18 @@ func Type(k media.Kind) uint8 {
 	return TypeScript
 }
 
+// KindOf returns what the tags of a type hold; ok is false for what are no frames, such as
+// script data.
+func KindOf(typ uint8) (k media.Kind, ok bool) {
+	switch typ {
+	case TypeVideo:
+		return media.Video, true
+	case TypeAudio:
+		return media.Audio, true
+	}
+	return media.Data, false
+}
+
 // AppendBody appends the body of f's message: [BodyHeader], then its payload.
 func AppendBody(dst []byte, f *media.Frame) []byte {
 	return append(AppendBodyHeader(dst, f), f.Payload...)

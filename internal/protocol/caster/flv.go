@@ -109,12 +109,8 @@ func (f *flvCaster) publish(w http.ResponseWriter, r *http.Request, url string) 
 		}
 		out.count(tagOverhead + len(tag.Body))
 		at := clock.Unwrap(uint64(tag.Timestamp))
-		kind := media.Audio
-		switch tag.Type {
-		case flv.TypeVideo:
-			kind = media.Video
-		case flv.TypeAudio:
-		default:
+		kind, ok := flv.KindOf(tag.Type)
+		if !ok {
 			f.meta(out, tag.Body)
 			continue
 		}

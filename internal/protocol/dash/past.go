@@ -10,14 +10,13 @@ import (
 	"strings"
 	"time"
 
+	"weir/internal/config"
 	"weir/internal/config/blocks"
 	"weir/internal/format/mp4"
 	"weir/internal/format/mpd"
 	"weir/internal/hub"
 	"weir/internal/media"
-	"weir/internal/service"
 	"weir/internal/service/shelf"
-	"weir/internal/store"
 	"weir/internal/store/past"
 )
 
@@ -30,35 +29,27 @@ import (
 // pastDelay is how many segments players are to stay behind the newest one listed.
 const pastDelay = 3
 
-// pastOf returns the stream of a request for the past, and the file that it is for, "" for
-// the manifest.
-func (s *server) pastOf(r *http.Request) (key hub.Key, conf *blocks.DASHConfig, file string, ok bool) {
-	snap := s.env.Conf.Load()
-	v, known := snap.Vhost(service.VhostName(r))
-	if !known || !s.env.Past.Keeps(v.Name) {
-		return key, nil, "", false
-	}
-	conf = blocks.DASH.Of(v)
-	path := strings.TrimPrefix(pathpkg.Clean(r.URL.Path), "/")
-	if app, stream, name, past := shelf.PastFile(path); past {
-		return hub.Key{Vhost: v.Name, App: app, Stream: stream}, conf, name, conf.Enabled && strings.HasPrefix(name, "dash-")
-	}
-	if it, live := s.found.Find(snap, r); live && it.file == nil && !it.clock {
-		return it.stream.key, conf, "", true
-	}
-	key = hub.Key{Vhost: v.Name, App: pathpkg.Dir(path), Stream: strings.TrimSuffix(pathpkg.Base(path), ".mpd")}
-	return key, conf, "", conf.Enabled && pathpkg.Clean(store.Expand(conf.MPDFile, key, time.Time{})) == path
+// newPastWay finds what is asked of the past.
+func (s *server) newPastWay() shelf.PastWay {
+	return shelf.PastWay{Ext: ".mpd", Prefix: "dash-", Of: func(v *config.Vhost) (bool, string) {
+		conf := blocks.DASH.Of(v)
+		return conf.Enabled, conf.MPDFile
+	}, Live: func(r *http.Request) (key hub.Key, ok bool) {
+		it, ok := s.found.Find(s.env.Conf.Load(), r)
+		if !ok || it.file != nil || it.clock {
+			return key, false
+		}
+		return it.stream.key, true
+	}}
 }
 
 // past answers a request for the past.
 func (s *server) past(w http.ResponseWriter, r *http.Request) bool {
-	if !shelf.AsksPast(r, ".mpd") {
-		return false
-	}
-	key, conf, file, ok := s.pastOf(r)
+	vhost, key, file, ok := s.pastWay.Past(s.env, r)
 	if !ok {
 		return false
 	}
+	conf := blocks.DASH.Of(vhost)
 	if !shelf.Reads(s.env, w, r) {
 		return true
 	}

@@ -49,7 +49,7 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 // ready reports whether a request can be answered at once: it is for a segment or
 // the clock, or of a viewer who has been let in.
 func (s *server) ready(r *http.Request) bool {
-	if shelf.AsksPast(r, ".mpd") {
+	if s.pastWay.Asks(r) {
 		return false // a disk may have to be read
 	}
 	it, ok := s.found.Find(s.env.Conf.Load(), r)

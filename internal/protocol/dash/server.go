@@ -26,6 +26,7 @@ var Protocol = service.Protocol{
 	New: func(env service.Env) (service.Service, error) {
 		s := &server{env: env, gate: shelf.Gate{Env: env, Protocol: "dash", Ext: ".mpd"}}
 		s.streams = shelf.Keeper[*stream]{Env: env, Of: "dash", New: s.newStream, Empty: s.emptyStream, Patience: s.patience}
+		s.pastWay = s.newPastWay()
 		env.Handover.AddMirror(&s.streams)
 		env.Hub.OnPublish(s.streams.Published)
 		env.Media.Handle(service.OrderSegments, s.handle)
@@ -40,6 +41,7 @@ type server struct {
 	gate    shelf.Gate
 	found   shelf.Shelf[thing]
 	streams shelf.Keeper[*stream]
+	pastWay shelf.PastWay
 }
 
 // Run implements service.Service.

@@ -13,7 +13,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +23,7 @@ import (
 	"weir/internal/media"
 	"weir/internal/service"
 	"weir/internal/session"
+	"weir/internal/store/past"
 )
 
 // A clip is a range of what was recorded of a stream, as one MP4 file. Nothing is encoded
@@ -68,12 +68,13 @@ func (s *server) onClip(w http.ResponseWriter, r *http.Request) bool {
 	}
 	key := hub.Key{Vhost: vhost.Name, App: app, Stream: stream}
 	now := time.Now()
-	from, err1 := moment(r.URL.Query().Get("start"), now)
-	until, err2 := moment(cmp.Or(r.URL.Query().Get("end"), "0"), now)
+	start, err1 := past.ParseStart(r.URL.Query().Get("start"))
+	end, err2 := past.ParseStart(cmp.Or(r.URL.Query().Get("end"), "0"))
 	if err := errors.Join(err1, err2); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return true
 	}
+	from, until := start.Moment(now), end.Moment(now)
 	if !from.Before(until) {
 		http.Error(w, "end is not behind start", http.StatusBadRequest)
 		return true
@@ -86,39 +87,14 @@ func (s *server) onClip(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// moment reads a time: seconds since 1970, seconds before now if it is negative or 0, or
-// RFC 3339.
-func moment(text string, now time.Time) (time.Time, error) {
-	if sec, err := strconv.ParseFloat(text, 64); err == nil && sec > -1e9 && sec < 1e11 {
-		if sec <= 0 {
-			return now.Add(time.Duration(sec * float64(time.Second))), nil
-		}
-		return time.UnixMilli(int64(sec * 1000)), nil
-	}
-	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
-		return t, nil
-	}
-	return time.Time{}, fmt.Errorf("start and end are seconds since 1970, seconds before now (-300), or as 2026-11-27T18:30:00Z; %q is none", text)
-}
-
 // serveClip signs the client in and sends what it asks for.
 func (s *server) serveClip(w http.ResponseWriter, r *http.Request, key hub.Key, from, until time.Time) {
-	sess, err := s.env.Desk.Connect(r.Context(), service.Visitor(r, "dvr", key.App))
+	sess, err := s.env.Enter(r, "dvr", service.Asked(r, key, "dvr-play", ".mp4"))
 	if err != nil {
 		refuseClip(w, err)
 		return
 	}
 	defer func() { sess.Close(nil) }()
-	param := ""
-	if r.URL.RawQuery != "" {
-		param = "?" + r.URL.RawQuery
-	}
-	ask := session.Ask{Key: key, Type: "dvr-play", Name: key.Stream + ".mp4", Said: session.Said{Vhost: service.VhostName(r), App: key.App, Stream: key.Stream, Param: param,
-		TcURL: "rtmp://" + key.Vhost + "/" + key.App}}
-	if err := sess.Watch(r.Context(), ask); err != nil {
-		refuseClip(w, err)
-		return
-	}
 	select {
 	case s.clips <- struct{}{}:
 		defer func() { <-s.clips }()

@@ -8,11 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"weir/internal/config"
 	"weir/internal/config/blocks"
 	"weir/internal/format/m3u8"
 	"weir/internal/hub"
 	"weir/internal/media"
-	"weir/internal/service"
 	"weir/internal/service/shelf"
 	"weir/internal/store"
 	"weir/internal/store/past"
@@ -30,34 +30,27 @@ const startsAt = 3
 
 var errEncrypted = errors.New("hls_keys is on, and what time_shift keeps is not encrypted: it is not given out by HLS")
 
-// pastOf returns the stream of a request for the past.
-func (s *server) pastOf(r *http.Request) (key hub.Key, conf *blocks.HLSConfig, file string, ok bool) {
-	snap := s.env.Conf.Load()
-	v, known := snap.Vhost(service.VhostName(r))
-	if !known || !s.env.Past.Keeps(v.Name) {
-		return key, nil, "", false
-	}
-	conf = blocks.HLS.Of(v)
-	path := strings.TrimPrefix(pathpkg.Clean(r.URL.Path), "/")
-	if app, stream, name, past := shelf.PastFile(path); past {
-		return hub.Key{Vhost: v.Name, App: app, Stream: stream}, conf, name, conf.Enabled && strings.HasPrefix(name, "hls-")
-	}
-	if it, live := s.found.Find(snap, r); live && it.of != nil && it.of == &it.of.stream.listing && !it.all && !it.iframes {
-		return it.of.stream.key, conf, "", true
-	}
-	key = hub.Key{Vhost: v.Name, App: pathpkg.Dir(path), Stream: strings.TrimSuffix(pathpkg.Base(path), ".m3u8")}
-	return key, conf, "", conf.Enabled && pathpkg.Clean(store.Expand(conf.M3U8File, key, time.Time{})) == path
+// newPastWay finds what is asked of the past.
+func (s *server) newPastWay() shelf.PastWay {
+	return shelf.PastWay{Ext: ".m3u8", Prefix: "hls-", Of: func(v *config.Vhost) (bool, string) {
+		conf := blocks.HLS.Of(v)
+		return conf.Enabled, conf.M3U8File
+	}, Live: func(r *http.Request) (key hub.Key, ok bool) {
+		it, ok := s.found.Find(s.env.Conf.Load(), r)
+		if !ok || it.of == nil || it.of != &it.of.stream.listing || it.all || it.iframes {
+			return key, false
+		}
+		return it.of.stream.key, true
+	}}
 }
 
 // past answers a request for the past.
 func (s *server) past(w http.ResponseWriter, r *http.Request) bool {
-	if !shelf.AsksPast(r, ".m3u8") {
-		return false
-	}
-	key, conf, file, ok := s.pastOf(r)
+	vhost, key, file, ok := s.pastWay.Past(s.env, r)
 	if !ok {
 		return false
 	}
+	conf := blocks.HLS.Of(vhost)
 	if !shelf.Reads(s.env, w, r) {
 		return true
 	}

@@ -28,6 +28,7 @@ var Protocol = service.Protocol{
 	New: func(env service.Env) (service.Service, error) {
 		s := &server{env: env}
 		s.streams = shelf.Keeper[*stream]{Env: env, Of: "hls", New: s.newStream, Empty: s.emptyStream, Patience: s.patience}
+		s.pastWay = s.newPastWay()
 		env.Handover.AddMirror(&s.streams)
 		env.Hub.OnPublish(s.streams.Published)
 		env.Media.Handle(service.OrderSegments, s.handle)
@@ -42,6 +43,7 @@ type server struct {
 	found   shelf.Shelf[thing]
 	viewers shelf.Pollers // by hls_ctx, or by address
 	streams shelf.Keeper[*stream]
+	pastWay shelf.PastWay
 }
 
 // thing is what is found at a path: a playlist, or a file.

@@ -176,7 +176,7 @@ func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.Pla
 	if root.MinLatency {
 		gather = 0
 	}
-	sub, err := v.session.Play(v.r.Context(), v.ask(key), hub.Options{Gather: gather})
+	sub, err := v.session.Play(v.r.Context(), service.Asked(v.r, key, "flv-play", v.format.ext), hub.Options{Gather: gather})
 	if err != nil {
 		return err
 	}
@@ -244,20 +244,10 @@ func (v *viewer) run(key hub.Key, conf *blocks.HTTPRemuxConfig, play *blocks.Pla
 	return err
 }
 
-// ask says what the viewer wants.
-func (v *viewer) ask(key hub.Key) session.Ask {
-	param := ""
-	if v.r.URL.RawQuery != "" {
-		param = "?" + v.r.URL.RawQuery
-	}
-	return session.Ask{Key: key, Type: "flv-play", Name: key.Stream + v.format.ext, Said: session.Said{Vhost: service.VhostName(v.r), App: key.App, Stream: key.Stream, Param: param,
-		TcURL: "rtmp://" + key.Vhost + "/" + key.App}}
-}
-
 // runPast sends what the stream was, from where the viewer wants to begin. The answer ends
 // where the stream has ended and all was sent: it goes on over publications before that.
 func (v *viewer) runPast(key hub.Key, start past.Start, conf *blocks.HTTPRemuxConfig, play *blocks.PlayConfig) error {
-	if err := v.session.Watch(v.r.Context(), v.ask(key)); err != nil {
+	if err := v.session.Watch(v.r.Context(), service.Asked(v.r, key, "flv-play", v.format.ext)); err != nil {
 		return err
 	}
 	feed, behind, err := v.server.env.Play(key, start, true)

@@ -154,12 +154,8 @@ func readLoop(r io.Reader) (*loop, error) {
 		case err != nil:
 			return nil, err
 		}
-		kind := media.Audio
-		switch tag.Type {
-		case flv.TypeVideo:
-			kind = media.Video
-		case flv.TypeAudio:
-		default:
+		kind, ok := flv.KindOf(tag.Type)
+		if !ok {
 			continue
 		}
 		// Of a broken frame the others are shown.

@@ -21,7 +21,6 @@ import (
 	"weir/internal/media"
 	"weir/internal/service"
 	"weir/internal/service/shelf"
-	"weir/internal/session"
 )
 
 // Protocol is this package's line in cmd/weir.
@@ -124,22 +123,12 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 
 // serve signs the client in and sends it the picture.
 func (s *server) serve(w http.ResponseWriter, r *http.Request, key hub.Key, conf *blocks.ThumbnailConfig) {
-	sess, err := s.env.Desk.Connect(r.Context(), service.Visitor(r, "thumbnail", key.App))
+	sess, err := s.env.Enter(r, "thumbnail", service.Asked(r, key, "thumbnail-play", ".jpg"))
 	if err != nil {
 		shelf.Refuse(w, err)
 		return
 	}
 	defer func() { sess.Close(nil) }()
-	param := ""
-	if r.URL.RawQuery != "" {
-		param = "?" + r.URL.RawQuery
-	}
-	ask := session.Ask{Key: key, Type: "thumbnail-play", Name: key.Stream + ".jpg", Said: session.Said{Vhost: service.VhostName(r), App: key.App, Stream: key.Stream, Param: param,
-		TcURL: "rtmp://" + key.Vhost + "/" + key.App}}
-	if err := sess.Watch(r.Context(), ask); err != nil {
-		shelf.Refuse(w, err)
-		return
-	}
 	f, err := s.picture(sess.Context(), key, conf)
 	if err != nil {
 		refuse(w, err)

@@ -97,15 +97,12 @@ func (in *Intake) Tag(typ uint8, timestamp uint32, body []byte) error {
 }
 
 func (in *Intake) tag(typ uint8, ts time.Duration, body []byte) error {
-	kind := media.Video
-	switch typ {
-	case flv.TypeAudio:
-		kind = media.Audio
-	case flv.TypeVideo:
-	case flv.TypeScript:
+	if typ == flv.TypeScript {
 		in.data(ts, body)
 		return nil
-	default:
+	}
+	kind, ok := flv.KindOf(typ)
+	if !ok {
 		return nil
 	}
 	frames, err := in.flv.Frames(nil, kind, ts, body)

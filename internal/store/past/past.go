@@ -97,7 +97,7 @@ var (
 	// ErrNothing is that nothing is kept of the stream from that time on.
 	ErrNothing = errors.New("nothing is kept of that stream from that time on")
 	// ErrTime is wrapped by what is said of a time that is none.
-	ErrTime = errors.New("start is seconds behind live (-300), seconds since 1970, or a time as 2026-11-27T18:30:00Z")
+	ErrTime = errors.New("a time is seconds behind live (-300), seconds since 1970, or as 2026-11-27T18:30:00Z")
 	// ErrFuture is that a time has not come.
 	ErrFuture = errors.New("that time has not come yet")
 )
@@ -264,6 +264,14 @@ func (a *Archive) complain(key hub.Key, err error) {
 type Start struct {
 	Behind time.Duration
 	At     time.Time // zero for Behind
+}
+
+// Moment is when a start is, behind now.
+func (s Start) Moment(now time.Time) time.Time {
+	if s.At.IsZero() {
+		return now.Add(-s.Behind)
+	}
+	return s.At
 }
 
 // ParseStart reads a start: seconds behind live if it is negative or 0 ("-300"), seconds
