@@ -15,6 +15,7 @@ fi
 
 step vet
 go vet ./...
+go vet -tags long ./test/interop
 
 step 'one static binary'
 CGO_ENABLED=0 go build -trimpath -o /tmp/weir-gate-$$ ./cmd/weir

@@ -10,4 +10,7 @@
 // installs, and fail where one is missing. Most of their time they wait for media
 // to be played at its own pace, so many run side by side; how many programs may
 // work at once is bounded, since two cores must do.
+//
+// What takes minutes is in files with the build tag long, or in a test's longer form behind
+// the flag of that name; test/long.sh runs it.
 package interop

@@ -1,3 +1,5 @@
+//go:build long
+
 package interop
 
 import (
@@ -15,9 +17,6 @@ import (
 // ffmpeg gets of a past time, by RTMP, FLV, HLS and DASH, frames as they were recorded; players in a browser stay that much behind. What of this
 // is no matter of clients is held to in the packages themselves.
 func TestTimeShift(t *testing.T) {
-	if !*long {
-		return
-	}
 	hall(t)
 	h := open(t, "time_shift { enabled on; window 600; path ./shift; } dash { enabled on; dash_path ./html; dash_fragment 2; } dvr { enabled on; dvr_path ./rec/s.flv; }")
 	pub := background(t, "ffmpeg", "-v", "error", "-re", "-stream_loop", "-1", "-i", bFrames.path(t), "-c", "copy", "-f", "flv", h.stream("s"))

@@ -1,3 +1,5 @@
+//go:build long
+
 package interop
 
 import (
@@ -187,9 +189,6 @@ func (l *lasting) pages(when string) (check func()) {
 // packet of the stream once, in order, and pages play on without complaint; through another
 // upgrade too, while the first server still has its publisher.
 func TestUpgradePlayers(t *testing.T) {
-	if !*long {
-		return
-	}
 	lengthy.list(t)
 	srt := freeUDP(t)
 	l := openLasting(t, dashConf+"hds { enabled on; hds_path ./html; hds_fragment 3; hds_window 30; } rtc { enabled on; rtmp_to_rtc on; } srt { enabled on; }",
@@ -240,9 +239,6 @@ func TestUpgradePlayers(t *testing.T) {
 // that is encrypted; by WHIP; of several tracks; what is forwarded, had by an edge and
 // ingested. Each program runs once.
 func TestUpgradePublishers(t *testing.T) {
-	if !*long {
-		return
-	}
 	lengthy.list(t)
 	srt := freeUDP(t)
 	to := open(t, "")
