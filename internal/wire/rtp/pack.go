@@ -69,7 +69,8 @@ const (
 // Cut reports whether the payload is a fragment of a unit or frame.
 func (p *Payload) Cut() bool { return p.n > 0 }
 
-// Knows reports whether a codec can be sent.
+// Knows reports whether a codec can be sent to browsers. A Packer knows AAC (RFC 3640)
+// and MP3 (RFC 2250) too, which are for RTSP.
 func Knows(c media.Codec) bool {
 	switch c {
 	case media.H264, media.H265, media.VP8, media.VP9, media.AV1, media.Opus, media.PCMA, media.PCMU:
@@ -79,7 +80,7 @@ func Knows(c media.Codec) bool {
 }
 
 // Append appends the payloads of a frame, none if it is one that is left out. The last
-// has Marker set, for video.
+// has Marker set, for video and AAC.
 func (p *Packer) Append(dst []Payload, f *media.Frame) []Payload {
 	if f.Track != p.track {
 		p.begin(f.Track)
@@ -109,6 +110,10 @@ func (p *Packer) Append(dst []Payload, f *media.Frame) []Payload {
 		dst = p.vp9(dst, f)
 	case media.AV1:
 		dst = p.av1(dst, f)
+	case media.AAC:
+		dst = p.aac(dst, f)
+	case media.MP3:
+		return p.mp3(dst, f)
 	case media.Opus, media.PCMA, media.PCMU:
 		if len(f.Payload) <= soundMost {
 			return append(dst, Payload{Body: f.Payload})

@@ -1,8 +1,8 @@
 // Package rtp reads and writes packets of RTP (RFC 3550): the header with its
 // extensions, and the payloads of the codecs that WebRTC has: H.264 (RFC 6184), H.265
 // (RFC 7798), VP8 (RFC 7741), VP9 (RFC 9628), AV1 (the AOM's payload format), Opus
-// (RFC 7587) and G.711 (RFC 3551). It puts packets that overtook each other back in
-// order.
+// (RFC 7587) and G.711 (RFC 3551); for RTSP AAC (RFC 3640) and MP3 (RFC 2250) can be
+// sent too. It puts packets that overtook each other back in order.
 //
 // A [Packer] cuts frames into payloads that point into the frame: a packet is a few
 // bytes and a slice, so that what all viewers share is neither copied nor made twice.
