@@ -31,11 +31,15 @@ const (
 	early = 10 * time.Second
 )
 
-// Open returns a Line: of this process where that can do it, else of an ffmpeg.
+// Open returns a Line: of this process where that can do it, else of an ffmpeg. That
+// takes over too where packets turn out to be more than their configuration said.
 func Open(from *media.Track, to Target, emit func(*media.Frame), fail func(error)) (*Line, error) {
-	l, err := NewLine(from, to, emit, fail)
-	if !errors.Is(err, ErrUnsupported) {
-		return l, err
+	t, err := New(from, to)
+	switch {
+	case err == nil:
+		return newLine(t.Track(), &either{now: &inside{t, emit}, other: func() (maker, error) { return findProgram(from, t.Track(), to, emit) }}, fail), nil
+	case !errors.Is(err, ErrUnsupported):
+		return nil, err
 	}
 	l, other := NewProgram(from, to, emit, fail)
 	if other != nil {
@@ -44,11 +48,58 @@ func Open(from *media.Track, to Target, emit func(*media.Frame), fail func(error
 	return l, nil
 }
 
+// either is a maker that another takes the place of if it turns out to be unable.
+type either struct {
+	other func() (maker, error) // nil when that was done; the Line's goroutine's
+
+	mu   sync.Mutex
+	now  maker // guarded by mu; the Line's goroutine alone changes it
+	over bool  // guarded by mu
+}
+
+func (e *either) write(f *media.Frame) error {
+	err := e.now.write(f)
+	if !errors.Is(err, ErrUnsupported) || e.other == nil {
+		return err
+	}
+	m, without := e.other()
+	if e.other = nil; without != nil {
+		return fmt.Errorf("%w; %w", err, without)
+	}
+	e.mu.Lock()
+	e.now = m
+	over := e.over
+	e.mu.Unlock()
+	if over {
+		m.close()
+		return nil
+	}
+	return m.write(f)
+}
+
+func (e *either) close() {
+	e.mu.Lock()
+	e.over = true
+	m := e.now
+	e.mu.Unlock()
+	m.close()
+}
+
 // NewProgram is [NewLine] for what that cannot do, by an ffmpeg: HE-AAC, more than two
 // channels, AC-3 and E-AC-3 become two channels of Opus or AAC. It is started with the
 // first frame and ends with the Line. The error wraps [ErrUnsupported] if this codec
 // cannot be handed to it, and [ErrNoProgram] if there is none.
 func NewProgram(from *media.Track, to Target, emit func(*media.Frame), fail func(error)) (*Line, error) {
+	track := programTrack(from, to)
+	m, err := findProgram(from, track, to, emit)
+	if err != nil {
+		return nil, err
+	}
+	return newLine(track, m, fail), nil
+}
+
+// findProgram is NewProgram for a track of what is to come out.
+func findProgram(from, track *media.Track, to Target, emit func(*media.Frame)) (maker, error) {
 	path := programPlace
 	if !child.Runs(path) {
 		var err error
@@ -56,19 +107,19 @@ func NewProgram(from *media.Track, to Target, emit func(*media.Frame), fail func
 			return nil, fmt.Errorf("%w: install one, it does what is not done here: %w", ErrNoProgram, err)
 		}
 	}
-	argv, err := programArgs(path, to)
+	argv, err := programArgs(path, to, track.Channels)
 	if err != nil {
 		return nil, err
 	}
-	return newProgram(path, argv, from, to, emit, fail)
+	return newProgram(path, argv, from, track, emit)
 }
 
 // programArgs is ffmpeg's command line: transport streams in and out, since these have
 // times, each packet as soon as it can be.
-func programArgs(path string, to Target) ([]string, error) {
+func programArgs(path string, to Target, channels int) ([]string, error) {
 	a := []string{path, "-hide_banner", "-nostdin", "-loglevel", "error", "-threads", "1", "-fflags", "nobuffer", "-flags", "low_delay",
 		"-probesize", "20000", "-analyzeduration", "100000", "-f", "mpegts", "-i", "pipe:0", "-map", "0:a:0",
-		"-af", "aresample=" + strconv.Itoa(outRate) + ":async=1000", "-ac", "2", "-threads", "1"}
+		"-af", "aresample=" + strconv.Itoa(outRate) + ":async=1000", "-ac", strconv.Itoa(channels), "-threads", "1"}
 	switch to.Codec {
 	case media.Opus:
 		a = append(a, "-c:a", "libopus", "-frame_duration", "20", "-b:a", strconv.Itoa(cmp.Or(to.Bitrate, opusBitrate)))
@@ -115,18 +166,18 @@ type program struct {
 	over  bool
 }
 
-func newProgram(path string, argv []string, from *media.Track, to Target, emit func(*media.Frame), fail func(error)) (*Line, error) {
+func newProgram(path string, argv []string, from, track *media.Track, emit func(*media.Frame)) (*program, error) {
 	if !mpegts.Supported(from) {
 		return nil, fmt.Errorf("%w: %v", ErrUnsupported, from.Codec)
 	}
 	var layout *media.Layout
-	p := &program{track: programTrack(from, to), emit: emit, mux: mpegts.NewMuxer(layout.With(from))}
+	p := &program{track: track, emit: emit, mux: mpegts.NewMuxer(layout.With(from))}
 	p.turn.L = &p.mu
 	p.kept = child.Keep(child.Options{
 		Spec: func() (child.Spec, error) { return child.Spec{Path: path, Argv: argv, Talk: p.talk}, nil },
 		Told: p.told, Retry: restart, Patience: time.Second,
 	})
-	return newLine(p.track, p, fail), nil
+	return p, nil
 }
 
 // talk has a program that was just started be used.

@@ -2,19 +2,32 @@ package sound
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"weir/internal/media"
+	"weir/internal/media/aac"
 )
+
+// lineOf is NewProgram of a program by its path.
+func lineOf(path string, argv []string, from *media.Track, to Target, emit func(*media.Frame), fail func(error)) (*Line, error) {
+	track := programTrack(from, to)
+	p, err := newProgram(path, argv, from, track, emit)
+	if err != nil {
+		return nil, err
+	}
+	return newLine(track, p, fail), nil
+}
 
 // What a program says comes out with the times of what it was given, and nothing after
 // Close; it is not in the way while it does not read.
 func TestProgram(t *testing.T) {
 	track, packets := aacOf(t, 48000, 2, tone(48000, 2, 440, time.Second))
 	got := make(chan *media.Frame, 1000)
-	l, err := newProgram("/bin/cat", []string{"cat"}, track, Target{Codec: media.AAC}, func(f *media.Frame) { got <- f }, func(err error) { t.Error(err) })
+	l, err := lineOf("/bin/cat", []string{"cat"}, track, Target{Codec: media.AAC}, func(f *media.Frame) { got <- f }, func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +53,7 @@ func TestProgram(t *testing.T) {
 func TestProgramEnds(t *testing.T) {
 	track, packets := aacOf(t, 48000, 2, tone(48000, 2, 440, time.Second))
 	got := make(chan *media.Frame, 1000)
-	l, err := newProgram("/bin/sh", []string{"sh", "-c", "head -c 1880"}, track, Target{Codec: media.AAC}, func(f *media.Frame) { got <- f }, func(error) {})
+	l, err := lineOf("/bin/sh", []string{"sh", "-c", "head -c 1880"}, track, Target{Codec: media.AAC}, func(f *media.Frame) { got <- f }, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +77,7 @@ func TestProgramEnds(t *testing.T) {
 func TestProgramFails(t *testing.T) {
 	track, packets := aacOf(t, 48000, 2, tone(48000, 2, 440, time.Second))
 	failed := make(chan error, 1)
-	l, err := newProgram("/bin/sh", []string{"sh", "-c", "echo Unknown encoder >&2; exit 1"}, track, Target{Codec: media.Opus}, func(*media.Frame) {}, func(err error) { failed <- err })
+	l, err := lineOf("/bin/sh", []string{"sh", "-c", "echo Unknown encoder >&2; exit 1"}, track, Target{Codec: media.Opus}, func(*media.Frame) {}, func(err error) { failed <- err })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,4 +102,59 @@ func TestNoProgram(t *testing.T) {
 	if _, err := NewProgram(six, Target{Codec: media.Opus}, nil, nil); !errors.Is(err, ErrNoProgram) {
 		t.Error(err)
 	}
+}
+
+// What turns out to be HE-AAC, as that of transport streams does, an ffmpeg goes on with;
+// where there is none it is said what is missing.
+func TestHEAACThatDoesNotSay(t *testing.T) {
+	b, err := os.ReadFile("testdata/he.aac")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _, _, err := aac.ParseADTS(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	track := &media.Track{Kind: media.Audio, Codec: media.AAC, Config: c.Append(nil), SampleRate: c.SampleRate, Channels: c.Channels}
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	feed := func(l *Line, from time.Duration) time.Duration {
+		for rest := b; len(rest) > 0; from += samplesTime(1024, c.SampleRate) {
+			_, head, size, err := aac.ParseADTS(rest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Write(&media.Frame{Track: track, DTS: from, Source: from, Payload: rest[head:size]})
+			rest = rest[size:]
+		}
+		return from
+	}
+	failed := make(chan error, 1)
+	l, err := Open(track, Target{Codec: media.AAC}, func(*media.Frame) { t.Error("a frame came of nothing") }, func(err error) { failed <- err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed(l, 0)
+	if err := <-failed; !errors.Is(err, ErrUnsupported) || !errors.Is(err, ErrNoProgram) {
+		t.Error(err)
+	}
+	l.Close()
+
+	if err := os.WriteFile(filepath.Join(dir, "ffmpeg"), []byte("#!/bin/sh\nexec /bin/cat\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan *media.Frame, 1000)
+	if l, err = Open(track, Target{Codec: media.AAC}, func(f *media.Frame) { got <- f }, func(err error) { t.Error(err) }); err != nil {
+		t.Fatal(err)
+	}
+	end := feed(l, time.Hour)
+	for i := range 10 {
+		f := <-got
+		want := time.Hour + samplesTime(int64(strangeMost+i)*1024, c.SampleRate)
+		if d := f.DTS - want; d.Abs() > time.Millisecond || f.Track != l.Track() {
+			t.Errorf("packet %d is at %v, want %v", i, f.DTS, want)
+		}
+	}
+	feed(l, end)
+	l.Close()
 }

@@ -5,12 +5,14 @@ import (
 	"math"
 	"math/cmplx"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/thesyncim/gopus"
 
 	"weir/internal/media"
+	"weir/internal/media/mp3"
 	"weir/internal/media/opus"
 	"weir/internal/sound/aaclc"
 )
@@ -18,12 +20,12 @@ import (
 var long = flag.Bool("long", false, "listen for ten minutes")
 
 // An opusSource encodes two channels of 48 kHz, 20 ms a packet.
-func opusSource(t testing.TB, bitrate int) (track *media.Track, next func(pcm []float32) []byte) {
+func opusSource(t testing.TB, _ int) (track *media.Track, next func(pcm []float32) []byte) {
 	e, err := gopus.NewEncoder(gopus.EncoderConfig{SampleRate: opus.Rate, Channels: 2, Application: gopus.ApplicationAudio})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.SetBitrate(bitrate); err != nil {
+	if err := e.SetBitrate(96000); err != nil {
 		t.Fatal(err)
 	}
 	return &media.Track{Kind: media.Audio, Codec: media.Opus, Config: opus.Head{Channels: 2}.Append(nil), SampleRate: opus.Rate, Channels: 2}, func(pcm []float32) []byte {
@@ -51,6 +53,23 @@ func aacSource(t testing.TB, rate int) (track *media.Track, next func(pcm []floa
 	}
 }
 
+// An mp3Source has the two and a half seconds of music as ffmpeg's libmp3lame encoded them, at
+// 160 kbit/s, and gives a packet for any 1152 samples.
+func mp3Source(t testing.TB, rate int) (track *media.Track, next func([]float32) []byte) {
+	b, err := os.ReadFile("testdata/music.mp3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &media.Track{Kind: media.Audio, Codec: media.MP3, SampleRate: rate, Channels: 2}, func([]float32) (packet []byte) {
+		h, err := mp3.Parse(b)
+		if err != nil || h.Size > len(b) {
+			t.Fatal(err, len(b))
+		}
+		packet, b = b[:h.Size], b[h.Size:]
+		return packet
+	}
+}
+
 // A tone lasts as long as it did, without a dropout, a gap or drift: its phase at the
 // end is that of the beginning. Times are whole milliseconds, as RTMP has them.
 func TestNoDropoutGapOrDrift(t *testing.T) {
@@ -65,7 +84,7 @@ func TestNoDropoutGapOrDrift(t *testing.T) {
 		rate, size int
 		to         Target
 	}{{"AAC to Opus", 44100, 1024, Target{Codec: media.Opus, Bitrate: 96000}}, {"Opus to AAC", 48000, 960, Target{Codec: media.AAC, Bitrate: 128000}}} {
-		track, next := opusSource(t, 96000)
+		track, next := opusSource(t, opus.Rate)
 		if c.to.Codec == media.Opus {
 			track, next = aacSource(t, c.rate)
 		}
@@ -210,34 +229,49 @@ func fft(x []complex128) {
 func TestBandEnergies(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name       string
-		rate, size int
-		to         Target
-		limit      int
-		most       float64
+		name   string
+		rate   int
+		source func(testing.TB, int) (*media.Track, func([]float32) []byte)
+		size   int
+		to     Target
+		limit  int
+		most   float64
+		heard  bool // the source is what is decoded of its packets: lame lost something before
 	}{
-		{"AAC to Opus", 44100, 1024, Target{Codec: media.Opus, Bitrate: 48000}, 12800, 1},
-		{"Opus to AAC", 48000, 960, Target{Codec: media.AAC, Bitrate: 128000}, 12800, 1},
-		{"Opus to AAC", 48000, 960, Target{Codec: media.AAC, Bitrate: 48000}, 6400, 1.5},
+		{"AAC to Opus", 44100, aacSource, 1024, Target{Codec: media.Opus, Bitrate: 48000}, 12800, 1, false},
+		{"AAC of 48 kHz to Opus", 48000, aacSource, 1024, Target{Codec: media.Opus, Bitrate: 48000}, 12800, 1, false},
+		{"MP3 to Opus", 44100, mp3Source, 1152, Target{Codec: media.Opus, Bitrate: 48000}, 12800, 1, true},
+		{"Opus to AAC", 48000, opusSource, 960, Target{Codec: media.AAC, Bitrate: 128000}, 12800, 1, false},
+		{"Opus to AAC", 48000, opusSource, 960, Target{Codec: media.AAC, Bitrate: 48000}, 6400, 1.5, false},
 	} {
-		pcm := music(c.rate, 4*time.Second)
-		track, next := opusSource(t, 96000)
-		if c.to.Codec == media.Opus {
-			track, next = aacSource(t, c.rate)
-		}
+		pcm := music(c.rate, 2500*time.Millisecond)
+		track, next := c.source(t, c.rate)
 		x, err := New(track, c.to)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var m made
 		emit := m.decode(t, x.Track())
+		from := pcm
+		var heard decoder
+		if c.heard {
+			from = nil
+			if heard, err = newDecoder(track); err != nil {
+				t.Fatal(err)
+			}
+		}
 		for i := range len(pcm) / c.size / 2 {
 			p := next(pcm[2*i*c.size:][:2*c.size])
+			if heard != nil {
+				if from, err = heard.decode(from, p); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := x.Write(p, samplesTime(int64(i*c.size), c.rate), emit); err != nil {
 				t.Fatal(err)
 			}
 		}
-		got, want := bands(m.sound[outRate:len(m.sound)-outRate/2], outRate), bands(pcm[c.rate:len(pcm)-c.rate/2], c.rate)
+		got, want := bands(m.sound[outRate:][:3*outRate], outRate), bands(from[c.rate:][:3*c.rate], c.rate)
 		for i := range got {
 			if 100<<(i+1) > c.limit {
 				break

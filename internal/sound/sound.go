@@ -13,6 +13,7 @@ import (
 
 	"weir/internal/media"
 	"weir/internal/media/opus"
+	"weir/internal/sound/aaclc"
 )
 
 // ErrUnsupported is wrapped by the errors of what cannot be decoded or made here.
@@ -78,6 +79,7 @@ type Transcoder struct {
 	packet  []byte
 	out     int // channels of what is made
 	faults  int
+	strange int // packets in a row that are more than their configuration said
 }
 
 // New returns a Transcoder. The error wraps [ErrUnsupported] if this codec, or a
@@ -104,8 +106,13 @@ func New(from *media.Track, to Target) (*Transcoder, error) {
 // Track describes what comes out.
 func (t *Transcoder) Track() *media.Track { return t.track }
 
-// faultsMost is how many packets in a row may be broken before it is an error.
-const faultsMost = 50
+const (
+	// faultsMost is how many packets in a row may be broken before it is an error.
+	faultsMost = 50
+	// strangeMost is the same for those that are whole and beyond the decoder: one may
+	// be broken so that it looks like that.
+	strangeMost = 2
+)
 
 // concealMost is how many lost packets in a row something is made of.
 const concealMost = 5
@@ -133,16 +140,24 @@ func (t *Transcoder) WriteLossy(packet []byte, pts time.Duration, lost int, emit
 
 // Write takes one packet with its presentation time, and calls emit for each
 // packet that is ready; the bytes are valid during the call. A packet that cannot be
-// decoded is left out; many in a row are an error.
+// decoded is left out; many in a row are an error, which wraps [ErrUnsupported] where
+// the codec turns out to be a variant that [New] would have refused: transport streams do not
+// say of HE-AAC that it is that.
 func (t *Transcoder) Write(packet []byte, pts time.Duration, emit func(pts time.Duration, packet []byte)) error {
 	pcm, err := guard(t.from.Codec, func() ([]float32, error) { return t.dec.decode(t.pcm[:0], packet) })
 	if t.pcm = pcm; err != nil {
+		if errors.Is(err, aaclc.ErrOther) {
+			if t.strange++; t.strange > strangeMost {
+				return fmt.Errorf("%w: %w", ErrUnsupported, err)
+			}
+			return nil
+		}
 		if t.faults++; t.faults > faultsMost {
 			return fmt.Errorf("%d packets in a row: %w", t.faults, err)
 		}
 		return nil // a hole in time, which the next packet shows
 	}
-	t.faults = 0
+	t.faults, t.strange = 0, 0
 	return t.take(pts, emit)
 }
 

@@ -336,7 +336,7 @@ func BenchmarkOpusToAAC(b *testing.B) {
 
 // bench reports what a second of sound costs, as a share of a core.
 func bench(b *testing.B, from media.Codec, to Target) {
-	track, packets := aacOf(b, 44100, 2, tone(44100, 2, 440, 2*time.Second))
+	track, packets := aacOf(b, 44100, 2, music(44100, 4*time.Second))
 	size := samplesTime(1024, 44100)
 	if from == media.Opus {
 		x, err := New(track, Target{Codec: media.Opus})

@@ -6,6 +6,7 @@ package aaclc
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 
 	aac "github.com/tphakala/go-aac"
@@ -14,6 +15,10 @@ import (
 
 // FrameSize is how many samples per channel an access unit holds.
 const FrameSize = aac.FrameSize
+
+// ErrOther is returned for units of what is more than AAC-LC of one or two channels,
+// whatever their AudioSpecificConfig said.
+var ErrOther = errors.New("this is more than AAC-LC of one or two channels")
 
 // packetMost bounds an access unit (ISO/IEC 14496-3 4.5.3.1: 6,144 bits a channel,
 // twice that to be generous).
@@ -54,6 +59,9 @@ func (d *Decoder) Decode(packet []byte) ([]int16, error) {
 		d.in = d.in[:0]
 		if again := d.d.Reset(&d.in, pcm.WithRawStream(d.config)); again != nil {
 			return nil, again
+		}
+		if errors.Is(err, pcm.ErrUnsupported) {
+			return nil, ErrOther
 		}
 		return nil, err
 	}

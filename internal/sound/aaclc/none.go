@@ -6,6 +6,9 @@ import "errors"
 
 var errNone = errors.New("this program was built without AAC (tag noaac)")
 
+// ErrOther is never returned.
+var ErrOther = errors.New("this is more than AAC-LC")
+
 // FrameSize is how many samples per channel an access unit holds.
 const FrameSize = 1024
 
