@@ -52,15 +52,17 @@ func TestRTCThroughLoss(t *testing.T) {
 		}
 	}
 	goesOn("the picture goes on through 5 % of loss", few)
-	t.Logf("after 5 %% of loss the pages said %q", last)
+	t.Logf("after 5 %% of loss the pages said %q, %d datagrams stood still", last, r.stalled.Load())
+	if *long && r.stalled.Load() <= 20 && !strings.Contains(last, " 0 freezes") {
+		t.Error("the picture froze")
+	}
 	r.percent.Store(20)
 	goesOn("the picture is there through 20 % of loss", many)
 	if r.dropped.Load() == 0 {
 		t.Error("nothing was lost")
 	}
 	if *long {
-		r.percent.Store(5)
-		h.lipsThroughLoss(t, r, udp)
+		h.lipsThroughLoss(t, ctx, r, udp)
 	}
 }
 

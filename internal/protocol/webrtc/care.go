@@ -8,9 +8,10 @@ import (
 
 // Some ways lose packets. What a player asks for again gets lost on them too, and Chromium
 // asks once more only after 100 ms, in which the picture stands still if it is not kept
-// that long. So for who loses much, what is sent again is sent twice, a little apart; so is
-// sound, which players do not ask for; and pictures are to be kept longer. What that costs
-// is paid on such ways alone.
+// that long. So for who loses much, what is sent again is sent twice, a little apart, also
+// if it was but told to be lost (mend.go); so is sound, which players do not ask for;
+// pictures are to be kept longer, and sound with them (hold.go). What that costs is paid on
+// such ways alone.
 
 // care is what is known of a viewer's losses. It belongs to the loop.
 type care struct {
@@ -25,7 +26,10 @@ type care struct {
 	kept       time.Duration // how long the player was told to keep pictures,
 	tell       int           // with how many frames it is to be told that yet,
 	notes      [notesMost]note
-	noted      uint // and with which it was
+	noted      uint // and with which it was told
+
+	mender
+	holder
 }
 
 const (
@@ -40,18 +44,22 @@ const (
 	// tellFrames is with how many frames news are told, since some of them get lost.
 	tellFrames = 10
 	notesMost  = 64
-	// repeatAfter is how much later packets are sent a second time, and repeatsMost how
-	// many wait for that in a loop.
-	repeatAfter = 10 * time.Millisecond
-	repeatsMost = 8192
+	// keepStep is by how much more pictures are told to be kept at once: the picture
+	// stands still for as long, and more than 150 ms are what Chromium counts as a freeze.
+	keepStep = 60 * time.Millisecond
+	// keepFurther is how much longer than sound is held pictures are told to be kept:
+	// so long does Chromium remember how late sound was. It forgets 1.7 % each 0.5 s and
+	// minds what is more than 5 %.
+	keepFurther = 90 * time.Second
 )
 
-// look counts the losses of a viewer that has been sent so many packets in all.
+// look counts the losses of a viewer that has been sent so many packets in all. The first
+// ones are seen at once.
 func (c *care) look(now time.Time, packets uint32) {
-	if now.Sub(c.since) < lookEvery {
+	n := packets - c.packets
+	if now.Sub(c.since) < lookEvery && (c.on || c.asked < lossLeast || c.asked*lossOf < int(n)) {
 		return
 	}
-	n := packets - c.packets
 	lost := max(float64(c.asked), float64(c.told)*float64(n)/256)
 	c.sent, c.lost = fade*c.sent+float64(n), fade*c.lost+min(lost, float64(n))
 	c.since, c.packets, c.asked, c.told = now, packets, 0, 0
@@ -79,12 +87,13 @@ func (v *viewer) keep(t *out, p *packet, seq uint16) (d time.Duration, told bool
 		return 0, false
 	}
 	c := &v.care
-	if c.on {
+	if !c.bad.IsZero() && v.loop.now.Sub(c.bad) < calmFor+keepFurther {
 		d = v.peer.conf.PlayoutDelay
 	}
-	if d != c.kept {
-		c.kept, c.tell = d, tellFrames
+	if c.tell == 0 && d != c.kept {
+		c.kept, c.tell = min(d, c.kept+keepStep), tellFrames
 	}
+	d = c.kept
 	if c.tell == 0 && (!p.key || d == 0 || seq-c.notes[(c.noted-1)%notesMost].seq < ringLeast) {
 		return 0, false
 	}
@@ -103,56 +112,6 @@ type note struct {
 	seq  uint16
 	keep time.Duration
 	told bool
-}
-
-// repeat is a packet that is to be sent a second time.
-type repeat struct {
-	v     *viewer
-	track uint8
-	seq   uint16
-	due   time.Time
-}
-
-// repeat has a packet of a viewer's sent a second time, if the viewer is cared for.
-func (l *loop) repeat(v *viewer, track int, seq uint16) {
-	if v.care.on && len(l.repeats) < repeatsMost {
-		l.repeats = append(l.repeats, repeat{v, uint8(track), seq, l.now.Add(repeatAfter)})
-	}
-}
-
-// sendRepeats sends what is due.
-func (l *loop) sendRepeats() {
-	n := 0
-	for ; n < len(l.repeats) && !l.now.Before(l.repeats[n].due); n++ {
-		r := &l.repeats[n]
-		if r.v.path.sock != nil {
-			l.sendAgain(r.v, int(r.track), r.seq)
-			l.account(r.v)
-		}
-	}
-	if n > 0 {
-		left := copy(l.repeats, l.repeats[n:])
-		clear(l.repeats[left:])
-		l.repeats = l.repeats[:left]
-	}
-}
-
-// sendAgain sends a packet again, and reports whether it is there.
-func (l *loop) sendAgain(v *viewer, track int, seq uint16) bool {
-	t := &v.tracks[track]
-	if v.choice != nil && track == pictureTrack {
-		return l.sendNotedAgain(v, t, seq)
-	}
-	p, ok := v.lane.lost(track, seq-t.offset)
-	if !ok || int16(seq-t.floor) < 0 || !v.again.take(l.now, againMost) {
-		return false
-	}
-	if t.rtx != 0 {
-		l.repair(v, t, &p, seq, v.stampOf(&p), v.numberOf(t, &p))
-	} else {
-		l.seal(v, t, &p, seq, v.stampOf(&p), v.numberOf(t, &p))
-	}
-	return true
 }
 
 // lossTold takes what a viewer reports of its losses.

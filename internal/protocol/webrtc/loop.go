@@ -28,7 +28,8 @@ type loop struct {
 	window  []packet
 	own     []packet
 	spare   []*lane
-	repeats []repeat // what is to be sent a second time, the earliest first
+	repeats []repeat  // what is to be sent a second time, the earliest first
+	holders []*viewer // whose sound is held back
 	header  rtp.Header
 	now     time.Time
 	scratch []byte
@@ -137,11 +138,12 @@ func (l *loop) turn() (more bool) {
 			l.late = append(l.late, a)
 		}
 	}
+	l.sendHeld()
 	l.sendRepeats()
 	for _, o := range l.boxes {
 		o.flush()
 	}
-	return len(l.late) > 0 || len(l.repeats) > 0
+	return len(l.late) > 0 || len(l.repeats) > 0 || len(l.holders) > 0
 }
 
 // list takes a viewer in.
@@ -181,6 +183,7 @@ func (l *loop) remove(v *viewer) {
 		}
 		v.lane.watched[l.id].Add(-1)
 		v.care.on, l.repeats = false, slices.DeleteFunc(l.repeats, func(r repeat) bool { return r.v == v })
+		l.holders = slices.DeleteFunc(l.holders, func(h *viewer) bool { return h == v })
 		if k := v.path.sock; k != nil && k.stream != nil {
 			delete(l.boxes, k)
 		}
@@ -271,14 +274,15 @@ func (l *loop) send(v *viewer, packets []packet, pos uint64) {
 		if c := v.choice; c != nil && p.track != soundTrack {
 			c.note(l.now, entry{pos: pos + uint64(i), seq: seq, stamp: stamp, number: number, size: uint16(p.Size() + onWire)})
 		}
-		if !l.seal(v, t, p, seq, stamp, number) {
+		held := p.track == soundTrack && l.hold(v, t, p, seq)
+		if !held && !l.seal(v, t, p, seq, stamp, number) {
 			return
 		}
 		t.next, t.stamp, t.number = seq+1, stamp, number
 		if t.next-t.floor > ringMost {
 			t.floor = t.next - ringMost // more is not kept, and the numbers wrap
 		}
-		if p.track == soundTrack {
+		if p.track == soundTrack && !held {
 			l.repeat(v, soundTrack, seq)
 		}
 		t.packets++

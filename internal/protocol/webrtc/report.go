@@ -61,10 +61,9 @@ func (l *loop) resend(v *viewer, ssrc uint32, lost []uint16) {
 			continue
 		}
 		v.care.asked += len(lost)
+		v.care.look(l.now, v.tracks[soundTrack].packets+v.tracks[pictureTrack].packets)
 		for _, seq := range lost {
-			if l.sendAgain(v, i, seq) {
-				l.repeat(v, i, seq)
-			}
+			l.mend(v, i, seq)
 		}
 	}
 	l.account(v)
@@ -74,9 +73,9 @@ func (l *loop) resend(v *viewer, ssrc uint32, lost []uint16) {
 func (l *loop) seal(v *viewer, t *out, p *packet, seq uint16, stamp uint32, number uint16) bool {
 	o := l.box(v.path.sock)
 	head := wire.HeaderSize
-	counted := v.choice != nil && v.choice.twcc != 0 && p.track != soundTrack
+	counter := v.counter(t, p, seq)
 	keep, slow := v.keep(t, p, seq)
-	if counted {
+	if counter != 0 {
 		head = counterSize
 	}
 	size := head + p.Size()
@@ -84,8 +83,8 @@ func (l *loop) seal(v *viewer, t *out, p *packet, seq uint16, stamp uint32, numb
 		size += wire.DelayMost
 	}
 	b := o.room(size + overhead)[:size]
-	if counted {
-		wire.PutCounter(b, p.Marker, t.typ, seq, stamp, t.ssrc, v.choice.twcc, seq)
+	if counter != 0 {
+		wire.PutCounter(b, p.Marker, t.typ, seq, stamp, t.ssrc, counter, seq)
 	} else {
 		wire.PutHeader(b, p.Marker, t.typ, seq, stamp, t.ssrc)
 	}
@@ -151,9 +150,12 @@ func (v *viewer) reported(r *rtcp.Packet, now time.Time) {
 	case rtcp.TypeSR, rtcp.TypeRR:
 		v.lossTold(r)
 	case rtcp.TypeRTPFB:
-		if r.Format == rtcp.FormatTWCC && v.lane.layered.Load() {
+		if r.Format == rtcp.FormatTWCC {
 			fates := r.Fates(make([]rtcp.Fate, 0, fatesMost))
-			v.loop.offer(func() { v.loop.hear(v, fates) })
+			v.loop.offer(func() {
+				v.loop.hear(v, fates)
+				v.loop.miss(v, fates)
+			})
 		}
 		if r.Format != rtcp.FormatNACK || !v.peer.conf.NACK {
 			return
