@@ -102,7 +102,7 @@ HTTP with FLV and HLS at 8080, the API at 1985.
    -g, -G              Show the server's signature and exit.
    --ignore-unimplemented
                        Start although directives that restrict, authenticate,
-                       encrypt or route are not implemented.
+                       encrypt or route are not implemented; there are none now.
 
    demo                Show a live picture in the browser, with no other tool.
    bench               Put a load on any server and measure what it costs; see

@@ -12,6 +12,7 @@ import (
 	"weir/internal/protocol/hls"
 	"weir/internal/protocol/httplive"
 	"weir/internal/protocol/rtmp"
+	"weir/internal/protocol/rtsp"
 	"weir/internal/protocol/slate"
 	"weir/internal/protocol/srt"
 	"weir/internal/protocol/static"
@@ -34,6 +35,7 @@ var protocols = []service.Protocol{
 	origin.Protocol,
 	static.Protocol,
 	rtmp.Protocol,
+	rtsp.Protocol,
 	caster.Protocol,
 	webrtc.Protocol,
 	srt.Protocol,

@@ -272,7 +272,8 @@ const (
 	FormTS                     // packets of a transport stream, counted from zero
 	FormADTS                   // AAC with its ADTS header
 	forms
-	FormMP3 = forms // the payload as it is: nothing to make, nothing to keep
+	FormMP3  = forms     // the payload as it is: nothing to make, nothing to keep
+	FormRTSP = forms + 1 // packets of RTP between RTSP's messages: counted, so not kept on the frame
 )
 
 // Encoded returns the bytes of f in a form, calling encode the first time.

@@ -28,8 +28,11 @@ type Handoff struct {
 	// Gather is how long the viewer may wait for more to come, at most; 0 sends
 	// every frame at once, but for a few milliseconds where viewers are many.
 	Gather time.Duration
-	// Head is sent first.
-	Head []byte
+	// Head is sent first. Tail, if there is one, follows it where the viewer cannot
+	// start at once; else what it starts with does.
+	Head, Tail []byte
+	// RTSP is what a viewer of FormRTSP was told.
+	RTSP *RTSPViewer
 	// Peer takes what the viewer sends, and appends what it is to be answered; nil
 	// drops it. An error of it ends the viewer; ErrBack gives the connection back.
 	Peer func(o *Control, dst, b []byte) ([]byte, error)
@@ -47,7 +50,7 @@ type Handoff struct {
 // A Spec is what the bytes of a stream depend on: viewers with equal ones share
 // them.
 type Spec struct {
-	// Form is one of FormRTMP, FormFLV, FormMP4, FormTS, FormADTS and FormMP3.
+	// Form is one of FormRTMP, FormFLV, FormMP4, FormTS, FormADTS, FormMP3 and FormRTSP.
 	Form media.Form
 	// ChunkSize is for RTMP.
 	ChunkSize int
@@ -56,11 +59,15 @@ type Spec struct {
 	// Only is for RTMP, FLV, MP4 and TS; Promise for FLV.
 	Only    Only
 	Promise Promise
+	// Channels is for RTSP.
+	Channels [rtspTracks]RTSPChannel
 }
 
-func (s Spec) form(before func(seq uint64) []*media.Frame) form {
+func (s Spec) form(st *hub.Stream, before func(seq uint64) []*media.Frame) form {
 	var b body
 	switch s.Form {
+	case media.FormRTSP:
+		return newRTSP(st, s.Channels)
 	case media.FormRTMP:
 		return &rtmpForm{chunk: s.ChunkSize, only: s.Only}
 	case media.FormFLV:
@@ -238,7 +245,7 @@ func (l *Loops) reel(h Handoff, lp *loop) (lr *loopReel, mark uint64) {
 	defer l.mu.Unlock()
 	r := l.reels[key]
 	if r == nil {
-		r = newReel(st, key, h.Spec.form(h.Before), h.Gather, len(l.loops))
+		r = newReel(st, key, h.Spec.form(st, h.Before), h.Gather, len(l.loops))
 		l.reels[key] = r
 		st.Attach(r)
 	}

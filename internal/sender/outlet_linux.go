@@ -52,7 +52,7 @@ type outlet struct {
 }
 
 func newOutlet(fd int, h Handoff) *outlet {
-	return &outlet{fd: fd, hand: h, private: h.Head, seek: true, newest: true, moved: time.Now()}
+	return &outlet{fd: fd, hand: h, private: h.Head, seek: true, newest: true, moved: time.Now(), form: progress{rtsp: h.RTSP}}
 }
 
 // takeDescriptor returns a duplicate of a connection's descriptor.
@@ -141,6 +141,12 @@ func (l *loop) prepare(o *outlet) {
 	if len(o.rest) == 0 && !o.closing {
 		l.place(o, v)
 	}
+	if o.hand.Tail != nil {
+		if !o.form.headed {
+			o.private, o.form.headed = append(o.private, o.hand.Tail...), true
+		}
+		o.hand.Tail = nil
+	}
 	s := send{o: o, from: o.pos}
 	iov := s.pieces[:0]
 	if len(o.rest) > 0 {
@@ -216,7 +222,15 @@ func (l *loop) place(o *outlet, v *view) {
 	}
 	if e, ok := r.accessFrom(from); ok {
 		o.pos, o.seek, o.newest, o.marks = e.off, false, false, e.seq
-		o.private = r.form.prologue(o.private, &o.form, e.start)
+		l.begin(o, r, e.start)
+	}
+}
+
+// begin gives a viewer what it needs for what follows, or ends it if that is none that it
+// can play.
+func (l *loop) begin(o *outlet, r *reel, s *start) {
+	if o.private = r.form.prologue(o.private, &o.form, s); o.form.over {
+		o.closing, o.cause = true, ErrChanged
 	}
 }
 
@@ -243,7 +257,9 @@ func (l *loop) heed(o *outlet, v *view, r *reel) (limit uint64) {
 			return o.pos
 		default:
 			o.marks = m.seq
-			o.private = r.form.prologue(o.private, &o.form, m.start)
+			if l.begin(o, r, m.start); o.closing {
+				return o.pos
+			}
 		}
 	}
 	return v.head

@@ -85,6 +85,7 @@ type start struct {
 	seq    uint64 // of the frame
 	bases  []base // RTMP: where the clock of each chunk stream stands
 	tables []byte // TS: what the entry has not itself
+	rtsp   *rtspMoment
 }
 
 type base struct {
@@ -112,6 +113,8 @@ type form interface {
 type progress struct {
 	headed bool  // the head of the file was sent
 	zero   int64 // RTMP: the time in ms that the viewer counts from
+	rtsp   *RTSPViewer
+	over   bool // what follows is none that the viewer can play: it is to end
 }
 
 func newReel(st *hub.Stream, key reelKey, f form, gather time.Duration, loops int) *reel {

@@ -63,6 +63,10 @@ type Viewer struct {
 // ErrDuration is returned by Run when Until is reached.
 var ErrDuration = errors.New("play duration is over")
 
+// ErrChanged ends a viewer whose stream has become something else than it was told of,
+// in a protocol that tells it once.
+var ErrChanged = errors.New("stream has other codecs now, the player has to come again")
+
 // batch is the most frames that one call sends.
 const batch = 128
 

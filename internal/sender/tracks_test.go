@@ -50,7 +50,7 @@ func TestTracks(t *testing.T) {
 			}
 		}
 		for _, kind := range []media.Form{media.FormRTMP, media.FormFLV} {
-			f := Spec{Form: kind, ChunkSize: 4096, Framing: Bare, Only: only}.form(nil)
+			f := Spec{Form: kind, ChunkSize: 4096, Framing: Bare, Only: only}.form(nil, nil)
 			var all []byte
 			for i, fr := range frames {
 				if f.size(fr) == 0 {
@@ -87,7 +87,7 @@ func TestNanoseconds(t *testing.T) {
 		for _, f := range frames {
 			bufs = e.Append(bufs, f)
 		}
-		form := Spec{Form: media.FormRTMP, ChunkSize: 4096, Only: only}.form(nil)
+		form := Spec{Form: media.FormRTMP, ChunkSize: 4096, Only: only}.form(nil, nil)
 		var reel []byte
 		s := &start{layout: frames[0].Layout, dts: frames[0].DTS, seq: frames[0].Seq}
 		form.note(s, frames[0], true)

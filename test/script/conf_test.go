@@ -41,9 +41,6 @@ func TestConfFilesRun(t *testing.T) {
 			t.Parallel()
 			dir := copyConf(t, files, pair)
 			out, code := startConf(t, dir, name)
-			if code == 255 && strings.Contains(out, "or start with --ignore-unimplemented") {
-				out, code = startConf(t, dir, name, "--ignore-unimplemented")
-			}
 			if code != 0 || !strings.Contains(out, "ready in") || !strings.Contains(out, "RTMP listen at tcp://") {
 				t.Errorf("exit code %d\n%s", code, out)
 			}

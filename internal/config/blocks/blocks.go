@@ -60,8 +60,8 @@ var (
 // All returns every block of this package, in the order of the documents.
 func All() []config.Spec {
 	return []config.Spec{
-		Root, HTTPAPI, HTTPServer, Heartbeat, Traces, ACME, Stats, Exporter, Breaker, Pprof, Casters, SRTServer, RTCServer, RTMPS,
+		Root, HTTPAPI, HTTPServer, Heartbeat, Traces, ACME, Stats, Exporter, Breaker, Pprof, Casters, SRTServer, RTCServer, RTMPS, RTSPServer,
 		VhostRoot, Publish, Play, Refer, Security, HTTPHooks, HTTPStatic, HTTPRemux, HLS,
-		DASH, HDS, DVR, TimeShift, Thumbnail, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, JWT, PlayCookie, MultitrackVideo, Forward, Cluster, Slate, SRT, RTC,
+		DASH, HDS, DVR, TimeShift, Thumbnail, Ingest, Transcode, Exec, Bandcheck, Limits, SignedURL, JWT, PlayCookie, MultitrackVideo, Forward, Cluster, Slate, SRT, RTC, RTSP,
 	}
 }

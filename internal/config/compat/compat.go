@@ -25,7 +25,7 @@ import (
 )
 
 // AtLeast is how many rows work. It only ever rises.
-const AtLeast = 528
+const AtLeast = 533
 
 // A Row is one thing that clients or operators of SRS rely on.
 type Row struct {

@@ -117,7 +117,7 @@ var streams = Section{
 		{Name: "SRT", Test: "TestSRT", Why: "plays streams of every protocol, with the cached group; refusals have SRT's codes"},
 		{Name: "WebRTC: WHIP and WHEP", Test: "TestRTCPages"},
 		{Name: "WebRTC: /rtc/v1/play and publish", Test: "TestJSON"},
-		{Name: "RTSP"},
+		{Name: "RTSP", Test: "TestRTSP", Why: "in TCP, as SRS; plays streams of every protocol, with the cached group"},
 		{Name: "GB28181", Test: "TestGB28181", Why: "SIP and media by TCP and UDP; H.264, HEVC, AAC, MP3 and G.711 in program streams"},
 		{Name: "stream_caster: MPEG-TS by UDP", Test: "TestCasterTS"},
 		{Name: "stream_caster: FLV by HTTP POST", Test: "TestCasterFLV"},

@@ -23,11 +23,12 @@ func codecChanges(t *testing.T, d Door) {
 		frames = append(frames, Video(tr, i, 10, 500), Audio(2*i), Audio(2*i+1))
 	}
 	began := []*media.Frame{nil, nil}
-	s.write(p, frames[0])
+	lead := d.lead()
+	s.write(p, frames[:lead]...)
 	for i, v := range []Player{a, b} {
 		began[i] = s.read(v, frames[0])[0]
 	}
-	s.write(p, frames[1:]...)
+	s.write(p, frames[lead:]...)
 	for i, v := range []Player{a, b} {
 		for i, f := range s.readOn(v, began[i], frames...) {
 			if !f.Track.Same(frames[i].Track) {

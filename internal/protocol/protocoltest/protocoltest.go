@@ -85,6 +85,17 @@ type Door struct {
 	Senders []string
 	// EndsWithPublisher says that a player's answer ends with the publication.
 	EndsWithPublisher bool
+	// ToldOnce says that players are told of the tracks once, and so begin when sound
+	// and picture are there.
+	ToldOnce bool
+}
+
+// lead is how many frames there must be before a player gets one.
+func (d *Door) lead() int {
+	if d.ToldOnce {
+		return 2
+	}
+	return 1
 }
 
 // Codes are the words that a door has for each refusal; empty ones are not

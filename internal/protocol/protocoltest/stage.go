@@ -122,17 +122,18 @@ func (s *stage) readOn(p Player, began *media.Frame, want ...*media.Frame) []*me
 }
 
 // pass has frames written and read by all viewers. They are there when the first
-// one comes, which each must have before the others follow at once: a viewer that
+// one comes (or two, see [Door.ToldOnce]), which each must have before the others follow at once: a viewer that
 // is under way loses nothing to a burst, whereas one that has not begun may begin
 // at the newest key frame.
 func (s *stage) pass(p Publisher, frames []*media.Frame, viewers ...Player) {
 	s.t.Helper()
 	began := make([]*media.Frame, len(viewers))
-	s.write(p, frames[0])
+	lead := s.door.lead()
+	s.write(p, frames[:lead]...)
 	for i, v := range viewers {
 		began[i] = s.read(v, frames[0])[0]
 	}
-	s.write(p, frames[1:]...)
+	s.write(p, frames[lead:]...)
 	for i, v := range viewers {
 		s.readOn(v, began[i], frames...)
 	}

@@ -11,6 +11,7 @@ const (
 	MethodNotAllowed     = 405
 	SessionNotFound      = 454
 	WrongState           = 455
+	AggregateNotAllowed  = 459
 	UnsupportedTransport = 461
 	InternalError        = 500
 	NotImplemented       = 501
@@ -21,7 +22,7 @@ const (
 
 var reasons = map[int]string{
 	OK: "OK", BadRequest: "Bad Request", Forbidden: "Forbidden", NotFound: "Not Found", MethodNotAllowed: "Method Not Allowed",
-	SessionNotFound: "Session Not Found", WrongState: "Method Not Valid in This State", UnsupportedTransport: "Unsupported transport",
+	SessionNotFound: "Session Not Found", AggregateNotAllowed: "Aggregate operation not allowed", WrongState: "Method Not Valid in This State", UnsupportedTransport: "Unsupported transport",
 	InternalError: "Internal Server Error", NotImplemented: "Not Implemented", Unavailable: "Service Unavailable",
 	VersionNotSupported: "RTSP Version not supported", OptionNotSupported: "Option not supported",
 }

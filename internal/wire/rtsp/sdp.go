@@ -40,6 +40,20 @@ func Type(c media.Codec) (typ uint8, ok bool) {
 	return 0, false
 }
 
+// Carries reports whether a track can be sent by RTSP.
+func Carries(t *media.Track) bool {
+	_, ok := Type(t.Codec)
+	switch t.Codec {
+	case media.Opus:
+		return t.Channels <= 2
+	case media.AAC:
+		return len(t.Config) > 0
+	case media.PCMA, media.PCMU: // types 8 and 0 are of one channel at 8 kHz
+		return t.Channels <= 1 && (t.SampleRate == 0 || t.SampleRate == 8000)
+	}
+	return ok
+}
+
 // Clock returns the rate of the time stamps of a track, in Hz.
 func Clock(t *media.Track) int64 {
 	switch t.Codec {
@@ -75,10 +89,10 @@ func AppendSDP(dst []byte, url string, all ...Medium) []byte {
 	dst = append(dst, "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=Play\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\na=range:npt=now-\r\na=control:"...)
 	dst = append(append(dst, url...), "\r\n"...)
 	for _, m := range all {
-		typ, ok := Type(m.Track.Codec)
-		if !ok {
+		if !Carries(m.Track) {
 			continue
 		}
+		typ, _ := Type(m.Track.Codec)
 		dst = fmt.Appendf(dst, "m=%v 0 RTP/AVP %d\r\na=rtpmap:%d %s\r\n", m.Track.Kind, typ, typ, encoding(m.Track))
 		if f := format(m.Track); f != "" {
 			dst = fmt.Appendf(dst, "a=fmtp:%d %s\r\n", typ, f)
