@@ -26,7 +26,17 @@ type bareClient struct {
 // bareJoin makes an offer of Chromium's and proves its address, without any keys.
 func (h *house) bareJoin(path, kind string, n int) *bareClient {
 	h.t.Helper()
-	a := h.do("POST", path, "application/sdp", chromium(h.t, kind))
+	theirs := "AyIn"
+	if kind == "sendonly" {
+		theirs = "ujs2"
+	}
+	return h.bareOffer(path, chromium(h.t, kind), theirs, n)
+}
+
+// bareOffer is bareJoin with an offer, whose ufrag is told.
+func (h *house) bareOffer(path, offer, theirs string, n int) *bareClient {
+	h.t.Helper()
+	a := h.do("POST", path, "application/sdp", offer)
 	if a.StatusCode != 201 {
 		h.t.Fatalf("%s %s", a.Status, a.body)
 	}
@@ -36,10 +46,6 @@ func (h *house) bareJoin(path, kind string, n int) *bareClient {
 		return v
 	}
 	c := &bareClient{t: h.t, pwd: value("a=ice-pwd:")}
-	theirs := "AyIn"
-	if kind == "sendonly" {
-		theirs = "ujs2"
-	}
 	c.user = value("a=ice-ufrag:") + ":" + theirs
 	pc, err := net.DialUDP("udp4", nil, h.at(n))
 	if err != nil {

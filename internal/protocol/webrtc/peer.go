@@ -56,10 +56,11 @@ type peer struct {
 
 	mu sync.Mutex
 	// All below is guarded by mu.
-	ufrag, pwd string // ours
-	theirs     string // their ufrag
-	path       path   // where it is sent to; no socket before the first check
-	known      []path // where it is
+	ufrag, pwd string    // ours
+	theirs     string    // their ufrag
+	path       path      // where it is sent to; no socket before the first check
+	used       time.Time // when something came from there
+	known      []path    // where it is
 	pipe       *pipe
 	conn       *dtls.Conn    // while it may be needed; see shelve
 	state      *dtls.State   // of the connection, once it is there
@@ -238,14 +239,21 @@ func (p *peer) location() string {
 }
 
 // checked takes a check of STUN that proved to be the peer's, and returns our answer.
-func (p *peer) checked(from path, m *stun.Message) []byte {
+//
+// It is sent to where it has nominated last. Where a NAT gives it another address it does
+// not know that, and few nominate again; so it is also sent to where its checks come from
+// if nothing else came from where it was for a while.
+func (p *peer) checked(from path, m *stun.Message, now time.Time) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.over {
 		return nil
 	}
-	p.seen.Store(time.Now().UnixNano())
+	p.seen.Store(now.UnixNano())
 	p.checks.Add(1)
+	if p.path == from {
+		p.used = now
+	}
 	if !p.knows(from) {
 		if len(p.known) == maxKnown {
 			p.known[0].sock.forget(p.known[0].addr, p)
@@ -254,8 +262,8 @@ func (p *peer) checked(from path, m *stun.Message) []byte {
 		p.known = append(p.known, from)
 		from.sock.remember(from.addr, p)
 	}
-	if first := p.path.sock == nil; first || m.Nominated && p.path != from {
-		p.path = from
+	if first := p.path.sock == nil; first || p.path != from && (m.Nominated || now.Sub(p.used) >= moveAfter) {
+		p.path, p.used = from, now
 		switch {
 		case first && p.bare:
 			p.open(nil, nil)
@@ -276,7 +284,7 @@ func (p *peer) knows(from path) bool {
 }
 
 // handle takes a datagram from an address that is known to be the peer's.
-func (p *peer) handle(b []byte, now time.Time) {
+func (p *peer) handle(b []byte, from path, now time.Time) {
 	p.session.Count(len(b), 0)
 	if !rtp.Is(b) {
 		p.record(b)
@@ -284,8 +292,15 @@ func (p *peer) handle(b []byte, now time.Time) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.path == from {
+		p.used = now
+	}
 	p.media(b, now)
 }
+
+// moveAfter is after what silence of an address a peer has another, by its checks alone.
+// Peers report each second, and check each two or three.
+const moveAfter = 3 * time.Second
 
 // earlyMost is how many packets of a publisher are kept that come before it is known
 // here that keys are agreed on: it knows first.

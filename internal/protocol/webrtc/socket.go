@@ -62,7 +62,7 @@ func (k *socket) take(b []byte, from path, now time.Time) {
 		return
 	}
 	err := service.Guard(p.log, func() error {
-		p.handle(b, now)
+		p.handle(b, from, now)
 		return nil
 	})
 	if err != nil {
@@ -89,7 +89,7 @@ func (k *socket) check(b []byte, from path) {
 	if !p.signed(&m, ours, theirs) {
 		return
 	}
-	if answer := p.checked(from, &m); answer != nil {
+	if answer := p.checked(from, &m, time.Now()); answer != nil {
 		p.session.Count(len(b), len(answer))
 		from.write(answer)
 	}

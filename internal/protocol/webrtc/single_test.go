@@ -1,0 +1,97 @@
+package webrtc
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"weir/internal/hub"
+	"weir/internal/media"
+	"weir/internal/wire/rtp"
+)
+
+// journal is a log that can be read while it is written.
+type journal struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.b.Write(b)
+}
+
+// warnings is how often the log warns of packetization mode 0.
+func (j *journal) warnings() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Count(j.b.String(), "packetization-mode 0 only, and the pictures have units too long for that")
+}
+
+// Players of packetization mode 0 alone are sent units whole. Where some are too long for
+// that, there is a warning, once for all of them; there is none for units that fit, nor for
+// players of the other mode.
+func TestModeZeroWarns(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		mode string // instead of 1
+		size int    // of the units
+		want int
+	}{{"short units", "0", 1800, 0}, {"long units", "0", 4000, 1}, {"the other mode", "1", 4000, 0}} {
+		t.Run(c.name, func(t *testing.T) {
+			h := build(t, "", "rtmp_to_rtc on;", "")
+			log := &journal{}
+			h.s.env.Log = slog.New(slog.NewTextHandler(log, nil))
+			picture, _ := testTracks(t)
+			pub, err := h.hub.Publish(key, hub.PublishOptions{By: "rtmp"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer pub.Close(nil)
+			join := func() *bareClient {
+				offer := strings.ReplaceAll(chromium(t, "recvonly"), "packetization-mode=1", "packetization-mode="+c.mode)
+				return h.bareOffer("/rtc/v1/whep/?app=live&stream=s&dtls=false", offer, "AyIn", 0)
+			}
+			i := 0
+			see := func(all ...*bareClient) {
+				for range 5 {
+					i++
+					pub.Write(&media.Frame{Track: picture, Source: time.Duration(i) * 40 * time.Millisecond, Key: true, Payload: unit(0x65, c.size, i)})
+				}
+				for _, b := range all {
+					cut := 0
+					for range 5 {
+						longest := 0
+						b.until("a picture comes", func(p []byte) bool {
+							if !isRTP(p) {
+								return false
+							}
+							h, payload, err := rtp.Parse(p)
+							if err != nil {
+								t.Fatal(err)
+							}
+							longest = max(longest, len(payload))
+							return h.Marker
+						})
+						if longest < c.size {
+							cut++
+						}
+					}
+					if whole := c.mode == "0" && c.want == 0; whole != (cut == 0) {
+						t.Errorf("%d of 5 units of %d bytes are cut", cut, c.size)
+					}
+				}
+			}
+			b := join()
+			see(b)
+			see(b, join())
+			if n := log.warnings(); n != c.want {
+				t.Errorf("there are %d warnings", n)
+			}
+		})
+	}
+}
