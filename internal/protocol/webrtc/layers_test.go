@@ -151,7 +151,8 @@ type spectator struct {
 
 	mu      sync.Mutex
 	packets map[uint16]*rtp.Packet // guarded by mu
-	layer   int                    // of the newest frame; guarded by mu
+	layer   int                    // of the newest frame, not of one that came late; guarded by mu
+	newest  uint16                 // where that begins; guarded by mu
 	frames  int                    // guarded by mu
 }
 
@@ -187,7 +188,9 @@ func (s *spectator) take(p *rtp.Packet) {
 	s.packets[p.SequenceNumber] = p
 	var d codecs.VP8Packet
 	if b, err := d.Unmarshal(p.Payload); err == nil && d.S == 1 && len(b) > 12 {
-		s.layer = int(b[10])
+		if s.frames == 0 || int16(p.SequenceNumber-s.newest) > 0 {
+			s.layer, s.newest = int(b[10]), p.SequenceNumber
+		}
 		s.frames++
 	}
 }
