@@ -44,9 +44,10 @@ const (
 	// tellFrames is with how many frames news are told, since some of them get lost.
 	tellFrames = 10
 	notesMost  = 64
-	// keepStep is by how much more pictures are told to be kept at once: the picture
-	// stands still for as long, and more than 150 ms are what Chromium counts as a freeze.
-	keepStep = 60 * time.Millisecond
+	// keepStep is by how much longer each frame is to be kept than the one before, until
+	// all are for as long as they should: the picture goes slower for a moment. It would
+	// stand still if all were told at once, and more than 150 ms Chromium counts as a freeze.
+	keepStep = 30 * time.Millisecond
 	// keepFurther is how much longer than sound is held pictures are told to be kept:
 	// so long does Chromium remember how late sound was. It forgets 1.7 % each 0.5 s and
 	// minds what is more than 5 %.
@@ -90,7 +91,7 @@ func (v *viewer) keep(t *out, p *packet, seq uint16) (d time.Duration, told bool
 	if !c.bad.IsZero() && v.loop.now.Sub(c.bad) < calmFor+keepFurther {
 		d = v.peer.conf.PlayoutDelay
 	}
-	if c.tell == 0 && d != c.kept {
+	if d != c.kept {
 		c.kept, c.tell = min(d, c.kept+keepStep), tellFrames
 	}
 	d = c.kept

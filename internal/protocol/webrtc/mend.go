@@ -13,10 +13,10 @@ import (
 
 // mender is what is known of what a viewer was sent again.
 type mender struct {
-	counted bool   // pictures have counters,
-	from    uint16 // those from this number on,
-	all     bool   // or all that are kept
-	mended  [mendedMost]mended
+	counted bool     // pictures have counters,
+	from    uint16   // those from this number on,
+	all     bool     // or all that are kept
+	mended  []mended // the last of them, around
 	mends   uint
 }
 
@@ -39,6 +39,9 @@ const (
 
 // mend notes that a packet is sent again.
 func (m *mender) mend(seq uint16, now time.Time) {
+	if m.mended == nil {
+		m.mended = make([]mended, mendedMost) // few viewers need them
+	}
 	m.mended[m.mends%mendedMost] = mended{seq, now}
 	m.mends++
 }
@@ -96,7 +99,7 @@ func (l *loop) mend(v *viewer, track int, seq uint16) {
 	if !l.sendAgain(v, track, seq) {
 		return
 	}
-	if track == pictureTrack {
+	if track == pictureTrack && v.care.on {
 		v.care.mend(seq, l.now)
 	}
 	l.repeat(v, track, seq)
