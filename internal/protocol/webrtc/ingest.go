@@ -51,6 +51,7 @@ type source struct {
 	jitter   wire.Jitter
 	unpack   wire.Unpacker
 	video    elementary.Video
+	spatial  vp9.Spatial
 	track    *media.Track
 	mouth    *sound.Line // makes AAC of sound for others, nil if they get what comes
 	clock    media.Unwrapper
@@ -358,9 +359,21 @@ func (s *source) finish(now time.Time) {
 	case media.AV1:
 		b, sequence := wire.AppendTemporalUnit(nil, units)
 		s.picture(b, key && sequence != nil, at, func() *media.Track { return describeAV1(sequence) }, sequence)
+	case media.VP9:
+		b, w, h, err := s.spatial.Append(nil, units)
+		if err != nil {
+			b, w, h, _ = s.spatial.Append(nil, units[:1])
+		}
+		if !key && s.track != nil && w > s.track.Width {
+			s.askKey(now) // a layer more: players learn at a key frame how large the picture is
+		}
+		s.picture(b, key, at, func() *media.Track { return describeVP(s.line.is, w, h) }, nil)
 	default:
 		b := append([]byte(nil), units[0]...)
-		s.picture(b, key, at, func() *media.Track { return describeVP(s.line.is, b) }, nil)
+		s.picture(b, key, at, func() *media.Track {
+			w, h, _ := vp9.SizeVP8(b)
+			return describeVP(s.line.is, w, h)
+		}, nil)
 	}
 }
 
@@ -391,12 +404,8 @@ func describeAV1(sequence []byte) *media.Track {
 	return t
 }
 
-func describeVP(codec media.Codec, frame []byte) *media.Track {
-	w, h, ok := vp9.SizeVP8(frame)
-	if codec == media.VP9 {
-		w, h, ok = vp9.Size(frame)
-	}
-	if !ok {
+func describeVP(codec media.Codec, w, h int) *media.Track {
+	if w == 0 {
 		return nil
 	}
 	c := vp9.Config{BitDepth: 8, Chroma: 1, Primaries: 2, Transfer: 2, Matrix: 2}

@@ -2,6 +2,7 @@ package webrtc
 
 import (
 	"bytes"
+	"encoding/hex"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -333,3 +334,48 @@ func TestIngestLayersBySSRC(t *testing.T) {
 
 // simOffer is what an offer that ends with its picture says of layers by SSRCs.
 const simOffer = "a=ssrc-group:SIM 101 102 103\r\na=ssrc-group:FID 101 201\r\na=ssrc-group:FID 102 202\r\na=ssrc-group:FID 103 203\r\n"
+
+// The spatial layers of VP9 are one picture, as large as the highest of them, and where
+// that becomes larger its publisher is asked for a key frame. The bytes are Chromium's, in mode
+// L3T3_KEY: a key picture of two layers, then one of three.
+func TestIngestScalable(t *testing.T) {
+	ingesting(t, func(t *testing.T, s *sender) {
+		src := s.in.sources[pictureTrack]
+		src.line.is, src.unpack.Codec = own.VP9, own.VP9
+		packet := func(text string, marker bool) {
+			b, err := hex.DecodeString(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b = append(b, make([]byte, 800)...)
+			s.in.packet(s.rtp(pictureTrack, marker, b), time.Now())
+		}
+		packet("be8cef105000f0008701e0010e03c0021c"+"83498342000ef008781df810d840e0907063000005005f", false)
+		packet("b88cef13"+"8702020003be021b03bf021bb0b1c120e0c5200012807ea3", false)
+		packet("b48cef13"+"77", true)
+		s.stamp[pictureTrack] += 6000
+		time.Sleep(time.Second)
+		first := src.asked
+		packet("fd8cf05002"+"8700000001de010f03bf021bb001c120e0c9e000058073bb", false)
+		packet("fd8cf05202"+"8700200003be021b03bf021bb201c120e0ca800003407657", false)
+		packet("fd8cf05402"+"87004000077e0436b331c120e0cc400007007d237a69", true)
+		got := s.got.of(own.Video)
+		if len(got) != 2 || !got[0].Key || got[1].Key {
+			t.Fatalf("%d pictures came", len(got))
+		}
+		if w, h := got[0].Track.Width, got[0].Track.Height; w != 480 || h != 270 {
+			t.Errorf("the picture is %dx%d", w, h)
+		}
+		for i, f := range got {
+			if mark := f.Payload[len(f.Payload)-1]; int(mark) != 0xd8|(i+1) {
+				t.Errorf("picture %d ends with %#x, which is not of %d layers", i, mark, i+2)
+			}
+		}
+		if n := len(got[0].Payload); n < 3*800 {
+			t.Errorf("the first picture has %d bytes", n)
+		}
+		if src.asked == first {
+			t.Error("no key frame was asked for when the picture became larger")
+		}
+	})
+}

@@ -46,7 +46,7 @@ func PutNumber(b []byte, c media.Codec, n uint16) {
 }
 
 // vp9 cuts a frame (RFC 9628 4.2), without layers and in the mode that is not
-// flexible.
+// flexible: those of a superframe are the receiver's decoder's to tell apart.
 func (p *Packer) vp9(dst []Payload, f *media.Frame) []Payload {
 	const (
 		hasID, predicted, start, end, structure = 0x80, 0x40, 0x08, 0x04, 0x02
@@ -57,6 +57,9 @@ func (p *Packer) vp9(dst []Payload, f *media.Frame) []Payload {
 		d.head[0] |= predicted
 	}
 	if w, h, ok := vp9.Size(f.Payload); ok && f.Key {
+		if f.Track.Width > 0 { // the first layer of several may be smaller
+			w, h = f.Track.Width, f.Track.Height
+		}
 		d.head[0] |= structure // one layer, its size, no groups
 		d.head[3], d.n = 0x10, 8
 		d.head[4], d.head[5], d.head[6], d.head[7] = byte(w>>8), byte(w), byte(h>>8), byte(h)

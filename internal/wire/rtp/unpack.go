@@ -17,19 +17,18 @@ type Unpacker struct {
 	// Codec is that of the payloads.
 	Codec media.Codec
 
-	buf    []byte
-	ends   []int // of the units in buf
-	open   bool  // the last unit goes on in the next payload
-	bad    bool
-	key    bool
-	seen   bool // a payload has come
-	layers bool // of VP9: a layer above the first has begun
-	units  [][]byte
+	buf   []byte
+	ends  []int // of the units in buf
+	open  bool  // the last unit goes on in the next payload
+	bad   bool
+	key   bool
+	seen  bool // a payload has come
+	units [][]byte
 }
 
 // Reset forgets what has come of a frame.
 func (u *Unpacker) Reset() {
-	u.buf, u.ends, u.open, u.bad, u.key, u.seen, u.layers = u.buf[:0], u.ends[:0], false, false, false, false, false
+	u.buf, u.ends, u.open, u.bad, u.key, u.seen = u.buf[:0], u.ends[:0], false, false, false, false
 }
 
 // Empty reports whether nothing has come of a frame.
@@ -198,8 +197,7 @@ func (u *Unpacker) vp8(b []byte) bool {
 	return true
 }
 
-// vp9 takes a payload behind its descriptor (RFC 9628 4.2). Of several spatial layers
-// the first is taken.
+// vp9 takes a payload behind its descriptor (RFC 9628 4.2). Each spatial layer is a unit.
 func (u *Unpacker) vp9(b []byte) bool {
 	const (
 		hasID, predicted, layered, flexible, start, structure = 0x80, 0x40, 0x20, 0x10, 0x08, 0x02
@@ -216,9 +214,6 @@ func (u *Unpacker) vp9(b []byte) bool {
 	if first&layered != 0 {
 		if !need(1) {
 			return false
-		}
-		if b[n]>>1&7 > 0 {
-			u.layers = true
 		}
 		n++
 		if first&flexible == 0 {
@@ -262,17 +257,17 @@ func (u *Unpacker) vp9(b []byte) bool {
 	if len(b) <= n {
 		return false
 	}
-	if u.layers {
-		return true
-	}
-	if len(u.buf) == 0 {
-		if first&start == 0 {
-			return false
+	if first&start != 0 {
+		if len(u.ends) == 0 {
+			u.key = first&predicted == 0
 		}
-		u.key = first&predicted == 0
+		u.ends = append(u.ends, 0)
+	}
+	if len(u.ends) == 0 {
+		return false // it does not begin here
 	}
 	u.buf = append(u.buf, b[n:]...)
-	u.ends = append(u.ends[:0], len(u.buf))
+	u.ends[len(u.ends)-1] = len(u.buf)
 	return true
 }
 
