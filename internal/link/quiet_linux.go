@@ -60,6 +60,8 @@ type quiet struct {
 	writeBy time.Time       // guarded by mu
 	waiting bool            // stands in the Beat's list; guarded by Beat.mu
 	owing   bool            // counts in Beat.out; guarded by Beat.mu
+
+	ride ride
 }
 
 // use puts the connection into Go's poller. mu is held, or nobody else knows q.
@@ -179,6 +181,7 @@ func (q *quiet) Read(p []byte) (int, error) {
 	case raw == nil:
 		q.wait(max(pace, time.Millisecond))
 	default:
+		q.ride.leave()
 		err = raw.Read(q.once)
 	}
 	q.buf, q.empty = nil, q.n < len(p)
@@ -197,6 +200,7 @@ func (q *quiet) Read(p []byte) (int, error) {
 // wait reads outside of the poller: at once if more was there, else at a beat.
 func (q *quiet) wait(pace time.Duration) {
 	if !q.empty && q.attempt(time.Now()) {
+		q.ride.has(q.n)
 		return
 	}
 	// What comes between two beats has to fit into the kernel's buffer, which is

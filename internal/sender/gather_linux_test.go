@@ -53,7 +53,7 @@ func TestBeatEndsPause(t *testing.T) {
 		{"awake", 40 * ms, settle - ms, awake, false},
 	} {
 		now := time.Now()
-		l := &loop{now: now, born: now}
+		l := &loop{all: &Loops{}, now: now, born: now}
 		due := l.after(c.pause)
 		l.born = l.born.Add(c.left - due.Sub(now)) // so that so much is left
 		l.state.Store(c.state)

@@ -68,6 +68,7 @@ type loop struct {
 	ring  *uring
 
 	pause atomic.Int64 // of gathering, ns
+
 	early atomic.Int64 // from when on a beat ends the pause, ns since born
 	rung  atomic.Bool  // a beat has ended the pause
 	born  time.Time
@@ -94,6 +95,8 @@ type loop struct {
 	sound   time.Duration // how long sound waits for a picture
 	held    time.Time     // when the first sound that waits has waited enough, zero if none does
 	over    bool
+	armed   time.Time // when a sleep ends at the latest, zero if that is not known
+	planned time.Time // the beat at which this loop has publishers read, zero if it does not
 	outs    []*outlet // with something to send besides what their reels have
 }
 
@@ -194,6 +197,8 @@ func (l *loop) run() {
 	l.swept = l.now
 	due := l.now
 	for !l.over {
+		woke := l.now
+		due = l.takeIn(due)
 		started := l.now
 		if l.takeInbox(); l.over {
 			break
@@ -213,7 +218,7 @@ func (l *loop) run() {
 		if l.now.Sub(l.swept) >= housekeeping {
 			l.sweep()
 		}
-		l.busy += l.now.Sub(started)
+		l.busy += l.now.Sub(woke)
 		l.sleep(due)
 		if l.rung.Swap(false) {
 			due = l.now
@@ -283,7 +288,14 @@ func (l *loop) holds(lr *loopReel) bool {
 func (l *loop) after(p time.Duration) time.Time {
 	if p < step {
 		l.early.Store(math.MaxInt64)
+		l.planned = time.Time{}
 		return l.now.Add(p)
+	}
+	if in := l.all.intake.Load(); in != nil && l.id == 0 {
+		l.planned = host.NextBeat(l.now, p)
+		l.early.Store(int64(l.planned.Sub(l.born)))
+		(*in).Plan(l.planned)
+		return l.planned
 	}
 	beat := host.NextBeat(l.now.Add(-settle), p)
 	l.early.Store(int64(beat.Sub(l.born)))
@@ -299,6 +311,34 @@ func (l *loop) beat() {
 	}
 }
 
+// arm sets when a sleep ends at the latest; zero is never.
+func (l *loop) arm(by time.Time) {
+	if by.IsZero() || !by.Equal(l.armed) {
+		l.file.SetReadDeadline(by)
+		l.armed = by
+	}
+}
+
+// takeIn has publishers read if the pause has ended at a beat that is left to this loop,
+// and returns when to send then.
+func (l *loop) takeIn(due time.Time) time.Time {
+	at := l.planned
+	if at.IsZero() || l.now.Before(at) {
+		return due
+	}
+	l.planned = time.Time{}
+	next := host.NextBeat(l.now, time.Duration(l.pause.Load()))
+	// A thread that finds nothing to do sleeps until what is due first; set later, that
+	// would have to wake it.
+	l.arm(next)
+	through := (*l.all.intake.Load()).Look(next)
+	l.now = time.Now()
+	if through {
+		return l.now
+	}
+	return at.Add(settle) // or when the last of them is, see beat
+}
+
 // sleep waits for events, for the end of the pause, or to be woken.
 func (l *loop) sleep(due time.Time) {
 	by, state := time.Time{}, asleep
@@ -311,14 +351,17 @@ func (l *loop) sleep(due time.Time) {
 		by = l.held
 	}
 	// Before it says that it sleeps: who wakes it from then on sets another.
-	l.file.SetReadDeadline(by)
+	l.arm(by)
 	l.state.Store(state)
 	l.got = 0
 	if len(l.outs) > 0 || state == asleep && l.behind() || l.posted() || l.raw.Read(l.poll) != nil {
 		// There was no wait, or the time was over, or it was woken.
 		l.poll(uintptr(l.epoll))
+		l.armed = time.Time{}
 	}
-	l.state.Store(awake)
+	if l.state.Swap(awake) == awake {
+		l.armed = time.Time{} // somebody sets another, or will yet
+	}
 	l.now = time.Now()
 	for _, e := range l.evs[:l.got] {
 		if o := l.viewers[int(e.Fd)]; o != nil {

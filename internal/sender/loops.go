@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir/internal/hub"
@@ -95,6 +96,8 @@ type Control struct{ o *outlet }
 type Loops struct {
 	log  *slog.Logger
 	kind string // "io_uring", "writev"; empty without loops
+	// intake is who has the publishers read at beats, if that is to be done at ours.
+	intake atomic.Pointer[Intake]
 
 	mu    sync.Mutex
 	loops []*loop           // guarded by mu
@@ -173,6 +176,23 @@ func (l *Loops) Beat() {
 	}
 	for _, lp := range l.loops {
 		lp.beat()
+	}
+}
+
+// An Intake reads publishers at beats; it is what [link.Beat] does.
+type Intake interface {
+	// Look reads now and reports whether all that was read is with its stream; the
+	// caller will look again at next.
+	Look(next time.Time) (through bool)
+	// Plan says when the caller will look next.
+	Plan(next time.Time)
+}
+
+// Follow has the first loop, while it gathers, have publishers read just before it sends:
+// the process wakes once for both, and the same thread does both.
+func (l *Loops) Follow(in Intake) {
+	if l != nil {
+		l.intake.Store(&in)
 	}
 }
 

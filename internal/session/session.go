@@ -348,6 +348,14 @@ func (c *conn) WriteBuffers(b *net.Buffers) (int64, error) {
 	return n, err
 }
 
+// Dismount tells the connection below that its reader may have to wait for something
+// else; see Ride of package link.
+func (c *conn) Dismount() {
+	if d, ok := c.Conn.(interface{ Dismount() }); ok {
+		d.Dismount()
+	}
+}
+
 func (d *Desk) mayPreempt(s *Session, key hub.Key) bool {
 	if present := d.Publisher(key); present != nil && !s.Internal && (present.Internal || present.moved.Load() && present.IP == s.IP) {
 		return true

@@ -211,6 +211,9 @@ func (c *Conn) next() (rtmp.Message, rtmp.Event, error) {
 	if pending > maxReplies {
 		return m, event, errReplies
 	}
+	if pending > 0 {
+		c.dismount()
+	}
 	// An encoder that has said all may be gone before our answer, but what it
 	// said counts. If it is gone, reading will tell.
 	c.flush()

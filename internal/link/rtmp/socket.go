@@ -136,6 +136,14 @@ func (s *socket) put(b net.Buffers, timeout time.Duration) error {
 	return s.failed
 }
 
+// dismount is called by the reader before it may have to wait for something else than
+// to read: who runs it meanwhile, see Ride of package link, must not.
+func (s *socket) dismount() {
+	if d, ok := s.nc.(interface{ Dismount() }); ok {
+		d.Dismount()
+	}
+}
+
 // gather writes all buffers in one call where the connection can. net.Buffers
 // knows only net's own connections; one that wraps such a connection, to count
 // its bytes, says so with WriteBuffers.

@@ -3,6 +3,7 @@ package rtmp
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -81,6 +82,27 @@ func TestPause(t *testing.T) {
 			run(t, protocoltest.Open(t, protocoltest.Options{Protocol: Protocol}), pausing)
 		})
 	}
+}
+
+// A publisher that does not read what it is answered holds up nobody else, although one
+// goroutine reads for all of them.
+func TestDeafPublisher(t *testing.T) {
+	h := protocoltest.Open(t, protocoltest.Options{Protocol: Protocol, Vhost: "publish { mr on; mr_latency 20; }"})
+	run(t, h, strings.NewReplacer("p: ", "deaf: ", " s ", " other ").Replace(flash)+`
+		deaf: headers
+		deaf: frames 1
+		deaf: pings 100
+		p: wait 1500
+		`+flash+play+`
+		p: headers
+		p: frames 1
+		v: > skip key 0
+		p: wait 200
+		p: frames 3
+		v: > video 40
+		v: > video 80
+		v: > video 120
+	`)
 }
 
 // TestFlows holds conversations as SRS has them, where a client can rely on
@@ -169,7 +191,7 @@ func TestFlows(t *testing.T) {
 			p: meta
 			p: headers
 			p: frames 27
-			p: wait 300
+			p: wait 1500
 			` + play + `
 			v: > data onMetaData
 			v: > audio sh 0
@@ -181,7 +203,7 @@ func TestFlows(t *testing.T) {
 		{"no GOP cache", "", "play { gop_cache off; }", fmle + `
 			p: headers
 			p: frames 24
-			p: wait 300
+			p: wait 1500
 			` + play + `
 			v: > silence
 			p: frames 3
@@ -194,7 +216,7 @@ func TestFlows(t *testing.T) {
 		{"atc gives the publisher's time", "", "play { atc on; }", fmle + `
 			p: headers
 			p: frames 26
-			p: wait 300
+			p: wait 1500
 			` + play + `
 			v: > audio sh 1000
 			v: > video sh 1000
@@ -204,7 +226,7 @@ func TestFlows(t *testing.T) {
 			p: meta bravo_atc
 			p: headers
 			p: frames 26
-			p: wait 300
+			p: wait 1500
 			` + play + `
 			v: > data onMetaData
 			v: > audio sh 1000
@@ -215,7 +237,7 @@ func TestFlows(t *testing.T) {
 			p: meta
 			p: headers
 			p: frames 26
-			p: wait 300
+			p: wait 1500
 			` + play + `
 			v: > data onMetaData
 			v: > audio sh 0

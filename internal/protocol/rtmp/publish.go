@@ -14,6 +14,7 @@ import (
 	sockets "weir/internal/link"
 	link "weir/internal/link/rtmp"
 	"weir/internal/media"
+	"weir/internal/service"
 	"weir/internal/session"
 	"weir/internal/wire/rtmp"
 )
@@ -43,7 +44,10 @@ func (c *conn) publish(ctx context.Context, w rtmp.Wish, ask session.Ask) (err e
 	sockets.SetPace(c.nc, c.pace(pub.Stream()))
 	defer sockets.SetPace(c.nc, nil)
 	in := &ingest{conn: c, pub: pub, key: key}
-	return in.run(ctx)
+	sockets.Ride(c.nc, func() {
+		err = service.Guard(c.log, func() error { return in.run(ctx) })
+	})
+	return err
 }
 
 const (

@@ -32,6 +32,7 @@ var Protocol = service.Protocol{
 	New: func(env service.Env) (service.Service, error) {
 		s := &server{env: env, entrance: link.NewEntrance(), secure: link.NewEntrance()}
 		s.beat.After = env.Loops.Beat
+		env.Loops.Follow(&s.beat)
 		env.Endpoints.Add(s.endpoint())
 		return s, nil
 	},

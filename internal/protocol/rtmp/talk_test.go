@@ -175,6 +175,18 @@ func (k *talker) say(line string) {
 		for i := range number(1) {
 			k.send(protocoltest.Audio(i))
 		}
+	case "pings": // so many bursts, more than it will read the answers of
+		k.nc.(*net.TCPConn).SetReadBuffer(4 << 10)
+		var burst []byte
+		for range 9000 {
+			burst = rtmp.AppendUserControl(burst, rtmp.UserControl{Type: rtmp.PingRequest})
+		}
+		go func() {
+			for range number(1) {
+				k.write(burst)
+				time.Sleep(20 * time.Millisecond)
+			}
+		}()
 	case "window":
 		k.write(rtmp.AppendWindowAckSize(nil, uint32(number(1))))
 	case "wait":
