@@ -310,16 +310,25 @@ func TestEdgeOfWeir(t *testing.T) {
 	}
 }
 
-// An edge that asks the wrong one of two origins is sent to the other, and goes.
+// An edge that asks the wrong one of two origins is sent to the other, and goes. Before a
+// release: so does a browser that asks for WebRTC, from one origin (RFC 6454) to another.
 func TestOriginCluster(t *testing.T) {
 	t.Parallel()
-	has := open(t, "")
-	asks := open(t, "cluster { origin_cluster on; coworkers "+has.api+"; }")
+	has := openRTC(t, "")
+	asks := openRTC(t, "} cluster { origin_cluster on; coworkers "+has.api+";")
 	has.publish(t, baseline, "s")
 	edge := open(t, edgeOf(asks.rtmp, ""))
 	baseline.check(t, "through the edge", demux(t, edge.stream("s"), 3, ""), 3, true)
 	if !asks.log.await("cluster redirect", 1) {
 		t.Error("nobody was sent elsewhere")
+	}
+	if *long {
+		for _, name := range []string{"whep", "rtc_player"} {
+			playsRTC(t, visit(t, rtcBrowser(t), asks.player(name, "stream=s")), "H264", 25)
+		}
+		if n := strings.Count(asks.log.String(), "cluster redirect"); n < 3 {
+			t.Errorf("the browser was sent elsewhere %d times", n-1)
+		}
 	}
 }
 

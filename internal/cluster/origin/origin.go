@@ -1,5 +1,5 @@
-// Package origin sends players of RTMP to the server of an origin cluster that has
-// their stream, by asking the coworkers' APIs (RTMP 302). Their question to us is
+// Package origin sends players of RTMP and WebRTC to the server of an origin cluster that
+// has their stream, by asking the coworkers' APIs (RTMP 302, HTTP 307). Their question to us is
 // answered by the API, at /api/v1/clusters.
 package origin
 
@@ -55,10 +55,10 @@ func (s *server) Run(ctx context.Context) error {
 	return nil
 }
 
-// Authorize implements session.Authorizer: it sends a player of RTMP to the coworker
-// that has the stream, if it is not here. If nobody has it, the player waits here.
+// Authorize implements session.Authorizer: it sends a player of RTMP or WebRTC to the
+// coworker that has the stream, if it is not here. If nobody has it, the player waits here.
 func (s *server) Authorize(ctx context.Context, r *session.Request) error {
-	if r.Act != session.Play || r.Session.Protocol != "rtmp" {
+	if p := r.Session.Protocol; r.Act != session.Play || p != "rtmp" && p != "webrtc" {
 		return nil
 	}
 	v, _ := s.env.Conf.Load().Vhost(r.Ask.Key.Vhost)
@@ -137,6 +137,11 @@ func (s *server) ask(ctx context.Context, coworker string, by *session.Session, 
 	}
 	if m.Host == "" || m.Port <= 0 || m.Port > 65535 {
 		return nil, fmt.Errorf("answered with an address that makes no sense: %.60q, port %d", m.Host, m.Port)
+	}
+	if by.Protocol == "webrtc" { // which begins at the API
+		if _, m.Port = config.SplitListen(coworker); m.Port == 0 {
+			m.Port = 80
+		}
 	}
 	return m, nil
 }

@@ -55,6 +55,9 @@ func TestCoworkers(t *testing.T) {
 	if want := "POST /api/v1/clusters?vhost=__defaultVhost__&ip=127.0.0.1&app=live&stream=s&coworker=" + at; asked != want {
 		t.Errorf("asked\n%s\nwant\n%s", asked, want)
 	}
+	if m, ok := errors.AsType[*session.Moved](play("webrtc")); !ok || m.Addr() != at {
+		t.Errorf("a player of WebRTC is sent to %v, want %s", m, at)
+	}
 	if err := play("flv"); err != nil {
 		t.Errorf("a player of HTTP-FLV: %v", err)
 	}

@@ -326,6 +326,31 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// elsewhere has all streams at another server.
+type elsewhere struct{}
+
+func (elsewhere) Authorize(context.Context, *session.Request) error {
+	return &session.Moved{Host: "192.0.2.1", Port: 1985}
+}
+
+// A player of a stream that another server has is sent there, by either way of asking, with
+// all that it said.
+func TestMoved(t *testing.T) {
+	h := build(t, "", "", "vhost other.example { rtc { enabled on; } }")
+	h.desk.Authorize(elsewhere{})
+	offer := chromium(t, "recvonly")
+	for _, c := range []struct{ path, typ, body, want string }{
+		{"/rtc/v1/whep/?app=live&stream=s&token=1", "application/sdp", offer, "http://192.0.2.1:1985/rtc/v1/whep/?app=live&stream=s&token=1"},
+		{"/rtc/v1/whep/?stream=s&domain=other.example", "application/sdp", offer, "http://192.0.2.1:1985/rtc/v1/whep/?domain=other.example&stream=s&vhost=other.example"},
+		{"/rtc/v1/play/", "application/json", `{"streamurl":"webrtc://localhost/live/s","sdp":` + strconv.Quote(offer) + `}`, "http://192.0.2.1:1985/rtc/v1/play/"},
+	} {
+		a := h.do("POST", c.path, c.typ, c.body, "Origin", "http://a")
+		if got := a.Header.Get("Location"); a.StatusCode != 307 || got != c.want || a.Header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("%s: %s to %s, want %s; %s", c.path, a.Status, got, c.want, a.body)
+		}
+	}
+}
+
 // What is lost on the way out is sent again, as it was or in a stream of its own.
 func TestPlayThroughLoss(t *testing.T) {
 	for _, c := range []struct {

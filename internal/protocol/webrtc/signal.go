@@ -245,6 +245,9 @@ func (s *server) json(w http.ResponseWriter, r *http.Request, publish bool) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
 		s.env.Log.Info("RTC client refused", "ip", r.RemoteAddr, "publish", publish, "err", err)
+		if s.redirected(w, r, err) {
+			return
+		}
 		json.NewEncoder(w).Encode(refused{http.StatusBadRequest, session.Code(err), err.Error()})
 		return
 	}
@@ -422,13 +425,30 @@ func (s *server) create(w http.ResponseWriter, r *http.Request, name string, q u
 	io.WriteString(w, p.answer.Text())
 }
 
+// redirected sends a request to the server that has the stream, if that is what an error
+// says (RFC 9725 4.5), and reports whether it did.
+func (s *server) redirected(w http.ResponseWriter, r *http.Request, err error) bool {
+	moved, ok := errors.AsType[*session.Moved](err)
+	if !ok {
+		return false
+	}
+	to := *r.URL
+	to.Scheme, to.Host = "http", moved.Addr()
+	// The vhost was the host perhaps, which the other one's address does not say.
+	q := to.Query()
+	if v, ok := s.env.Conf.Load().Vhost(service.VhostName(r)); ok && v.Name != hub.DefaultVhost && !q.Has("vhost") {
+		q.Set("vhost", v.Name)
+		to.RawQuery = q.Encode()
+	}
+	w.Header().Del("Content-Type")
+	http.Redirect(w, r, to.String(), http.StatusTemporaryRedirect)
+	return true
+}
+
 // refuse answers a request of WHIP or WHEP that cannot be done.
 func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	s.env.Log.Info("RTC client refused", "ip", r.RemoteAddr, "url", session.Mask(r.URL.RequestURI()), "err", err)
-	if moved, ok := errors.AsType[*session.Moved](err); ok {
-		to := *r.URL
-		to.Scheme, to.Host = "http", moved.Addr()
-		http.Redirect(w, r, to.String(), http.StatusTemporaryRedirect)
+	if s.redirected(w, r, err) {
 		return
 	}
 	code := session.Code(err)

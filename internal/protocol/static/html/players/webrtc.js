@@ -138,7 +138,7 @@ async function ask(url, what, sdp) {
     throw new Error(`The server answers ${reply.status}: ${why}.`)
   }
   const session = reply.headers.get('Location')
-  return { sdp: text, location: session && new URL(session, url).href }
+  return { sdp: text, location: session && new URL(session, reply.url).href } // it may have been redirected
 }
 
 // page joins a page's form to one of the functions above. what is how the server is asked,
