@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -350,7 +351,11 @@ func (p *peer) proved(now time.Time) {
 func (p *peer) look(now time.Time) {
 	last := time.Unix(0, p.seen.Load())
 	if now.Sub(last) > p.silence {
-		p.end(fmt.Errorf("%w: RTC client was silent for %v", session.ErrTimeout, p.silence))
+		why := fmt.Errorf("%w: RTC client was silent for %v", session.ErrTimeout, p.silence)
+		if all := p.silentCandidates(); len(all) > 0 {
+			why = fmt.Errorf("%w: no check of STUN came to %s in %v; weir check --rtc says what may be wrong with that", session.ErrTimeout, strings.Join(all, ", "), p.silence)
+		}
+		p.end(why)
 		return
 	}
 	p.shelve(now)

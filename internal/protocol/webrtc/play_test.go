@@ -3,6 +3,7 @@ package webrtc
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"runtime"
 	"slices"
 	"strconv"
@@ -165,6 +166,28 @@ func TestOffersThatNeverFinish(t *testing.T) {
 		defer h.s.mu.Unlock()
 		return n == 0 && len(h.s.peers) == 0 && len(h.s.lanes) == 0
 	})
+}
+
+// Of a peer that never comes the API says at which candidates no check was seen, and so
+// does the log in the end.
+func TestNobodyCame(t *testing.T) {
+	h := build(t, "candidate 192.0.2.9:8123;", "rtmp_to_rtc on; stun_timeout 1;", "")
+	h.feed("rtmp")
+	log := &journal{}
+	h.s.env.Log = slog.New(slog.NewTextHandler(log, nil))
+	if a := h.do("POST", "/rtc/v1/whep/?app=live&stream=s", "application/sdp", chromium(t, "recvonly")); a.StatusCode != 201 {
+		t.Fatal(a.Status)
+	}
+	told := false
+	for x := range h.desk.Sessions() {
+		if a, ok := x.Detail().(about); ok {
+			told = a.State != "connected" && a.Checks == 0 && slices.Contains(a.Silent, "192.0.2.9:8123")
+		}
+	}
+	if !told {
+		t.Error("the API does not tell of the candidate")
+	}
+	until(t, "the log tells of it", func() bool { return log.count("no check of STUN came to 192.0.2.9:8123") > 0 })
 }
 
 // Without rtmp_to_rtc WebRTC plays only what WebRTC publishes.

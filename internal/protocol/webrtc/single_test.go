@@ -25,11 +25,16 @@ func (j *journal) Write(b []byte) (int, error) {
 	return j.b.Write(b)
 }
 
-// warnings is how often the log warns of packetization mode 0.
-func (j *journal) warnings() int {
+// count is how often the log has a text.
+func (j *journal) count(text string) int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return strings.Count(j.b.String(), "packetization-mode 0 only, and the pictures have units too long for that")
+	return strings.Count(j.b.String(), text)
+}
+
+// warnings is how often the log warns of packetization mode 0.
+func (j *journal) warnings() int {
+	return j.count("packetization-mode 0 only, and the pictures have units too long for that")
 }
 
 // Players of packetization mode 0 alone are sent units whole. Where some are too long for
