@@ -414,7 +414,7 @@ func (l *loop) add(o *outlet) {
 	l.reels[o.reel] = true
 	o.index = len(o.reel.viewers)
 	o.reel.viewers = append(o.reel.viewers, o)
-	if ctx := o.hand.Session.Context(); ctx.Err() != nil {
+	if ctx := o.session.Context(); ctx.Err() != nil {
 		l.end(o, context.Cause(ctx)) // what was posted for that may have come too early
 		return
 	}
@@ -449,7 +449,7 @@ func (l *loop) ready(o *outlet, ev uint32) {
 	case errno != 0:
 		l.end(o, errno)
 	case n > 0:
-		o.hand.Session.Count(int(n), 0)
+		o.session.Count(int(n), 0)
 		l.feed(o, l.read[:n])
 	default:
 		l.end(o, nil) // it has closed its side

@@ -27,32 +27,35 @@ var errSlow = errors.New("viewer does not read")
 
 // outlet is one viewer. Everything is owned by its loop once it was added.
 type outlet struct {
-	fd     int
+	// What every turn needs stands together: while a viewer is sent to, the kernel's copy
+	// takes the cache, and each line of it that comes anew costs as much as the rest here.
+	fd      int
+	reel    *loopReel
+	session *session.Session // hand's
+	pos     uint64           // start of the next entry
+	marks   uint64           // sequence number up to which marks were heeded
+	blocked bool             // its socket is full
+	batched bool             // stands in the batch
+	closing bool             // ends when what waits is sent
+	paused  bool
+	seek    bool      // waits for an entry where it may start:
+	newest  bool      // the newest one, not the next
+	pending bool      // has something to send although its reel has not grown
+	slow    bool      // it has been said that it is slow
+	over    bool      // it is the loop's no more
+	rest    []byte    // of an entry that was sent in part; before pos
+	private []byte    // its own bytes, sent at an entry's boundary
+	moved   time.Time // when something was sent last, or there was nothing to send
+
 	hand   Handoff
-	reel   *loopReel
 	unhook func() bool
 	form   progress
-
-	pos     uint64 // start of the next entry
-	rest    []byte // of an entry that was sent in part; before pos
-	private []byte // its own bytes, sent at an entry's boundary
-	marks   uint64 // sequence number up to which marks were heeded
-	seek    bool   // waits for an entry where it may start:
-	newest  bool   // the newest one, not the next
-	paused  bool
-	blocked bool // its socket is full
-	closing bool // ends when what waits is sent
-	cause   error
-	moved   time.Time // when something was sent last, or there was nothing to send
-	slow    bool      // it has been said that it is slow
-	index   int       // in reel.viewers
-	pending bool      // has something to send although its reel has not grown
-	batched bool      // stands in the batch
-	over    bool      // it is the loop's no more
+	cause  error
+	index  int // in reel.viewers
 }
 
 func newOutlet(fd int, h Handoff) *outlet {
-	return &outlet{fd: fd, hand: h, private: h.Head, seek: true, newest: true, moved: time.Now(), form: progress{rtsp: h.RTSP}}
+	return &outlet{fd: fd, hand: h, session: h.Session, private: h.Head, seek: true, newest: true, moved: time.Now(), form: progress{rtsp: h.RTSP}}
 }
 
 // takeDescriptor returns a duplicate of a connection's descriptor.
@@ -91,7 +94,7 @@ func (l *loop) feed(o *outlet, b []byte) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			l.all.log.Error("reader of a viewer's bytes failed", "cid", o.hand.Session.ID, "err", p)
+			l.all.log.Error("reader of a viewer's bytes failed", "cid", o.session.ID, "err", p)
 			l.end(o, fmt.Errorf("internal error: %v", p))
 		}
 	}()
@@ -191,10 +194,10 @@ func (l *loop) place(o *outlet, v *view) {
 		}
 		n := r.lost(o.pos, to)
 		o.hand.Sub.Stream().Lost(n)
-		o.hand.Session.Drop(n)
+		o.session.Drop(n)
 		if !o.slow {
 			o.slow = true
-			l.all.log.Warn("viewer is too slow, frames are dropped up to the next key frame", "cid", o.hand.Session.ID, "frames", n)
+			l.all.log.Warn("viewer is too slow, frames are dropped up to the next key frame", "cid", o.session.ID, "frames", n)
 		}
 		o.seek, o.newest = true, true
 	}
@@ -289,7 +292,7 @@ func (l *loop) sentTo(s *send) {
 		}
 		return
 	}
-	o.hand.Session.Count(0, n)
+	o.session.Count(0, n)
 	o.moved = l.now
 	short := n < s.total
 	if k := min(n, len(o.rest)); k > 0 {

@@ -69,8 +69,12 @@ func (s *Session) since() (in, out int64) {
 
 // Count adds bytes that came from the visitor and went to it.
 func (s *Session) Count(in, out int) {
-	s.in.Add(int64(in))
-	s.out.Add(int64(out))
+	if in != 0 {
+		s.in.Add(int64(in))
+	}
+	if out != 0 {
+		s.out.Add(int64(out))
+	}
 }
 
 // Drop adds frames that the visitor lost by being slow.
