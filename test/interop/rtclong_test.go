@@ -4,12 +4,15 @@ package interop
 
 import (
 	"fmt"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chromedp/chromedp"
 )
 
 // scalablePage publishes the camera with layers within one stream, and plays what it publishes.
@@ -76,5 +79,27 @@ func TestRTCScalable(t *testing.T) {
 		if played < sent*3/4 {
 			t.Errorf("%s: %d pictures were sent and %d played", name, sent, played)
 		}
+	}
+}
+
+// A browser publishes and plays by signalling over HTTPS, by WHIP and WHEP and by SRS's own
+// requests.
+func TestRTCOverHTTPS(t *testing.T) {
+	t.Parallel()
+	hall(t)
+	addr := freePort(t)
+	_, cert, key := secure(t, addr)
+	h := openRTC(t, "rtc_to_rtmp on;", "SRS_HTTP_API_HTTPS_ENABLED=on", "SRS_HTTP_API_HTTPS_LISTEN="+addr, "SRS_HTTP_API_HTTPS_KEY="+key, "SRS_HTTP_API_HTTPS_CERT="+cert)
+	_, port, _ := net.SplitHostPort(addr)
+	ctx := browser(t, chromedp.Flag("allow-loopback-in-peer-connection", true), chromedp.Flag("use-fake-device-for-media-stream", true),
+		chromedp.Flag("use-fake-ui-for-media-stream", true), chromedp.Flag("ignore-certificate-errors", true))
+	for _, pair := range [][2]string{{"whip", "whep"}, {"rtc_publisher", "rtc_player"}} {
+		page := func(name string) string {
+			return "http://" + h.web + "/players/" + name + ".html?autostart=true&schema=https&api=" + port + "&stream=" + pair[0]
+		}
+		h.write(t, "https", "<!doctype html><video></video><output></output><iframe allow='camera; microphone; autoplay' src='"+page(pair[0])+"'></iframe><iframe allow='autoplay' src='"+page(pair[1])+"'></iframe>"+
+			"<script>setInterval(() => document.querySelector('output').textContent = frames[1].document.querySelector('output')?.textContent, 300)</script>")
+		visit(t, ctx, "http://"+h.web+"/players/https.html")
+		says(t, ctx, pair[1]+" plays what "+pair[0]+" publishes", `^connected, 640×360, H264, [1-9][0-9]+ frames, [0-9]+ freezes, opus, sound energy [0-9.]*[1-9]`)
 	}
 }
