@@ -52,7 +52,7 @@ type Options struct {
 	Publish string
 	// Play is the address to play: rtmp://, or http:// with a path that ends in
 	// .flv, .ts, .mp4, .m3u8 or /whep/, or ws:// with one of the first three, or
-	// srt://, or whep://host:port/app/stream; %d as in Publish.
+	// srt://, rtsp://, or whep://host:port/app/stream; %d as in Publish.
 	Play string
 	// Streams is how many streams there are (1), Viewers how many viewers are
 	// spread over them (50), Probes how many of these parse all (5).
@@ -90,6 +90,7 @@ const (
 	kindSRT  kind = "srt"
 	kindHLS  kind = "hls"
 	kindRTC  kind = "webrtc"
+	kindRTSP kind = "rtsp"
 )
 
 // kindOf tells by an address how it is played.
@@ -108,6 +109,8 @@ func kindOf(address string) (kind, error) {
 		return kindRTMP, nil
 	case u.Scheme == "srt":
 		return kindSRT, nil
+	case u.Scheme == "rtsp":
+		return kindRTSP, nil
 	case rtc:
 		return kindRTC, nil
 	case web && path.Ext(u.Path) == ".flv":
@@ -119,7 +122,7 @@ func kindOf(address string) (kind, error) {
 	case web && !socket && path.Ext(u.Path) == ".m3u8":
 		return kindHLS, nil
 	}
-	return "", fmt.Errorf("bench: cannot play %q: want rtmp://, srt://, whep://, http:// with .flv, .ts, .mp4, .m3u8 or /whep/, or ws:// with .flv, .ts or .mp4", address)
+	return "", fmt.Errorf("bench: cannot play %q: want rtmp://, srt://, rtsp://, whep://, http:// with .flv, .ts, .mp4, .m3u8 or /whep/, or ws:// with .flv, .ts or .mp4", address)
 }
 
 // numbered is the address of a stream.
@@ -157,7 +160,7 @@ func (o *Options) check() (kind, error) {
 	set(&o.Ramp, 250)
 	wait(&o.Warm, 3*time.Second)
 	wait(&o.Time, 15*time.Second)
-	wait(&o.Lead, map[kind]time.Duration{kindRTMP: 3 * time.Second, kindFLV: 3 * time.Second, kindTS: 3 * time.Second, kindMP4: 3 * time.Second, kindSRT: 3 * time.Second, kindRTC: 3 * time.Second, kindHLS: 12 * time.Second}[k])
+	wait(&o.Lead, map[kind]time.Duration{kindRTMP: 3 * time.Second, kindFLV: 3 * time.Second, kindTS: 3 * time.Second, kindMP4: 3 * time.Second, kindSRT: 3 * time.Second, kindRTSP: 3 * time.Second, kindRTC: 3 * time.Second, kindHLS: 12 * time.Second}[k])
 	for _, b := range []struct {
 		name string
 		n    int

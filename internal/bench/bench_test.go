@@ -24,6 +24,7 @@ import (
 	"weir/internal/protocol/httplive"
 	"weir/internal/protocol/protocoltest"
 	"weir/internal/protocol/rtmp"
+	"weir/internal/protocol/rtsp"
 	"weir/internal/protocol/webrtc"
 	"weir/internal/server"
 	"weir/internal/service"
@@ -177,13 +178,13 @@ func TestSourceKeepsDelimiterFirst(t *testing.T) {
 	}
 }
 
-// house starts a server and returns its addresses for RTMP, HTTP and the API.
-func house(t *testing.T) (live, web, api string) {
+// house starts a server and returns its addresses for RTMP, HTTP, the API and RTSP.
+func house(t *testing.T) (live, web, api, rtspAt string) {
 	t.Helper()
-	live, web, api = protocoltest.FreeAddr(t), protocoltest.FreeAddr(t), protocoltest.FreeAddr(t)
-	protocols := []service.Protocol{httplive.Protocol, hls.Protocol, rtmp.Protocol, webrtc.Protocol}
-	text := fmt.Sprintf(`listen %s; http_server { enabled on; listen %s; dir %s; } http_api { enabled on; listen %s; } rtc_server { enabled on; listen 127.0.0.1:0; candidate 127.0.0.1; certificate %s/rtc.pem; }
-vhost __defaultVhost__ { rtc { enabled on; rtmp_to_rtc on; } http_remux { enabled on; mount [vhost]/[app]/[stream].flv [vhost]/[app]/[stream].ts; } hls { enabled on; hls_fragment 1; hls_window 6; hls_files off; } }`, live, web, t.TempDir(), api, t.TempDir())
+	live, web, api, rtspAt = protocoltest.FreeAddr(t), protocoltest.FreeAddr(t), protocoltest.FreeAddr(t), protocoltest.FreeAddr(t)
+	protocols := []service.Protocol{httplive.Protocol, hls.Protocol, rtmp.Protocol, rtsp.Protocol, webrtc.Protocol}
+	text := fmt.Sprintf(`listen %s; rtsp_server { enabled on; listen %s; } http_server { enabled on; listen %s; dir %s; } http_api { enabled on; listen %s; } rtc_server { enabled on; listen 127.0.0.1:0; candidate 127.0.0.1; certificate %s/rtc.pem; }
+vhost __defaultVhost__ { rtsp { enabled on; rtmp_to_rtsp on; } rtc { enabled on; rtmp_to_rtc on; } http_remux { enabled on; mount [vhost]/[app]/[stream].flv [vhost]/[app]/[stream].ts; } hls { enabled on; hls_fragment 1; hls_window 6; hls_files off; } }`, live, rtspAt, web, t.TempDir(), api, t.TempDir())
 	conf, err := config.Parse(config.Source{File: "test.conf", Text: []byte(text), Getenv: func(string) string { return "" }}, server.Specs(protocols))
 	if err != nil {
 		t.Fatal(err)
@@ -206,17 +207,18 @@ vhost __defaultVhost__ { rtc { enabled on; rtmp_to_rtc on; } http_remux { enable
 	case err := <-done:
 		t.Fatal(err)
 	}
-	return live, web, api
+	return live, web, api, rtspAt
 }
 
 func TestRunMeasuresAHouse(t *testing.T) {
-	live, web, api := house(t)
+	live, web, api, rtspAt := house(t)
 	for name, o := range map[string]Options{
 		"rtmp": {Play: "rtmp://" + live + "/live/rtmp%d", Time: 3 * time.Second, Lead: time.Second / 2},
 		"flv":  {Play: "http://" + web + "/live/flv%d.flv", Time: 3 * time.Second, Lead: time.Second / 2},
 		"ws":   {Play: "ws://" + web + "/live/ws%d.flv", Time: 3 * time.Second, Lead: time.Second / 2},
 		"ts":   {Play: "http://" + web + "/live/ts%d.ts", Time: 3 * time.Second, Lead: time.Second / 2},
 		"mp4":  {Play: "http://" + web + "/live/mp4%d.mp4", Time: 3 * time.Second, Lead: time.Second / 2},
+		"rtsp": {Play: "rtsp://" + rtspAt + "/live/rtsp%d", Time: 3 * time.Second, Lead: time.Second / 2},
 		"whep": {Play: "whep://" + api + "/live/whep%d", Time: 3 * time.Second, Lead: time.Second / 2},
 		"hls":  {Play: "http://" + web + "/live/hls%d.m3u8", Time: 6 * time.Second, Lead: 5 * time.Second},
 	} {
@@ -295,7 +297,7 @@ func TestSocketMessages(t *testing.T) {
 }
 
 func TestInterruptedRunTellsWhatItHas(t *testing.T) {
-	live, _, _ := house(t)
+	live, _, _, _ := house(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
 	o := Options{Publish: "rtmp://" + live + "/live/s", Play: "rtmp://" + live + "/live/s", Viewers: 3, Lead: 300 * time.Millisecond,
@@ -318,7 +320,7 @@ func TestRunSaysWhatFails(t *testing.T) {
 }
 
 func TestCompareTakesTurns(t *testing.T) {
-	live, web, _ := house(t)
+	live, web, _, _ := house(t)
 	file := filepath.Join(t.TempDir(), "servers.json")
 	text := fmt.Sprintf(`{"servers": [
 		{"name": "a", "publish": "rtmp://%s/live/a", "play": "rtmp://%[1]s/live/a"},

@@ -14,7 +14,7 @@ const Usage = `Puts a load on a live server, and measures what it costs and give
 
    -publish URL    Publish there, by RTMP; %d stands for the number of the stream.
    -play URL       Play from there: rtmp://, http:// with .flv, .ts, .mp4, .m3u8 or
-                   /whep/, ws:// with one of the first three, srt://HOST:PORT?streamid=...
+                   /whep/, ws:// with one of the first three, rtsp://, srt://HOST:PORT?streamid=...
                    or whep://HOST:PORT/app/stream, which is short for SRS's way of WHEP.
    -streams N      How many streams (1).
    -viewers N      How many viewers, spread over the streams (50).

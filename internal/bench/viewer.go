@@ -96,7 +96,7 @@ func (r *run) join(ctx, work context.Context) {
 		}
 		r.calls = calls
 	}
-	play := map[kind]func(context.Context, *viewer) error{kindRTMP: playRTMP, kindFLV: playFLV, kindTS: playTS, kindMP4: playMP4, kindSRT: playSRT, kindRTC: playWHEP, kindHLS: playHLS}[r.kind]
+	play := map[kind]func(context.Context, *viewer) error{kindRTMP: playRTMP, kindFLV: playFLV, kindTS: playTS, kindMP4: playMP4, kindSRT: playSRT, kindRTSP: playRTSP, kindRTC: playWHEP, kindHLS: playHLS}[r.kind]
 	began := time.Now()
 	said := r.count(began)
 	stalled := 0
