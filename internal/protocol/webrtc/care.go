@@ -48,10 +48,12 @@ const (
 	// all are for as long as they should: the picture goes slower for a moment. It would
 	// stand still if all were told at once, and more than 150 ms Chromium counts as a freeze.
 	keepStep = 30 * time.Millisecond
-	// keepFurther is how much longer than sound is held pictures are told to be kept:
-	// so long does Chromium remember how late sound was. It forgets 1.7 % each 0.5 s and
-	// minds what is more than 5 %.
-	keepFurther = 90 * time.Second
+	// fadeFor is how long it takes until what is held and kept is as if nothing had been,
+	// and keepFurther how much later that begins with pictures: so long does Chromium
+	// remember how late sound was. It forgets 1.7 % each 0.5 s and minds what is more
+	// than 5 %.
+	fadeFor     = 90 * time.Second
+	keepFurther = 87 * time.Second
 )
 
 // look counts the losses of a viewer that has been sent so many packets in all. The first
@@ -71,6 +73,16 @@ func (c *care) look(now time.Time, packets uint32) {
 	}
 }
 
+// fade is what is left of a time at a moment: all while care is needed, and nothing in the
+// end.
+func (c *care) fade(d time.Duration, now time.Time) time.Duration {
+	if c.bad.IsZero() {
+		return 0
+	}
+	left := min(fadeFor, max(0, fadeFor+calmFor-now.Sub(c.bad)))
+	return time.Duration(float64(d) * left.Seconds() / fadeFor.Seconds())
+}
+
 // keep is how long the player of a viewer is told to keep pictures with a packet, if it is
 // told. A packet that is sent again says what it said, byte for byte.
 func (v *viewer) keep(t *out, p *packet, seq uint16) (d time.Duration, told bool) {
@@ -88,9 +100,7 @@ func (v *viewer) keep(t *out, p *packet, seq uint16) (d time.Duration, told bool
 		return 0, false
 	}
 	c := &v.care
-	if !c.bad.IsZero() && v.loop.now.Sub(c.bad) < calmFor+keepFurther {
-		d = v.peer.conf.PlayoutDelay
-	}
+	d = c.fade(v.peer.conf.PlayoutDelay, v.loop.now.Add(-keepFurther)).Truncate(10 * time.Millisecond)
 	if d != c.kept {
 		c.kept, c.tell = min(d, c.kept+keepStep), tellFrames
 	}

@@ -54,10 +54,10 @@ func (h *holder) earliest(p *packet, rate int64) int64 {
 
 // holdFor is for how long the first packet of a batch of sound is held.
 func (v *viewer) holdFor() time.Duration {
-	if t := &v.tracks[pictureTrack]; !v.care.on || !t.live || t.delay == 0 {
+	if t := &v.tracks[pictureTrack]; v.care.bad.IsZero() || !t.live || t.delay == 0 {
 		return 0
 	}
-	return max(0, v.peer.conf.PlayoutDelay-holdLess) * 3 / 4
+	return max(0, v.care.fade(v.peer.conf.PlayoutDelay, v.loop.now)-holdLess) * 3 / 4
 }
 
 // hold holds a packet of sound back, and reports false if it is to be sent at once.
