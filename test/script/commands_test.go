@@ -371,10 +371,14 @@ func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 	h.serve(ts, c, "")
 	// The namespace's process 1 is unshare's only child.
 	children := fmt.Sprintf("/proc/%d/task/%[1]d/children", h.server.cmd.Process.Pid)
-	b, err := os.ReadFile(children)
-	ts.Check(err)
-	h.inner, err = strconv.Atoi(strings.TrimSpace(string(b)))
-	ts.Check(err)
+	// The kernel may leave one out of the list while others come and go (proc(5)).
+	if !poll(10*time.Second, func() bool {
+		b, _ := os.ReadFile(children)
+		h.inner, err = strconv.Atoi(strings.TrimSpace(string(b)))
+		return err == nil
+	}) {
+		ts.Fatalf("unshare has no child: %v", err)
+	}
 }
 
 // pid returns whom a word is about: the process of a pid file, else the server.
