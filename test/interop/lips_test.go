@@ -191,7 +191,7 @@ func TestLipSync(t *testing.T) {
 
 // lipsThroughLoss checks that what a server at the end of a way that loses 5 %, and 2 %, sends
 // a browser is in sync and does not freeze: of RTMP, which players keep for a while, and of a
-// peer, at 2 Mbit/s. The publishers are at the server's own port.
+// peer, at 2 Mbit/s; with 5 % it may freeze once. The publishers are at the server's own port.
 func (h *house) lipsThroughLoss(t *testing.T, tab context.Context, r *relay, direct string) {
 	t.Helper()
 	noisy := strings.Replace(flashes, ",drawbox", ",noise=alls=60:allf=t,drawbox", 1)
@@ -216,16 +216,30 @@ func (h *house) seesThrough(t *testing.T, tab context.Context, r *relay, name st
 		if !quiet {
 			wide, froze, quiet = h.sees(t, tab, r, name)
 		}
-		if quiet && (wide > 1 || froze) {
-			t.Errorf("%s: through %d %% of loss %d beeps are far from their flash, it froze is %v", name, percent, wide, froze)
+		// Of 5 % a packet and all that mends it are lost together once in a minute or two.
+		if most := int(percent) / 5; quiet && (wide > 1 || froze > most) {
+			t.Errorf("%s: through %d %% of loss %d beeps are far from their flash, it froze %d times", name, percent, wide, froze)
 		}
 	}
 }
 
+var frozen = regexp.MustCompile(` ([0-9]+) freezes`)
+
+// freezes returns how often the picture froze, as one of our pages says it.
+func freezes(t *testing.T, state string) int {
+	t.Helper()
+	m := frozen.FindStringSubmatch(state)
+	if m == nil {
+		t.Fatalf("the page says %q", state)
+	}
+	n, _ := strconv.Atoi(m[1])
+	return n
+}
+
 // sees has a browser play a stream through a relay for 30 s and more, and tells how many
-// beeps are far from their flash after the first three, whether the picture froze, and
+// beeps are far from their flash after the first three, how often the picture froze, and
 // whether the relay worked all the time.
-func (h *house) sees(t *testing.T, tab context.Context, r *relay, name string) (wide int, froze, quiet bool) {
+func (h *house) sees(t *testing.T, tab context.Context, r *relay, name string) (wide, froze int, quiet bool) {
 	t.Helper()
 	stalled := r.stalled.Load()
 	visit(t, tab, strings.Replace(h.player("whep", "stream="+name), "autostart=true", "autostart=false", 1))
@@ -253,7 +267,7 @@ func (h *house) sees(t *testing.T, tab context.Context, r *relay, name string) (
 	state := lookAt(t, tab).State
 	stalled = r.stalled.Load() - stalled
 	t.Logf("%s through %d %% of loss: %s; the beeps are behind their flashes by %.3f s; %d datagrams stood still", name, r.percent.Load(), state, all, stalled)
-	return wide, !strings.Contains(state, " 0 freezes"), stalled <= 20
+	return wide, freezes(t, state), stalled <= 20
 }
 
 // lipsOverRTMP returns by how much the beeps of a stream are behind its flashes, in s, if
