@@ -80,7 +80,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 const usage = `weir, a live media server that takes SRS's configuration
 
-Usage: NAME [-c FILE | -e] [-t] [--ignore-unimplemented]
+Usage: NAME [-c FILE | -e] [-t]
        NAME demo
        NAME bench -publish URL -play URL [-viewers N] [-pid N]
        NAME check [--rtc] -c FILE
@@ -100,9 +100,6 @@ HTTP with FLV and HLS at 8080, the API at 1985.
    -h, -?, --help      Show this and exit.
    -v, -V, --version   Show the version and exit.
    -g, -G              Show the server's signature and exit.
-   --ignore-unimplemented
-                       Start although directives that restrict, authenticate,
-                       encrypt or route are not implemented; there are none now.
 
    demo                Show a live picture in the browser, with no other tool.
    bench               Put a load on any server and measure what it costs; see
@@ -128,7 +125,6 @@ type flags struct {
 	file                     string
 	envOnly, test            bool
 	help, version, signature bool
-	ignoreUnimplemented      bool
 	builtIn                  bool
 	dir                      string // where the process started
 }
@@ -144,8 +140,6 @@ func parseFlags(args []string) (flags, error) {
 			o.help = true
 		case a == "--version":
 			o.version = true
-		case a == "--ignore-unimplemented":
-			o.ignoreUnimplemented = true
 		case len(a) < 2 || a[0] != '-' || a[1] == '-':
 			return o, usageError(fmt.Sprintf("invalid option: %q", a))
 		default:

@@ -63,7 +63,7 @@ func serve(o flags, stdout, stderr io.Writer) (err error) {
 	return err
 }
 
-// load reads the configuration and refuses what must not be ignored.
+// load reads the configuration, and with -t tells its warnings.
 func load(o flags, stdout, stderr io.Writer) (*config.Snapshot, error) {
 	snap, err := config.Parse(source(o), server.Specs(protocols))
 	if err != nil {
@@ -74,27 +74,8 @@ func load(o flags, stdout, stderr io.Writer) (*config.Snapshot, error) {
 		for _, w := range snap.Warnings {
 			fmt.Fprintln(stdout, "warning:", w)
 		}
-		return snap, nil
-	}
-	if err := refusal(o, snap); err != nil {
-		return nil, fmt.Errorf("not started: %w", err)
 	}
 	return snap, nil
-}
-
-// refusal returns an error if a configuration relies on what must not be
-// ignored and is not there.
-func refusal(o flags, snap *config.Snapshot) error {
-	refused := snap.Refusals()
-	if len(refused) == 0 || o.ignoreUnimplemented {
-		return nil
-	}
-	lines := []string{"this version does not implement what the configuration relies on to restrict, authenticate, encrypt or route:"}
-	for _, u := range refused {
-		lines = append(lines, "  "+u.String())
-	}
-	lines = append(lines, "remove these, or start with --ignore-unimplemented")
-	return usageError(strings.Join(lines, "\n"))
 }
 
 func logPath(root *blocks.RootConfig, container bool) string {
@@ -298,14 +279,7 @@ func reread(o flags, text []byte) (*config.Snapshot, error) {
 	if text != nil {
 		src.Text = text
 	}
-	next, err := config.Parse(src, server.Specs(protocols))
-	if err == nil {
-		err = refusal(o, next)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return next, nil
+	return config.Parse(src, server.Specs(protocols))
 }
 
 // stamp tells files that have changed from those that have not: by what the file

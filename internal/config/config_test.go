@@ -46,7 +46,7 @@ type (
 		Fragment time.Duration `conf:"hls_fragment" default:"10" unit:"s"`
 		Ratio    float64       `conf:"hls_td_ratio" default:"1.5"`
 		Cleanup  bool          `conf:"hls_cleanup" default:"on"`
-		Keys     bool          `conf:"hls_keys" default:"off" pending:"refused"`
+		Keys     bool          `conf:"hls_keys" default:"off"`
 	}
 	testPublish struct {
 		Timeout time.Duration `conf:"normal_timeout" default:"5000" unit:"ms"`
@@ -370,62 +370,41 @@ x.conf:7:3: illegal vhost.nosuch`
 	}
 }
 
-func TestUnimplemented(t *testing.T) {
+func TestMoot(t *testing.T) {
 	for _, tt := range []struct {
 		name, text string
 		env        []string
-		want       string // "path[ of vhost][!]" each, "!" refuses
+		want       string // paths that are warned of
 	}{
-		{"a block", "rtc_server { enabled on; listen 8000; tcp { enabled on; } }", nil, "rtc_server"},
-		{"a block that is off", "rtc_server { enabled off; }", nil, ""},
-		{"a block that is off by default", "rtc_server { listen 8000; }", nil, ""},
-		{"a directive", "grace_start_wait 5;", nil, "grace_start_wait"},
-		{"its default", "grace_start_wait 2300; empty_ip_ok on;", nil, ""},
-		{"moot", "tcmalloc_release_rate 3;", nil, "tcmalloc_release_rate"},
-		{"by the environment", "", []string{"SRS_RTC_SERVER_ENABLED=on"}, "rtc_server"},
-		{"off by the environment", "rtc_server { enabled on; }", []string{"SRS_RTC_SERVER_ENABLED=off"}, ""},
-		{"several vhosts, one line", "vhost a { rtc { enabled on; } } vhost b { rtc { enabled on; } }", nil, "vhost.rtc of a"},
-		{"a vhost that is off", "vhost a { enabled off; rtc { enabled on; } }", nil, ""},
-		{"ingest", "vhost a { ingest i { enabled on; input { url x; } engine { enabled on; } } }", nil, "vhost.ingest of a"},
-		{"refuse", "vhost a { refer { enabled on; all x; } }", nil, "vhost.refer of a!"},
-		{"refuse in each vhost", "vhost a { refer { enabled on; } } vhost b { refer { enabled on; } }", nil, "vhost.refer of a! vhost.refer of b!"},
-		{"refuse not when off", "vhost a { refer { enabled off; all x; } }", nil, ""},
-		{"mode", "vhost a { cluster { mode remote; origin h; } }", nil, "vhost.cluster.mode of a! vhost.cluster of a"},
-		{"mode local", "vhost a { cluster { mode local; token_traverse on; } }", nil, "vhost.cluster.token_traverse of a! vhost.cluster of a"},
-		{"hooks by the environment", "vhost a { }", []string{"SRS_VHOST_HTTP_HOOKS_ENABLED=on"}, "vhost.http_hooks!"},
-		{"passphrase", "srt_server { enabled on; passphrase 0123456789; }", nil, "srt_server.passphrase! srt_server"},
-		{"passphrase of nothing", "srt_server { passphrase 0123456789; }", nil, ""},
-		{"passphrase by the environment", "", []string{"SRS_SRT_SERVER_ENABLED=on", "SRS_SRT_SERVER_PASSPHRASE=0123456789"},
-			"srt_server srt_server.passphrase!"},
-		{"of a declared block", "http_api { enabled on; auth { enabled on; } }", nil, "http_api.auth.enabled!"},
-		{"pending", "vhost a { hls { enabled on; hls_keys on; } }", nil, "vhost.hls.hls_keys of a!"},
-		{"pending, block off", "vhost a { hls { hls_keys on; } }", nil, ""},
-		{"pending by the environment", "vhost a { hls { enabled on; } }", []string{"SRS_VHOST_HLS_HLS_KEYS=on"}, "vhost.hls.hls_keys!"},
-		{"old spelling", "vhost a { refer x; }", nil, "vhost.refer of a!"},
-		{"forward", "vhost a { forward { enabled on; destination h; } }", nil, "vhost.forward of a"},
-		{"backend", "vhost a { forward { enabled on; backend http://h; } }", nil, "vhost.forward.backend of a! vhost.forward of a"},
+		{"a directive", "tcmalloc_release_rate 3;", nil, "tcmalloc_release_rate"},
+		{"its default", "tcmalloc_release_rate 0.8; query_latest_version off;", nil, ""},
+		{"on or off", "query_latest_version on;", nil, "query_latest_version"},
+		{"by the environment", "", []string{"SRS_TCMALLOC_RELEASE_RATE=3"}, "tcmalloc_release_rate"},
+		{"its default by the environment", "", []string{"SRS_TCMALLOC_RELEASE_RATE=0.8"}, ""},
+		{"a block", "threads { interval 6; }", nil, "threads"},
+		{"a block that is on", "tencentcloud_cls { enabled on; label x; }", nil, "tencentcloud_cls"},
+		{"a block that is off", "tencentcloud_cls { enabled off; label x; }", nil, ""},
+		{"a block that is off by default", "tencentcloud_cls { label x; }", nil, ""},
+		{"a block that the environment turns on", "tencentcloud_cls { label x; }", []string{"SRS_TENCENTCLOUD_CLS_ENABLED=on"}, "tencentcloud_cls"},
+		{"a block of the environment alone", "", []string{"SRS_TENCENTCLOUD_CLS_ENABLED=on", "SRS_TENCENTCLOUD_CLS_LABEL=x"}, "tencentcloud_cls"},
+		{"a block that the environment turns off", "tencentcloud_cls { enabled on; }", []string{"SRS_TENCENTCLOUD_CLS_ENABLED=off"}, ""},
+		{"in a block that is read", "vhost a { hls { enabled on; hls_mount x; } }", nil, "vhost.hls.hls_mount"},
+		{"in a block that is off", "vhost a { hls { hls_mount x; } }", nil, ""},
+		{"in a vhost that is off", "vhost a { enabled off; hls { enabled on; hls_mount x; } }", nil, ""},
+		{"in several vhosts", "vhost a { hls { enabled on; hls_mount x; } } vhost b { hls { enabled on; hls_mount x; } }", nil, "vhost.hls.hls_mount"},
+		{"what has a meaning", "vhost a { refer { enabled on; all x; } hls { enabled on; hls_fragment 3; } }", nil, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := mustParse(t, "listen 1; "+tt.text, tt.env...)
 			var got []string
-			for _, u := range s.Unimplemented() {
-				w := u.Path
-				if u.Vhost != "" {
-					w += " of " + u.Vhost
+			for _, w := range mustParse(t, "listen 1; "+tt.text, tt.env...).Warnings {
+				path, ok := strings.CutSuffix(w.Text, " has no meaning here and is ignored")
+				if !ok {
+					t.Errorf("warning: %v", w)
 				}
-				if u.Refuses {
-					w += "!"
-				}
-				got = append(got, w)
-				if !strings.Contains(fmt.Sprint(s.Warnings), u.String()) {
-					t.Errorf("no warning of %v", u)
-				}
+				got = append(got, path)
 			}
 			if g := strings.Join(got, " "); g != tt.want {
 				t.Errorf("got %s, want %s", g, tt.want)
-			}
-			if got := len(s.Refusals()); got != strings.Count(tt.want, "!") {
-				t.Errorf("%d refusals", got)
 			}
 		})
 	}
@@ -529,11 +508,6 @@ func TestBadBlocksPanic(t *testing.T) {
 		"reload": func() {
 			NewServer[struct {
 				A int `conf:"a" reload:"later"`
-			}]("x")
-		},
-		"pending": func() {
-			NewServer[struct {
-				A int `conf:"a" pending:"soon"`
 			}]("x")
 		},
 		"default": func() {

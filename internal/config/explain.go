@@ -17,10 +17,8 @@ import (
 
 // The states of a directive.
 const (
-	Works   = "works"
-	Ignored = "ignored"   // nothing implements it; it is accepted with a warning
-	Refused = "refused"   // nothing implements it; the server does not start with it turned on
-	Moot    = "no effect" // it never had a meaning outside SRS's own process
+	Works = "works"
+	Moot  = "no effect" // it never had a meaning outside SRS's own process; accepted, with a warning
 )
 
 // An Info is what there is to say about a directive or a block.
@@ -36,7 +34,7 @@ type Info struct {
 	Reload  string // "now", "session" or "restart"
 	Since   string // SRS's version, "weir", or "" for 4.0 and before
 	Until   string // SRS's last version that had it, or ""
-	Status  string // Works, Ignored, Refused or Moot; of a block, whether anything in it works
+	Status  string // Works or Moot; of a block, whether anything in it works
 	Doc     string // paragraphs
 }
 
@@ -96,23 +94,23 @@ func (n *node) info() Info {
 }
 
 func (n *node) status() string {
-	if n.block {
-		if n.implemented() {
-			return Works
-		}
-		if e := n.children["enabled"]; e != nil && e.status() == Refused {
-			return Refused
-		}
-	}
-	switch {
-	case known.Moot(n.path) && n.pending() != "":
+	if n.moot() {
 		return Moot
-	case n.pending() == "refused":
-		return Refused
-	case n.pending() == "ignored":
-		return Ignored
 	}
 	return Works
+}
+
+// Unread lists the directives that SRS knows, that none of the specs reads and that
+// are not moot either. With those of the server it must be empty: what it lists would
+// be ignored without a word.
+func Unread(specs []Spec) []string {
+	var out []string
+	for _, n := range newIndex(specs).order {
+		if !n.read() && !n.moot() {
+			out = append(out, n.path)
+		}
+	}
+	return out
 }
 
 func (n *node) typeName() string {
@@ -270,12 +268,7 @@ func explain(b *strings.Builder, i Info, all []Info) {
 	case i.Until != "":
 		row("until", "SRS "+i.Until)
 	}
-	switch i.Status {
-	case Ignored:
-		row("status", "not implemented yet: ignored with a warning")
-	case Refused:
-		row("status", "not implemented yet: the server does not start with it turned on")
-	case Moot:
+	if i.Status == Moot {
 		row("status", "no effect: accepted, and means nothing here")
 	}
 	if i.Doc != "" {
@@ -303,56 +296,4 @@ func firstSentence(doc string) string {
 		return doc[:i+1]
 	}
 	return doc
-}
-
-// RestrictingGaps reads, with the given specs, a configuration for each
-// directive that must never be ignored, in which that directive alone is turned
-// on, and returns what is wrong: a directive that neither a block implements nor
-// refuses the start. A test calls it with the specs of the server; it must
-// return nothing.
-func RestrictingGaps(specs []Spec) []string {
-	var out []string
-	x := newIndex(specs)
-	for _, e := range known.Restricting() {
-		value := "on"
-		switch {
-		case e.Refuse == known.IfSet:
-			value = "http://192.0.2.1/secret"
-		case strings.HasPrefix(e.Refuse, "="):
-			value = e.Refuse[1:]
-		}
-		text := "listen 1935; daemon off; " + nest(x, e.Path, value)
-		s, err := Parse(Source{File: "gap.conf", Text: []byte(text), Getenv: func(string) string { return "" }}, specs)
-		if err != nil {
-			out = append(out, fmt.Sprintf("%s: %v", e.Path, err))
-			continue
-		}
-		covered := x.byPath[e.Path].pending() == ""
-		block, _ := strings.CutSuffix(e.Path, ".enabled")
-		refused := slices.ContainsFunc(s.Refusals(), func(u Unimplemented) bool { return u.Path == e.Path || u.Path == block })
-		if !covered && !refused {
-			out = append(out, e.Path+" is neither implemented nor refused")
-		}
-	}
-	return out
-}
-
-// nest writes a file in which the directive at path has that value and every
-// block around it is on.
-func nest(x *index, path, value string) string {
-	parts := strings.Split(path, ".")
-	var open, shut, at string
-	for _, p := range parts[:len(parts)-1] {
-		at = join(at, p)
-		open += p
-		if p == "vhost" {
-			open += " v"
-		}
-		open += " { "
-		shut += " }"
-		if e := x.byPath[at].children["enabled"]; e != nil && e.path != path {
-			open += "enabled on; "
-		}
-	}
-	return open + parts[len(parts)-1] + " " + value + ";" + shut
 }

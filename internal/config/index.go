@@ -117,37 +117,31 @@ func (n *node) names() []string {
 	return out
 }
 
-// pending says what becomes of a directive that nothing implements: "ignored",
-// "refused", or "" for one that is implemented. Of a block it speaks of what
-// stands directly in it.
-func (n *node) pending() string {
-	switch {
-	case n.field != nil:
-		return n.field.pending
-	case n.core != nil || n.path == "" || n.path == "vhost":
-		return ""
-	case n.entry != nil && n.entry.Refuse != "":
-		return "refused"
-	default:
-		return "ignored"
+// read reports whether a block of ours reads a directive, or anything in a block.
+func (n *node) read() bool {
+	if top, _, _ := strings.Cut(n.path, "."); ownRead[top] {
+		return true
 	}
-}
-
-// implemented reports whether anything at or below n is.
-func (n *node) implemented() bool {
 	if !n.block {
-		return n.pending() == ""
+		return n.field != nil
 	}
 	if len(n.children) == 0 {
-		return n.pending() == "" && (n.field != nil || n.core != nil)
+		return n.field != nil || n.core != nil
 	}
 	for _, c := range n.children {
-		if c.implemented() {
+		if c.read() {
 			return true
 		}
 	}
 	return false
 }
+
+// ownRead are directives that the reading of a configuration sees to: full.conf's mark,
+// and a block that is rewritten to the root's directives.
+var ownRead = map[string]bool{"is_full": true, "rtmp": true}
+
+// moot reports whether a directive, or all that is in a block, has no meaning here.
+func (n *node) moot() bool { return known.Moot(n.path) && !n.read() }
 
 // def returns the directive's default as it would be written.
 func (n *node) def() string {

@@ -40,8 +40,7 @@ type Source struct {
 
 // Parse reads a configuration. The specs are all blocks that the server has.
 // The error, if any, is an [Errors] with everything that SRS would refuse; what
-// is merely strange is in [Snapshot.Warnings]. See [Snapshot.Refusals] for what
-// must be asked before a server starts.
+// is merely strange is in [Snapshot.Warnings].
 func Parse(src Source, specs []Spec) (*Snapshot, error) {
 	s, errs, _ := load(src, specs)
 	if len(errs) > 0 {
@@ -79,14 +78,7 @@ func load(src Source, specs []Spec) (*Snapshot, Errors, []Warning) {
 	}
 	s := &Snapshot{File: root.File, Files: files, tree: root}
 	s.decode(specs, &decoder{getenv: getenv, prob: prob})
-	s.unimplemented = c.unimplemented()
-	for _, u := range s.unimplemented {
-		hint := ""
-		if u.Refuses {
-			hint = "remove it, or start with --ignore-unimplemented"
-		}
-		prob.warn(u.Pos, hint, "%s", u.String())
-	}
+	c.moot()
 	used := x.environment(src, getenv, prob)
 	s.digest = digest(root, used)
 	prob.sort(files)

@@ -35,21 +35,20 @@ func (k kind) block() bool { return k == kindBlock || k == kindBlocks }
 
 // A field is one directive of a block, as its struct field and tags declare it.
 type field struct {
-	index   int
-	kind    kind
-	names   []string // the directive's name, then other spellings
-	path    string   // "vhost.hls.hls_fragment"
-	unit    time.Duration
-	def     string
-	shown   string   // default for documents, where def does not tell it
-	env     []string // whole names; empty if the environment cannot set it
-	enum    []string
-	reload  string
-	pending string // "", or what happens meanwhile: "ignored" or "refused"
-	doc     string // key of its doc comment: "weir/internal/config/blocks.Root.Listen"
-	since   string
-	elem    reflect.Type
-	fields  []field // of a nested block
+	index  int
+	kind   kind
+	names  []string // the directive's name, then other spellings
+	path   string   // "vhost.hls.hls_fragment"
+	unit   time.Duration
+	def    string
+	shown  string   // default for documents, where def does not tell it
+	env    []string // whole names; empty if the environment cannot set it
+	enum   []string
+	reload string
+	doc    string // key of its doc comment: "weir/internal/config/blocks.Root.Listen"
+	since  string
+	elem   reflect.Type
+	fields []field // of a nested block
 }
 
 // rule is where a name belongs that is only one of several of a field.
@@ -97,13 +96,12 @@ func parseField(sf reflect.StructField, tag, path, env string) field {
 		panic("BUG: config block " + path + ", field " + sf.Name + ": " + fmt.Sprintf(format, args...))
 	}
 	f := field{
-		names:   strings.Split(tag, ","),
-		def:     sf.Tag.Get("default"),
-		shown:   sf.Tag.Get("shown"),
-		reload:  sf.Tag.Get("reload"),
-		pending: sf.Tag.Get("pending"),
-		since:   sf.Tag.Get("since"),
-		elem:    sf.Type,
+		names:  strings.Split(tag, ","),
+		def:    sf.Tag.Get("default"),
+		shown:  sf.Tag.Get("shown"),
+		reload: sf.Tag.Get("reload"),
+		since:  sf.Tag.Get("since"),
+		elem:   sf.Type,
 	}
 	if alias := sf.Tag.Get("alias"); alias != "" {
 		f.names = append(f.names, strings.Split(alias, ",")...)
@@ -113,9 +111,6 @@ func parseField(sf reflect.StructField, tag, path, env string) field {
 	}
 	if f.reload != "now" && f.reload != "session" && f.reload != "restart" {
 		bug("reload is %q", f.reload)
-	}
-	if f.pending != "" && f.pending != "ignored" && f.pending != "refused" {
-		bug("pending is %q", f.pending)
 	}
 	if enum := sf.Tag.Get("enum"); enum != "" {
 		f.enum = strings.Split(enum, "|")

@@ -22,13 +22,12 @@ type Snapshot struct {
 	// the file, what is ignored included.
 	Warnings []Warning
 
-	tree          *Directive
-	values        map[*core]any // *T, or []T of a list
-	specs         []*core
-	vhosts        []*Vhost
-	byName        map[string]*Vhost
-	unimplemented []Unimplemented
-	digest        string
+	tree   *Directive
+	values map[*core]any // *T, or []T of a list
+	specs  []*core
+	vhosts []*Vhost
+	byName map[string]*Vhost
+	digest string
 }
 
 // A Vhost is a virtual host of a [Snapshot]. Its blocks are read by [Block.Of].
@@ -74,22 +73,6 @@ func (s *Snapshot) Digest() string { return s.digest }
 // Tree returns the configuration as a tree, old spellings rewritten. It must not
 // be modified.
 func (s *Snapshot) Tree() *Directive { return s.tree }
-
-// Unimplemented returns what the configuration turns on and nothing implements,
-// in the order of the file.
-func (s *Snapshot) Unimplemented() []Unimplemented { return s.unimplemented }
-
-// Refusals returns those of [Snapshot.Unimplemented] without which the server must
-// not start, unless it is told to ignore them.
-func (s *Snapshot) Refusals() []Unimplemented {
-	var out []Unimplemented
-	for _, u := range s.unimplemented {
-		if u.Refuses {
-			out = append(out, u)
-		}
-	}
-	return out
-}
 
 func digest(tree *Directive, env []string) string {
 	h := sha256.New()

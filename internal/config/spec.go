@@ -66,8 +66,7 @@ func newCore(s scope, name string, list bool, t reflect.Type) *core {
 // spellings, with commas); enum:"a|b" (another word is the default, with a
 // warning); env (names without SRS_ in place of the regular one, "-" for none; on
 // a field "_" for the whole block); reload:"now|session|restart" (when a change
-// takes effect, default session); since; pending:"ignored|refused" (the directive
-// is declared, but does nothing yet).
+// takes effect, default session); since.
 //
 // If *T has a method Validate() error, an error of it refuses the configuration,
 // which is right only where SRS refuses too. A method Warnings() []string adds

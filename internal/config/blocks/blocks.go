@@ -10,7 +10,7 @@
 // "weir explain" and docs/reference print.
 //
 // The limits: the structs hold words and numbers; what they mean is decided by
-// those who read them. A field marked pending is read by nobody yet.
+// those who read them.
 package blocks
 
 import "weir/internal/config"

@@ -19,7 +19,7 @@ func compatDoc(specs []config.Spec) []byte {
 	b.WriteString("What SRS 7.0.18 shows to clients and operators, and what becomes of it here. A row works if it names the test\n")
 	b.WriteString("that proves it. What differs on purpose is told in [differences.md](differences.md).\n\n")
 	b.WriteString("| State | Rows |\n|---|---|\n")
-	for _, s := range []string{compat.Works, compat.Differs, compat.Unread, compat.NotYet, compat.Ignored, compat.Refuses, compat.Moot} {
+	for _, s := range []string{compat.Works, compat.Differs, compat.Unread, compat.NotYet, compat.Moot} {
 		fmt.Fprintf(&b, "| %s | %d |\n", s, compat.Count(table, s))
 	}
 	for _, s := range table {

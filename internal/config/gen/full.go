@@ -84,7 +84,7 @@ func full(specs []config.Spec) []byte {
 	var b strings.Builder
 	b.WriteString(marker("#") + "\n")
 	comment(&b, 0, "Every directive, what it does, and its default or a sample. This file is to be read, not to be run: "+
-		"is_full makes the server refuse it. Begin with srs.conf. A directive that weir does not implement yet says so.")
+		"is_full makes the server refuse it. Begin with srs.conf.")
 	b.WriteString("\nis_full on;\n")
 	all := config.Directives(specs)
 	children := map[string][]config.Info{}
@@ -95,11 +95,11 @@ func full(specs []config.Spec) []byte {
 		}
 		children[up] = append(children[up], i)
 	}
-	fullBlock(&b, children, "", 0, "")
+	fullBlock(&b, children, "", 0)
 	return []byte(b.String())
 }
 
-func fullBlock(b *strings.Builder, children map[string][]config.Info, path string, level int, above string) {
+func fullBlock(b *strings.Builder, children map[string][]config.Info, path string, level int) {
 	tab := strings.Repeat("    ", level)
 	for _, i := range children[path] {
 		if i.Path == "is_full" || i.Path == "rtmp" || i.Until != "" || i.Status == config.Moot {
@@ -107,9 +107,6 @@ func fullBlock(b *strings.Builder, children map[string][]config.Info, path strin
 		}
 		b.WriteByte('\n')
 		comment(b, level, i.Doc)
-		if i.Status != config.Works && i.Status != above {
-			comment(b, level, capital(longStatus(i.Status))+".")
-		}
 		values := samples[i.Path]
 		if i.Block {
 			name := i.Name
@@ -119,7 +116,7 @@ func fullBlock(b *strings.Builder, children map[string][]config.Info, path strin
 			if len(children[i.Path]) > 0 {
 				fmt.Fprintf(b, "%s%s {\n", tab, name)
 				var in strings.Builder
-				fullBlock(&in, children, i.Path, level+1, i.Status)
+				fullBlock(&in, children, i.Path, level+1)
 				b.WriteString(strings.TrimPrefix(in.String(), "\n"))
 				fmt.Fprintf(b, "%s}\n", tab)
 			} else { // free words

@@ -90,8 +90,8 @@ func (p *page) markdown() string {
 		if p.block.Repeat {
 			b.WriteString("The block may stand several times.\n\n")
 		}
-		if p.block.Status != config.Works {
-			fmt.Fprintf(&b, "**%s.**\n\n", capital(longStatus(p.block.Status)))
+		if p.block.Status == config.Moot {
+			fmt.Fprintf(&b, "**%s.**\n\n", capital(noEffect))
 		}
 	}
 	for _, i := range p.dirs {
@@ -117,8 +117,8 @@ func (p *page) markdown() string {
 		case i.Until != "":
 			fmt.Fprintf(&b, "- Until: SRS %s\n", i.Until)
 		}
-		if i.Status != config.Works && p.block.Status == config.Works || i.Status == config.Refused {
-			fmt.Fprintf(&b, "- Status: %s\n", longStatus(i.Status))
+		if i.Status == config.Moot && p.block.Status == config.Works {
+			fmt.Fprintf(&b, "- Status: %s\n", noEffect)
 		}
 		b.WriteByte('\n')
 	}
@@ -132,17 +132,8 @@ func statusWord(status string) string {
 	return status
 }
 
-func longStatus(status string) string {
-	switch status {
-	case config.Ignored:
-		return "not implemented yet: accepted, ignored, with a warning"
-	case config.Refused:
-		return "not implemented yet: the server does not start with it turned on"
-	case config.Moot:
-		return "accepted, without effect"
-	}
-	return status
-}
+// noEffect is said of what is moot.
+const noEffect = "accepted, without effect"
 
 // code puts a default in code if it is written in a file like that.
 func code(def, typ string) string {

@@ -1,15 +1,13 @@
 // Package known is the table of every directive that SRS 4 to 7 understands,
 // whether this server implements it or not.
 //
-// The idea: a file that SRS runs must not be met with "unknown directive". What
-// no block of this server reads is found here, and is either ignored, with one
-// warning, or, if it restricts, authenticates, encrypts or routes, refuses the
-// start of the server, because going on without it would quietly open what an
-// operator closed.
+// The idea: a file that SRS runs must not be met with "unknown directive". Every
+// directive is read by a block of this server, or it is moot: it only ever had a
+// meaning in SRS's own process, and is ignored with one warning. A test holds that
+// there is no third kind (see config.Unread), since to ignore one that restricts,
+// authenticates, encrypts or routes would quietly open what an operator closed.
 //
-// The promise: the table says nothing of what is implemented. A directive that
-// a block declares is the block's alone; its row here only serves files that are
-// read by a server without that block.
+// The promise: what a block says of a directive goes before what is said here.
 //
 // The limits: types, defaults and names of the environment are those of SRS
 // 7.0.18's running code; rows with a later or earlier "since" or "until" say so.
@@ -37,13 +35,6 @@ const (
 	Restart = "restart" // after a restart of the server
 )
 
-// What makes a directive refuse the start while it is not implemented.
-const (
-	IfOn     = "on"      // a bool that is on
-	IfSet    = "set"     // any value
-	IfRemote = "=remote" // that one word
-)
-
 // NoEnv says that the environment cannot set a directive.
 const NoEnv = "-"
 
@@ -64,9 +55,6 @@ type Entry struct {
 	// Since is the version that brought it, empty for 4.0 and before; "-7.0.52"
 	// is one that was removed after that version.
 	Since string
-	// Refuse is empty if the directive may be ignored, else one of the If
-	// constants.
-	Refuse string
 	// Doc is what it does, in one line.
 	Doc string
 }
@@ -76,7 +64,7 @@ type Entry struct {
 func Open(path string) bool { return open[path] }
 
 // Moot reports whether the directive at path, or the block that holds it, has
-// no meaning outside SRS's own process, so that it will never be implemented.
+// no meaning outside SRS's own process.
 func Moot(path string) bool {
 	for {
 		if moot[path] {
@@ -104,17 +92,6 @@ func All() []Entry {
 	var out []Entry
 	for _, part := range [][]Entry{root, services, vhost, vhostMedia, vhostProcess} {
 		out = append(out, part...)
-	}
-	return out
-}
-
-// Restricting returns the directives that must never be ignored.
-func Restricting() []Entry {
-	var out []Entry
-	for _, e := range All() {
-		if e.Refuse != "" {
-			out = append(out, e)
-		}
 	}
 	return out
 }
