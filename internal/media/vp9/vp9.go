@@ -86,17 +86,7 @@ func Size(frame []byte) (width, height int, ok bool) {
 	if r.Bits(24) != 0x498342 {
 		return 0, 0, false
 	}
-	if profile >= 2 {
-		r.Skip(1) // ten_or_twelve_bit
-	}
-	if r.Bits(3) != 7 { // not sRGB
-		r.Skip(1)
-		if profile&1 == 1 {
-			r.Skip(3)
-		}
-	} else if profile&1 == 1 {
-		r.Skip(1)
-	}
+	color(&r, profile)
 	width, height = int(r.Bits(16))+1, int(r.Bits(16))+1
 	return width, height, r.OK()
 }

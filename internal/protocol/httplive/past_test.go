@@ -18,27 +18,7 @@ func TestPlayPast(t *testing.T) {
 	if res := answer(t, c); res.StatusCode != http.StatusOK {
 		t.Fatal(res.Status)
 	}
-	first, want := -1, 0
-	for want < first+20 || first < 0 {
-		f, err := c.Read()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := protocoltest.Mark(f); err != nil {
-			t.Fatal(err)
-		}
-		switch n := protocoltest.Number(f); {
-		case n < 0:
-		case first < 0:
-			if first, want = n, n+1; !f.Key || n > 150 {
-				t.Errorf("begins with %d, key %v", n, f.Key)
-			}
-		case n != want:
-			t.Fatalf("picture %d, want %d", n, want)
-		default:
-			want++
-		}
-	}
+	protocoltest.PlaysPast(t, c)
 	for path, want := range map[string]int{"/live/s.ts?start=-5": 200, "/live/s.mp4?start=-5": 200, "/live/none.flv?start=-5": 404, "/live/s.flv?start=yesterday": 400, "/live/s.flv?start=2999-01-01T00:00:00Z": 400} {
 		c := request(t, h, "GET "+path+" HTTP/1.1", "Host: x")
 		if res := answer(t, c); res.StatusCode != want {

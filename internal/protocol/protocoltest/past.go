@@ -37,3 +37,29 @@ func (h *House) PastOf(t *testing.T, n Name) Publisher {
 	})
 	return p
 }
+
+// PlaysPast checks that a player of the stream of [House.PastOf], who asked for some
+// seconds ago, begins with a key frame of the past and gets all that follow.
+func PlaysPast(t *testing.T, p Player) {
+	t.Helper()
+	for first, want := -1, 0; first < 0 || want < first+20; {
+		f, err := p.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Mark(f); err != nil {
+			t.Fatal(err)
+		}
+		switch n := Number(f); {
+		case n < 0:
+		case first < 0:
+			if first, want = n, n+1; !f.Key || n > 150 {
+				t.Errorf("begins with %d, key %v", n, f.Key)
+			}
+		case n != want:
+			t.Fatalf("picture %d, want %d", n, want)
+		default:
+			want++
+		}
+	}
+}

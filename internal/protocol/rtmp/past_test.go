@@ -24,30 +24,7 @@ func TestPlayPast(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	f, err := p.Read()
-	for ; err == nil && protocoltest.Number(f) < 0; f, err = p.Read() {
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	first := protocoltest.Number(f)
-	if !f.Key || first > 150 {
-		t.Errorf("begins with %d, key %v", first, f.Key)
-	}
-	for want := first + 1; want < first+20; {
-		if f, err = p.Read(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := protocoltest.Mark(f); err != nil {
-			t.Fatal(err)
-		}
-		if got := protocoltest.Number(f); got >= 0 {
-			if got != want {
-				t.Fatalf("picture %d, want %d", got, want)
-			}
-			want++
-		}
-	}
+	protocoltest.PlaysPast(t, p)
 	for stream, want := range map[string]string{"none?start=-5": rtmp.PlayStreamNotFound, "s?start=yesterday": rtmp.PlayFailed, "s?start=2999-01-01T00:00:00Z": rtmp.PlayFailed} {
 		p, err := play(stream)
 		if code(err) != want {

@@ -16,26 +16,7 @@ func TestPlayPast(t *testing.T) {
 	if err := c.startWith(c.describe(t), 0); err != nil {
 		t.Fatal(err)
 	}
-	for first, want := -1, 0; first < 0 || want < first+20; {
-		f, err := c.Read()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := protocoltest.Mark(f); err != nil {
-			t.Fatal(err)
-		}
-		switch n := protocoltest.Number(f); {
-		case n < 0:
-		case first < 0:
-			if first, want = n, n+1; !f.Key || n > 150 {
-				t.Errorf("begins with %d, key %v", n, f.Key)
-			}
-		case n != want:
-			t.Fatalf("picture %d, want %d", n, want)
-		default:
-			want++
-		}
-	}
+	protocoltest.PlaysPast(t, c)
 	c.must(t, 200, "TEARDOWN", c.url)
 	c.must(t, 404, "DESCRIBE", "rtsp://x/live/none?start=-5")
 	c.must(t, 400, "DESCRIBE", "rtsp://x/live/s?start=yesterday")
