@@ -49,6 +49,19 @@ second() {
 	go test -race -p 1 -parallel 1 -timeout 5m -run "^($(paste -sd '|' <<<"$names"))\$" "$@"
 }
 
+# why LOG says at the end, where it is found, what failed in LOG: races and panics with where
+# they were, then the last words of each test, then all names.
+why() {
+	step 'what failed'
+	grep -E -A 30 'DATA RACE|^(panic:|fatal error:)' "$1" | head -120 || true
+	awk 'function tell() { for (i = n > 20 ? n - 19 : 1; i <= n; i++) print words[i]; n = 0 }
+		/^(ok|FAIL|PASS|---|===|\?)/ { tell(); on = 0 }
+		/^--- FAIL/ { on = 1; print }
+		on && !/^---/ { words[++n] = $0 }
+		END { tell() }' "$1" | cut -c1-300 | head -150
+	grep -E '^(--- )?FAIL' "$1"
+}
+
 # tests FLAG-OR-PACKAGE... runs them all. What the first try says of a failure is marked
 # as such, since the second decides.
 tests() {
@@ -57,7 +70,7 @@ tests() {
 	if ! go test -race -timeout 15m "$@" 2>&1 | tee "$log" | sed -u -E 's/^(--- )?FAIL/first try: &/'; then
 		packages=$(sed -n -E 's/^FAIL[[:space:]]+(weir[^[:space:]]*).*/\1/p' "$log" | sort -u)
 		# shellcheck disable=SC2086 # packages are words
-		second "$log" $packages || { grep -E '^(--- )?FAIL' "$log"; return 1; }
+		second "$log" $packages || { why "$log"; return 1; }
 	fi
 	rm -f "$log"
 }

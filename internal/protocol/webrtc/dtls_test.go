@@ -170,3 +170,20 @@ func handshake(t *testing.T, role string, lose [2]func(int) bool, name string) {
 	wires.Wait()
 	sess.Close(fmt.Errorf("the test is over"))
 }
+
+// Both may end a connection at once: the race detector sees whether they look at it
+// without each other.
+func TestBothSayFarewell(t *testing.T) {
+	for range 2000 {
+		p := &peer{}
+		p.pipe = newPipe(p)
+		pipe := p.pipe
+		var both sync.WaitGroup
+		both.Go(func() { pipe.Close() })
+		both.Go(p.farewell)
+		both.Wait()
+		if p.pipe != nil || !pipe.muted || !pipe.done {
+			t.Fatal("the connection is still there")
+		}
+	}
+}

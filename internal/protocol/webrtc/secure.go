@@ -255,11 +255,11 @@ func (p *peer) farewell() {
 	addr := net.UDPAddrFromAddrPort(p.path.addr)
 	p.mu.Unlock()
 	if pipe != nil {
-		pipe.last = true
+		pipe.end()
 	}
 	if conn == nil && state != nil && pipe == nil {
 		pipe = newPipe(p)
-		pipe.last = true
+		pipe.end()
 		var err error
 		if conn, err = p.dtls(pipe, addr, state); err != nil {
 			return
@@ -283,10 +283,10 @@ type pipe struct {
 	peer   *peer
 	in     chan []byte
 	closed chan struct{} // by the connection
-	last   bool          // its closing is not news; set before that can happen
 
 	mu    sync.Mutex
 	muted bool          // guarded by mu
+	last  bool          // its closing is not news; guarded by mu
 	done  bool          // closed is closed; guarded by mu
 	late  chan struct{} // closed when reading is to stop; guarded by mu
 }
@@ -308,6 +308,13 @@ func (c *pipe) mute() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.muted = true
+}
+
+// end has nobody told from now on that it is closed; what is sent still goes out.
+func (c *pipe) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = true
 }
 
 // ReadFrom implements net.PacketConn.
@@ -336,18 +343,18 @@ func (c *pipe) WriteTo(b []byte, _ net.Addr) (int, error) {
 	return len(b), nil
 }
 
-// Close implements net.PacketConn. Unless the pipe was muted the peer has ended the
-// connection.
+// Close implements net.PacketConn. Unless the pipe was muted or ended, the peer has ended
+// the connection.
 func (c *pipe) Close() error {
 	c.mu.Lock()
-	done, muted := c.done, c.muted
+	done, news := c.done, !c.muted && !c.last
 	c.done = true
 	c.mu.Unlock()
 	if done {
 		return nil
 	}
 	close(c.closed)
-	if !muted && !c.last {
+	if news {
 		c.peer.closed()
 	}
 	return nil
