@@ -233,6 +233,7 @@ func (l *Loops) HandOver(h Handoff) bool {
 		return false
 	}
 	tcp.Close() // the descriptor is a duplicate
+	h.Conn = nil
 	h.Sub.Park()
 	o := newOutlet(fd, h)
 	l.mu.Lock()

@@ -135,7 +135,8 @@ func (l *Log) WithAttrs(attrs []slog.Attr) slog.Handler {
 // Handle implements slog.Handler.
 func (l *Log) Handle(_ context.Context, r slog.Record) error {
 	o := l.out
-	cid, cause, attrs := l.cid, "", l.list
+	cid, cause := l.cid, ""
+	attrs := append(make([]slog.Attr, 0, len(l.list)+r.NumAttrs()), l.list...)
 	r.Attrs(func(a slog.Attr) bool {
 		switch a.Key {
 		case "cid":
@@ -144,7 +145,7 @@ func (l *Log) Handle(_ context.Context, r slog.Record) error {
 		case "err":
 			cause = a.Value.String()
 		}
-		attrs = append(attrs[:len(attrs):len(attrs)], a)
+		attrs = append(attrs, a)
 		return true
 	})
 	t := r.Time

@@ -30,6 +30,7 @@ func (c *Conn) Detach() (net.Conn, *Peer, error) {
 	}
 	c.nc.SetDeadline(time.Time{})
 	c.reader.SetSource(nil)
+	c.server.Shrink()
 	return c.nc, &Peer{c.reader, c.server, c.base}, nil
 }
 
@@ -52,7 +53,9 @@ func (p *Peer) Feed(dst, b []byte, event func(rtmp.Event)) ([]byte, error) {
 		if !ok || err != nil {
 			// Most viewers say nothing for seconds.
 			p.reader.Shrink()
-			return p.server.Take(dst), err
+			dst = p.server.Take(dst)
+			p.server.Shrink()
+			return dst, err
 		}
 		p.server.Received(p.base + p.reader.Received())
 		e, err := p.server.Handle(m)
@@ -72,5 +75,7 @@ func (p *Peer) Feed(dst, b []byte, event func(rtmp.Event)) ([]byte, error) {
 // to dst.
 func (p *Peer) Say(dst []byte, f func(s *rtmp.Server)) []byte {
 	f(p.server)
-	return p.server.Take(dst)
+	dst = p.server.Take(dst)
+	p.server.Shrink()
+	return dst
 }

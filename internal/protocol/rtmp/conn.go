@@ -31,11 +31,12 @@ const (
 // types guard.
 type conn struct {
 	server  *server
-	env     service.Env
+	env     *service.Env
 	nc      net.Conn
 	session *session.Session
 	log     *slog.Logger
 	about   *about
+	present *present
 
 	link    *link.Conn
 	connect rtmp.ConnectInfo
@@ -60,6 +61,7 @@ func (c *conn) run() error {
 	}
 	c.session.TcURL, c.session.PageURL, c.session.SwfURL = info.TcURL, info.PageURL, info.SwfURL
 	c.session.Via = via(info)
+	c.connect.Object, c.connect.Args = nil, nil
 	target, err := rtmp.Resolve(info.TcURL, "")
 	if err != nil {
 		c.link.Reject(rtmp.ConnectRejected, err.Error())

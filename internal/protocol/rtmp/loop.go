@@ -33,6 +33,10 @@ func (c *conn) handOver(sub *hub.Subscription, only sender.Only, gather time.Dur
 	if err != nil {
 		return err
 	}
+	// The loop is to keep the conversation, not the connection that it was had by.
+	nc := c.nc
+	c.nc, c.link = nil, nil
+	c.present.nc.Store(nil)
 	given := loops.HandOver(sender.Handoff{
 		Session: c.session, Conn: tcp, Sub: sub, Spec: sender.Spec{Form: media.FormRTMP, ChunkSize: chunk, Only: only}, Gather: gather,
 		Peer: func(o *sender.Control, dst, b []byte) ([]byte, error) { return listen(peer, o, dst, b) },
@@ -42,9 +46,16 @@ func (c *conn) handOver(sub *hub.Subscription, only sender.Only, gather time.Dur
 	if given {
 		return errHandedOver
 	}
-	c.link = peer.Attach(c.session.Context(), c.session.Conn(c.nc), link.Options{})
+	c.use(nc)
+	c.link = peer.Attach(c.session.Context(), c.session.Conn(nc), link.Options{})
 	c.movable()
 	return nil
+}
+
+// use has the conversation go on by nc.
+func (c *conn) use(nc net.Conn) {
+	c.nc = nc
+	c.present.nc.Store(&nc)
 }
 
 // listen heeds what the player says to the loop.
@@ -77,7 +88,7 @@ func (c *conn) back(peer *link.Peer, nc net.Conn, err error) {
 		return
 	}
 	c.session.Leave(nil)
-	c.nc = sockets.Quiet(nc, &c.server.beat)
+	c.use(sockets.Quiet(nc, &c.server.beat))
 	defer nc.Close()
 	c.link = peer.Attach(c.session.Context(), c.session.Conn(c.nc), link.Options{})
 	defer c.link.Close()

@@ -58,7 +58,7 @@ func TestPace(t *testing.T) {
 			if c.hurried {
 				st.AttachInside(nobody{}, hub.Insider{Protocol: "webrtc", Hurry: true})
 			}
-			x := &conn{env: service.Env{Conf: config.NewStore(snap), Desk: desk, Hub: h}}
+			x := &conn{env: &service.Env{Conf: config.NewStore(snap), Desk: desk, Hub: h}}
 			if got := x.pace(st)(); got != c.want {
 				t.Errorf("read each %v, want %v", got, c.want)
 			}

@@ -115,7 +115,9 @@ func (s *server) serve(ctx context.Context, nc net.Conn) {
 	v := session.Visitor{Protocol: "rtmp", Remote: link.Remote(nc), Local: link.Local(nc), Connects: true}
 	nc = link.Quiet(nc, &s.beat)
 	defer nc.Close()
-	v.Look = func() { link.Look(nc) }
+	present := &present{}
+	present.nc.Store(&nc)
+	v.Look = present.look
 	about := &about{} // not the connection, which a player that only watches is to give up
 	v.Detail = func() any { return *about }
 	sess, err := s.env.Desk.Connect(ctx, v)
@@ -126,8 +128,18 @@ func (s *server) serve(ctx context.Context, nc net.Conn) {
 	}
 	log := s.env.Log.With(slog.String("cid", sess.ID))
 	log.Info("RTMP client", "ip", v.Remote.String())
-	c := &conn{server: s, env: s.env, nc: nc, session: sess, log: log, about: about}
+	c := &conn{server: s, env: &s.env, nc: nc, session: sess, log: log, about: about, present: present}
 	c.end(service.Guard(log, c.run))
+}
+
+// present is a connection that can be looked at, to see whether it has ended. It is not
+// held on to by a session that a send loop has.
+type present struct{ nc atomic.Pointer[net.Conn] }
+
+func (p *present) look() {
+	if nc := p.nc.Load(); nc != nil {
+		link.Look(*nc)
+	}
 }
 
 // about is what the API tells of a client that only RTMP knows. It is written before

@@ -48,7 +48,7 @@ var (
 // conn is one connection. Its fields are owned by run, and by the send loop after that.
 type conn struct {
 	server  *server
-	env     service.Env
+	env     *service.Env
 	session *session.Session
 	log     *slog.Logger
 	nc      net.Conn

@@ -80,7 +80,7 @@ func (s *server) serve(ctx context.Context, nc net.Conn) {
 	}
 	log := s.env.Log.With(slog.String("cid", sess.ID))
 	log.Info("RTSP client", "ip", v.Remote.String())
-	c := &conn{server: s, env: s.env, session: sess, log: log}
+	c := &conn{server: s, env: &s.env, session: sess, log: log}
 	c.use(nc)
 	c.end(service.Guard(log, c.run))
 }

@@ -49,7 +49,7 @@ type Reader struct {
 	received uint64
 
 	chunkSize int
-	low       [64]*chunkStream
+	low       [lowStreams]*chunkStream
 	high      map[uint32]*chunkStream
 	streams   int
 
@@ -63,6 +63,10 @@ type Reader struct {
 	longer int   // twice the longest message so far
 	err    error // the peer's fault, for ever
 }
+
+// lowStreams is below what a chunk stream is found without a map: those that clients use
+// are. There is one such table for each viewer.
+const lowStreams = 12
 
 // A chunkStream is what must be remembered of a chunk stream (5.3.1.2).
 type chunkStream struct {
@@ -266,7 +270,7 @@ func (r *Reader) grow(cs *chunkStream, n int) error {
 }
 
 func (r *Reader) stream(csid uint32) *chunkStream {
-	if csid < uint32(len(r.low)) {
+	if csid < lowStreams {
 		return r.low[csid]
 	}
 	return r.high[csid]
@@ -277,7 +281,7 @@ func (r *Reader) newStream(csid uint32) (*chunkStream, error) {
 		return nil, fmt.Errorf("rtmp: more than %d chunk streams", r.limits.Streams)
 	}
 	cs := &chunkStream{csid: csid}
-	if csid < uint32(len(r.low)) {
+	if csid < lowStreams {
 		r.low[csid] = cs
 		return cs, nil
 	}

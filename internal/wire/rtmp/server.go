@@ -158,6 +158,15 @@ func (s *Server) Take(dst []byte) []byte {
 	return dst
 }
 
+// Shrink gives back the memory that nothing is in, for a client that is not expected to
+// ask for much more.
+func (s *Server) Shrink() {
+	if len(s.out) == 0 {
+		s.out = nil
+	}
+	s.body = nil
+}
+
 // Received acknowledges what came in, if it is time to. n counts all bytes since
 // the connection began, handshake included.
 func (s *Server) Received(n uint64) {
@@ -261,6 +270,7 @@ func (s *Server) connectCall(c *Command) (Event, error) {
 		info.Args, _ = amf.Properties(c.Args[0])
 	}
 	s.connect = info
+	s.connect.Object, s.connect.Args = nil, nil // what else was said is kept by who needs it
 	if info.TcURL == "" {
 		return Event{}, ErrConnect
 	}
