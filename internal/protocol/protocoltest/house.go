@@ -68,6 +68,7 @@ type Options struct {
 // then nothing may be left of it.
 func Open(t testing.TB, o Options) *House {
 	t.Helper()
+	addr := FreeAddr(t) // before it is counted: with its first socket Go opens what it polls by
 	h := &House{t: t, Diary: &Diary{}, before: runtime.NumGoroutine(), fds: descriptors()}
 	specs := []config.Spec{blocks.Root, blocks.HTTPServer, blocks.VhostRoot, blocks.Publish, blocks.Play}
 	for _, s := range o.Protocol.Conf {
@@ -75,7 +76,7 @@ func Open(t testing.TB, o Options) *House {
 			specs = append(specs, s)
 		}
 	}
-	text := "listen " + FreeAddr(t) + ";\n" + o.Root + "\nvhost __defaultVhost__ {\n" + o.Vhost + "\n}\nvhost off.test {\nenabled off;\n}\n" + o.Vhosts
+	text := "listen " + addr + ";\n" + o.Root + "\nvhost __defaultVhost__ {\n" + o.Vhost + "\n}\nvhost off.test {\nenabled off;\n}\n" + o.Vhosts
 	snap, err := config.Parse(config.Source{File: "test.conf", Text: []byte(text), Getenv: func(string) string { return "" }}, specs)
 	if err != nil {
 		t.Fatal(err)

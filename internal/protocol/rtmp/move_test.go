@@ -20,6 +20,8 @@ func TestMove(t *testing.T) {
 			run(t, protocoltest.Open(t, protocoltest.Options{Protocol: Protocol}), `
 		i: reconnects rtmp://127.0.0.1/live
 		i: > accepted
+		i: createStream 4
+		i: > _result 4 1
 		`+able.Replace(flash)+`
 		p: headers
 		p: frames 1
@@ -61,6 +63,10 @@ func TestMoveByTheAPI(t *testing.T) {
 		for range 5 {
 			x.hear(5 * time.Second)
 		}
+	}
+	// Who has another answer is served, and so can be asked.
+	if k.say("createStream 4"); !strings.HasPrefix(k.hear(5*time.Second), "_result 4 1") {
+		t.Fatal("no answer to createStream")
 	}
 	for query, want := range map[string]int{"url=rtmp://b": 1, "": 1, "client=nosuch": 0, "stream=nosuch": 0, "url=rtmp:": -1, "url=%25%25": -1, "description=" + strings.Repeat("x", 1025): -1} {
 		got, no := e.Answer(httptest.NewRequest(http.MethodPost, "http://x/api/v1/move?"+query, nil))
