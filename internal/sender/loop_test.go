@@ -70,7 +70,7 @@ func openStage(t *testing.T, kind string, s hub.Settings) *stage {
 		if len(st.loops.reels) != 0 {
 			t.Errorf("%d reels are left", len(st.loops.reels))
 		}
-		for range 100 {
+		for range 500 {
 			if runtime.NumGoroutine() <= before {
 				return
 			}
@@ -308,7 +308,7 @@ func TestLoopsSendWhatWasPublished(t *testing.T) {
 func TestLoopsSlowViewerPaysAlone(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
-			st := openStage(t, kind, hub.Settings{Cache: true, Queue: time.Second})
+			st := openStage(t, kind, hub.Settings{Cache: true, Queue: 3 * time.Second})
 			p, err := st.hub.Publish(st.key, hub.PublishOptions{})
 			if err != nil {
 				t.Fatal(err)
@@ -316,8 +316,11 @@ func TestLoopsSlowViewerPaysAlone(t *testing.T) {
 			p.Announce(picture)
 			p.Announce(sound)
 			st.write(p, 0, 1, 0)
-			const total = 2000
-			var wg sync.WaitGroup
+			// Of 10 kB each, more than the queue and the kernel hold.
+			const total, behind = 2000, 1500
+			written := make(chan struct{}) // those that the slow ones are behind by
+			var wg, joined sync.WaitGroup
+			joined.Add(6)
 			for i := range 6 {
 				wg.Go(func() {
 					form := media.FormRTMP
@@ -326,6 +329,7 @@ func TestLoopsSlowViewerPaysAlone(t *testing.T) {
 					}
 					c, _ := st.viewer(form, 100*time.Millisecond, false)
 					defer c.Close()
+					joined.Done()
 					if i >= 2 {
 						if gaps := check(t, form, c, total-1, nil); gaps > 0 {
 							t.Errorf("good viewer %d lost frames %d times", i, gaps)
@@ -335,8 +339,8 @@ func TestLoopsSlowViewerPaysAlone(t *testing.T) {
 					c.(*net.TCPConn).SetReadBuffer(64 << 10)
 					n := 0
 					gaps := check(t, form, c, total-1, func() {
-						if n++; n < 60 {
-							time.Sleep(50 * time.Millisecond)
+						if n++; n == 20 {
+							<-written
 						}
 					})
 					if gaps == 0 {
@@ -344,8 +348,10 @@ func TestLoopsSlowViewerPaysAlone(t *testing.T) {
 					}
 				})
 			}
-			time.Sleep(100 * time.Millisecond)
-			st.write(p, 1, total-1, time.Millisecond)
+			joined.Wait()
+			st.write(p, 1, behind, time.Millisecond)
+			close(written)
+			st.write(p, 1+behind, total-1-behind, time.Millisecond)
 			wg.Wait()
 			if c := p.Stream().Counters(); c.Skips == 0 {
 				t.Error("nothing was counted as lost")
