@@ -3,6 +3,7 @@ package protocoltest
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,7 +49,7 @@ func slowReader(t *testing.T, d Door) {
 	s.write(p, Video(Picture, 0, gop, size))
 	s.read(good, Video(Picture, 0, gop, size))
 	s.read(slow, Video(Picture, 0, gop, size))
-	failed := make(chan error, 1)
+	failed, done := make(chan error, 1), make(chan error, 1)
 	ahead := make(chan struct{}, 20) // the publisher is this far ahead of the good reader
 	go func() {
 		defer close(failed)
@@ -65,6 +66,12 @@ func slowReader(t *testing.T, d Door) {
 			<-ahead
 		}
 	}()
+	// The slow one reads one of four, since who reads nothing for long is ended, in the
+	// end all: what it got in time, and whole groups.
+	gaps, turns := 0, make(chan struct{}, frames)
+	over := sync.OnceFunc(func() { close(turns) })
+	defer over()
+	go func() { done <- readSlowly(slow, frames-1, turns, &gaps) }()
 	for i := 1; i < frames; i++ {
 		select {
 		case ahead <- struct{}{}:
@@ -72,33 +79,44 @@ func slowReader(t *testing.T, d Door) {
 			t.Fatal(err)
 		}
 		s.write(p, Video(Picture, i, gop, size))
+		if i%4 == 0 {
+			turns <- struct{}{}
+		}
 	}
 	if err := <-failed; err != nil {
 		t.Fatal(err)
 	}
-	// Now the slow one reads: what it got in time, then whole groups.
-	gaps, last := 0, 0
-	for last < frames-1 {
-		f, err := slow.Read()
-		if err != nil {
-			t.Fatalf("slow reader after frame %d: %v", last, err)
-		}
-		if _, err := Mark(f); err != nil {
-			t.Fatalf("slow reader after frame %d: %v", last, err)
-		}
-		n := Number(f)
-		if n != last+1 {
-			gaps++
-			if n <= last || !f.Key {
-				t.Fatalf("slow reader: frame %d follows frame %d, and is no key frame", n, last)
-			}
-		}
-		last = n
+	over()
+	if err := <-done; err != nil {
+		t.Fatal(err)
 	}
 	c := s.Env.Hub.Stream(name.Key()).Counters()
 	if gaps == 0 || c.Skips == 0 || c.Dropped == 0 {
 		t.Errorf("%d gaps, counted %d skips and %d frames; the reader was not slow enough", gaps, c.Skips, c.Dropped)
 	}
+}
+
+// readSlowly reads up to a frame, one at each turn, and counts the gaps.
+func readSlowly(slow Player, end int, turns <-chan struct{}, gaps *int) error {
+	for last := 0; last < end; {
+		<-turns
+		f, err := slow.Read()
+		if err == nil {
+			_, err = Mark(f)
+		}
+		if err != nil {
+			return fmt.Errorf("slow reader after frame %d: %w", last, err)
+		}
+		n := Number(f)
+		if n != last+1 {
+			*gaps++
+			if n <= last || !f.Key {
+				return fmt.Errorf("slow reader: frame %d follows frame %d, and is no key frame", n, last)
+			}
+		}
+		last = n
+	}
+	return nil
 }
 
 func kickPublisher(t *testing.T, d Door) {

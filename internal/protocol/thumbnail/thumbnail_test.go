@@ -145,8 +145,10 @@ func TestBadPrograms(t *testing.T) {
 				t.Setenv("PATH", t.TempDir())
 			}
 			h := start(t, script)
-			h.server.patience = 200 * time.Millisecond
-			want := 503
+			want, least := 503, 1
+			if script == "sleep 60" {
+				h.server.patience, least = 200*time.Millisecond, 0 // it may be ended before it has left its line
+			}
 			if script == "" {
 				want = 501
 			}
@@ -155,13 +157,13 @@ func TestBadPrograms(t *testing.T) {
 					t.Errorf("%d %s", w.Code, w.Body)
 				}
 			}
-			if script != "" && h.ran() != 1 {
-				t.Errorf("%d programs", h.ran())
+			if n := h.ran(); script != "" && (n < least || n > 1) {
+				t.Errorf("%d programs", n)
 			}
 			h.age()
 			h.get()
-			if script != "" && h.ran() != 2 {
-				t.Errorf("%d programs", h.ran())
+			if n := h.ran(); script != "" && (n < 2*least || n > 2) {
+				t.Errorf("%d programs", n)
 			}
 		})
 	}
