@@ -139,12 +139,17 @@ func (p *peer) begin(ctx context.Context, v *want) error {
 	p.mu.Lock() // the API may ask already
 	p.answer = answer
 	p.mu.Unlock()
+	var in *ingest
+	var out *viewer
 	if pub != nil {
-		p.ingest = newIngest(p, pub)
+		in = newIngest(p, pub)
 	} else {
 		sub.Park()
-		p.viewer = s.seat(p, sub.Stream())
+		out = s.seat(p, sub.Stream())
 	}
+	p.mu.Lock()
+	p.ingest, p.viewer = in, out
+	p.mu.Unlock()
 	p.seen.Store(time.Now().UnixNano())
 	s.list(p)
 	if p.ingest != nil && len(p.ingest.sources) > pictureTrack+1 {
