@@ -409,7 +409,7 @@ func TestMP4(t *testing.T) {
 	var boxes []string
 	head := make([]byte, 8)
 	for len(boxes) < 2+2*20 {
-		c.nc.SetReadDeadline(time.Now().Add(5 * time.Second))
+		c.nc.SetReadDeadline(time.Now().Add(20 * time.Second))
 		if _, err := io.ReadFull(res.Body, head); err != nil {
 			t.Fatalf("after %v: %v", boxes, err)
 		}

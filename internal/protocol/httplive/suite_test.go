@@ -127,7 +127,7 @@ func send(nc net.Conn, lines ...string) (*client, error) {
 
 // answer waits for the header of the answer.
 func (c *client) answer() (*http.Response, error) {
-	c.nc.SetReadDeadline(time.Now().Add(5 * time.Second))
+	c.nc.SetReadDeadline(time.Now().Add(20 * time.Second))
 	if c.res == nil {
 		res, err := http.ReadResponse(c.br, nil)
 		if err != nil {

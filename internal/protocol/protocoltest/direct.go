@@ -70,7 +70,7 @@ func (d *direct) Write(f *media.Frame) error {
 }
 
 func (d *direct) Read() (*media.Frame, error) {
-	ctx, cancel := context.WithTimeout(d.session.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(d.session.Context(), 20*time.Second)
 	defer cancel()
 	for {
 		_, err := d.sub.Read(ctx, d.frames[:])

@@ -288,7 +288,7 @@ func (h *House) fail(err error) {
 	h.broken = append(h.broken, err)
 }
 
-// Wait waits until what holds, and fails the test if that takes 5 s.
+// Wait waits until what holds, and fails the test if that takes 20 s.
 func (h *House) Wait(why string, what func() bool) {
 	h.t.Helper()
 	if !soon(what) {
@@ -315,9 +315,9 @@ func (h *House) Doing(act session.Act, n Name) *session.Session {
 	return nil
 }
 
-// soon reports whether what comes true within 5 s.
+// soon reports whether what comes true within 20 s.
 func soon(what func() bool) bool {
-	for deadline := time.Now().Add(5 * time.Second); !what(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !what(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			return false
 		}

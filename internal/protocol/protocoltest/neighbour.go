@@ -124,7 +124,7 @@ func (n *Neighbour) serve(ctx context.Context, nc net.Conn) error {
 	if err := c.Accept(n.Reply); err != nil {
 		return err
 	}
-	w, err := c.ReadWish(5 * time.Second)
+	w, err := c.ReadWish(20 * time.Second)
 	if err != nil {
 		return err
 	}

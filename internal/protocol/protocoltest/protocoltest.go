@@ -53,7 +53,7 @@ type Publisher interface {
 // A Player is a client that plays.
 type Player interface {
 	// Read returns the next frame with Track, Source (the time that the client
-	// was told), CTO, Key and Payload. After 5 s without one it fails.
+	// was told), CTO, Key and Payload. After 20 s without one it fails.
 	Read() (*media.Frame, error)
 	Close() error
 }

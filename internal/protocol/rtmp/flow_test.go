@@ -191,7 +191,7 @@ func TestFlows(t *testing.T) {
 			p: meta
 			p: headers
 			p: frames 27
-			p: wait 1500
+			server: has 27
 			` + play + `
 			v: > data onMetaData
 			v: > audio sh 0
@@ -203,7 +203,7 @@ func TestFlows(t *testing.T) {
 		{"no GOP cache", "", "play { gop_cache off; }", fmle + `
 			p: headers
 			p: frames 24
-			p: wait 1500
+			server: has 24
 			` + play + `
 			v: > silence
 			p: frames 3
@@ -216,7 +216,7 @@ func TestFlows(t *testing.T) {
 		{"atc gives the publisher's time", "", "play { atc on; }", fmle + `
 			p: headers
 			p: frames 26
-			p: wait 1500
+			server: has 26
 			` + play + `
 			v: > audio sh 1000
 			v: > video sh 1000
@@ -226,7 +226,7 @@ func TestFlows(t *testing.T) {
 			p: meta bravo_atc
 			p: headers
 			p: frames 26
-			p: wait 1500
+			server: has 26
 			` + play + `
 			v: > data onMetaData
 			v: > audio sh 1000
@@ -237,7 +237,7 @@ func TestFlows(t *testing.T) {
 			p: meta
 			p: headers
 			p: frames 26
-			p: wait 1500
+			server: has 26
 			` + play + `
 			v: > data onMetaData
 			v: > audio sh 0
@@ -282,11 +282,10 @@ func TestFlows(t *testing.T) {
 			` + play + `
 			v: > skip video 40
 			v: closeStream 7
-			v: wait 50
-			p: frames 1
-			v: > silence
 			v: createStream 8
 			v: > _result 8 1
+			p: frames 1
+			v: > silence
 			v: play 9 s
 			v: > begin 1
 			v: > onStatus 0 NetStream.Play.Reset Playing and resetting stream.
@@ -392,7 +391,7 @@ func TestFlows(t *testing.T) {
 			q: frames 1
 			q: > closed
 		`},
-		{"kickoff_for_idle", "", "publish { kickoff_for_idle 1; }", flash + `
+		{"kickoff_for_idle", "", "publish { kickoff_for_idle 2; }", flash + `
 			p: headers
 			p: frames 1
 			p: wait 700
@@ -500,13 +499,13 @@ func TestSlowAuthorizerHoldsNoName(t *testing.T) {
 	run2.say("connect rtmp://127.0.0.1/live")
 	run2.say("publish 3 s live")
 	for got := ""; got != "onStatus 0 NetStream.Publish.Start Started publishing stream."; {
-		if got = run2.hear(5 * time.Second); got == "closed" || got == "silence" {
+		if got = run2.hear(20 * time.Second); got == "closed" || got == "silence" {
 			t.Fatalf("the third client heard %q", got)
 		}
 	}
 	close(answer)
 	for got := ""; got != "onStatus 0 error NetStream.Publish.BadName Stream is already being published."; {
-		if got = slow.hear(5 * time.Second); got == "closed" || got == "silence" {
+		if got = slow.hear(20 * time.Second); got == "closed" || got == "silence" {
 			t.Fatalf("the slow client heard %q", got)
 		}
 	}
@@ -536,7 +535,7 @@ func TestLeavingEndsTheQuestion(t *testing.T) {
 		if !errors.Is(err, session.ErrKicked) {
 			t.Errorf("ended with %v", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Error("the question goes on after the client was ended")
 	}
 }

@@ -61,11 +61,11 @@ func TestMoveByTheAPI(t *testing.T) {
 	other.say("connect rtmp://127.0.0.1/live")
 	for _, x := range []*talker{k, other} {
 		for range 5 {
-			x.hear(5 * time.Second)
+			x.hear(20 * time.Second)
 		}
 	}
 	// Who has another answer is served, and so can be asked.
-	if k.say("createStream 4"); !strings.HasPrefix(k.hear(5*time.Second), "_result 4 1") {
+	if k.say("createStream 4"); !strings.HasPrefix(k.hear(20*time.Second), "_result 4 1") {
 		t.Fatal("no answer to createStream")
 	}
 	for query, want := range map[string]int{"url=rtmp://b": 1, "": 1, "client=nosuch": 0, "stream=nosuch": 0, "url=rtmp:": -1, "url=%25%25": -1, "description=" + strings.Repeat("x", 1025): -1} {

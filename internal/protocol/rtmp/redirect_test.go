@@ -41,7 +41,7 @@ func TestRedirect(t *testing.T) {
 			t.Errorf("%s: play: %v", c.stream, err)
 		}
 		for err == nil {
-			_, err = client.ReadMessage(5 * time.Second)
+			_, err = client.ReadMessage(20 * time.Second)
 		}
 		if e, ok := errors.AsType[*link.StatusError](err); !ok {
 			t.Errorf("%s of %s: %v, want a redirect", c.stream, c.vhost, err)

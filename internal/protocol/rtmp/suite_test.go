@@ -152,7 +152,7 @@ func playAt(ctx context.Context, h *protocoltest.House, n protocoltest.Name, o l
 
 func (p *player) Read() (*media.Frame, error) {
 	for len(p.ready) == 0 {
-		m, err := p.ReadMessage(5 * time.Second)
+		m, err := p.ReadMessage(20 * time.Second)
 		if err != nil {
 			return nil, err
 		}
@@ -182,7 +182,7 @@ func wish(ctx context.Context, h *protocoltest.House, n protocoltest.Name, o lin
 		return err
 	}
 	for {
-		if _, err := c.ReadCommand(5 * time.Second); err != nil {
+		if _, err := c.ReadCommand(20 * time.Second); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = errors.New("closed without a word")
 			}

@@ -58,7 +58,7 @@ func newTalker(t *testing.T, h *protocoltest.House) *talker {
 
 func (k *talker) write(b []byte) {
 	// An error will be seen by the reader.
-	k.nc.SetWriteDeadline(time.Now().Add(5 * time.Second))
+	k.nc.SetWriteDeadline(time.Now().Add(patience))
 	k.nc.Write(b)
 }
 
@@ -241,9 +241,13 @@ func (k *talker) hear(patience time.Duration) string {
 	}
 }
 
-// run plays a script. "server: URL" has everybody asked to go there. Lines that begin with a word and a colon are for a talker
-// of that name; ">" before what it hears next, all else is said. "> skip TEXT"
-// skips up to a line, "> accepted" stands for the answer to connect.
+// patience is how long a talker waits for what it is to hear.
+const patience = 20 * time.Second
+
+// run plays a script. "server: URL" has everybody asked to go there, "server: has N"
+// waits until so many pictures have come. Lines that begin with a word and a colon are
+// for a talker of that name; ">" before what it hears next, all else is said. "> skip
+// TEXT" skips up to a line, "> accepted" stands for the answer to connect.
 func run(t *testing.T, h *protocoltest.House, script string) {
 	t.Helper()
 	talkers := map[string]*talker{}
@@ -251,6 +255,10 @@ func run(t *testing.T, h *protocoltest.House, script string) {
 		line, _, _ = strings.Cut(line, "#")
 		who, line, ok := strings.Cut(strings.TrimSpace(line), ": ")
 		if !ok {
+			continue
+		}
+		if n, ok := strings.CutPrefix(line, "has "); ok && who == "server" {
+			h.Wait("the server "+line, func() bool { return pictures(h) == n })
 			continue
 		}
 		if who == "server" {
@@ -274,9 +282,13 @@ func run(t *testing.T, h *protocoltest.House, script string) {
 		switch {
 		case want == "accepted":
 			for _, prefix := range []string{"window ", "bandwidth 2500000", "chunks ", "_result 1", "onBWDone 0"} {
-				if got := k.hear(5 * time.Second); !strings.HasPrefix(got, prefix) {
+				if got := k.hear(patience); !strings.HasPrefix(got, prefix) {
 					fail(got, prefix)
 				}
+			}
+		case want == "closed": // with what it said last unread, perhaps
+			if got := k.hear(patience); got != want && !strings.HasSuffix(got, "connection reset by peer") {
+				fail(got, want)
 			}
 		case want == "silence":
 			if got := k.hear(100 * time.Millisecond); got != want {
@@ -285,12 +297,12 @@ func run(t *testing.T, h *protocoltest.House, script string) {
 		case strings.HasPrefix(want, "skip "):
 			want = strings.TrimPrefix(want, "skip ")
 			for got := ""; got != want; {
-				if got = k.hear(5 * time.Second); got == "closed" || got == "silence" {
+				if got = k.hear(patience); got == "closed" || got == "silence" {
 					fail(got, want)
 				}
 			}
 		default:
-			if got := k.hear(5 * time.Second); got != want {
+			if got := k.hear(patience); got != want {
 				fail(got, want)
 			}
 		}
@@ -300,4 +312,13 @@ func run(t *testing.T, h *protocoltest.House, script string) {
 		for range k.heard {
 		}
 	}
+}
+
+// pictures tells how many the server has been sent.
+func pictures(h *protocoltest.House) string {
+	n := uint64(0)
+	for _, st := range h.Env.Hub.All() {
+		n += st.Counters().VideoFrames
+	}
+	return strconv.FormatUint(n, 10)
 }

@@ -370,7 +370,7 @@ func TestStrangers(t *testing.T) {
 			t.Fatal(err)
 		}
 		go nc.Write([]byte(junk))
-		nc.SetReadDeadline(time.Now().Add(5 * time.Second))
+		nc.SetReadDeadline(time.Now().Add(20 * time.Second))
 		b := make([]byte, 1<<10)
 		n, err := nc.Read(b)
 		if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -95,7 +95,7 @@ func (c *client) say(method, url string, lines ...string) error {
 func (c *client) fill(n int) error {
 	b := make([]byte, 64<<10)
 	for len(c.buf) < n {
-		c.nc.SetReadDeadline(time.Now().Add(5 * time.Second))
+		c.nc.SetReadDeadline(time.Now().Add(20 * time.Second))
 		k, err := c.nc.Read(b)
 		c.buf = append(c.buf, b[:k]...)
 		if err != nil {

@@ -70,7 +70,7 @@ func TestStrangersOverTCP(t *testing.T) {
 			t.Fatal(err)
 		}
 		nc.Write([]byte(b))
-		nc.SetReadDeadline(time.Now().Add(5 * time.Second))
+		nc.SetReadDeadline(time.Now().Add(20 * time.Second))
 		if n, err := nc.Read(make([]byte, 10)); n > 0 || err == nil {
 			t.Errorf("%s is answered", name)
 		} else if e, ok := err.(net.Error); ok && e.Timeout() {
