@@ -27,6 +27,7 @@ var (
 	rounds = flag.Int("rounds", 3, "how often to go through the servers")
 	window = flag.Duration("window", 8*time.Second, "how long one measurement takes")
 	only   = flag.String("only", "", "measure only rows whose name contains this")
+	srsBin = flag.String("srs", "", "measure this program of SRS too")
 )
 
 // yard is where everything is started.
@@ -140,6 +141,30 @@ func (y *yard) nginx(files string) *server {
 	return s
 }
 
+const srsConf = `listen %s; daemon off; srs_log_tank console; srs_log_level error; pid %[2]s/srs.pid; max_connections 10000;
+http_server { enabled on; listen %s; dir %[4]s; }
+vhost __defaultVhost__ { http_remux { enabled on; mount [vhost]/[app]/[stream].flv; } hls { enabled %[5]s; hls_fragment 2; hls_window 12; hls_path %[4]s; hls_ctx off; hls_ts_ctx off; } %[6]s }
+`
+
+// srs starts SRS with more directives of a vhost.
+func (y *yard) srs(vhost string, hls bool) *server {
+	s := &server{rtmp: y.free(), http: y.free()}
+	conf := filepath.Join(y.dir, "srs.conf")
+	text := fmt.Sprintf(srsConf, s.rtmp, y.dir, s.http, y.b.TempDir(), onOff(hls), vhost)
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+		y.b.Fatal(err)
+	}
+	s.cmd = y.start(s.rtmp, nil, *srsBin, "-c", conf)
+	return s
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
 const weirConf = `listen %s; daemon off; srs_log_tank console; srs_log_level error; pid %[2]s/weir.pid; max_connections 10000;
 http_server { enabled on; listen %s; dir %[2]s/www; } http_api { enabled on; listen %[4]s; }
 vhost __defaultVhost__ { http_remux { enabled on; } hls { enabled %[5]s; hls_fragment 2; hls_window 12; hls_path %[6]s; hls_ctx off; hls_ts_ctx off; } %[7]s }
@@ -149,11 +174,7 @@ vhost __defaultVhost__ { http_remux { enabled on; } hls { enabled %[5]s; hls_fra
 func (y *yard) house(vhost string, hls bool, env ...string) *server {
 	s := &server{rtmp: y.free(), http: y.free(), api: y.free(), hls: y.b.TempDir()}
 	conf := filepath.Join(y.dir, "weir.conf")
-	on := "off"
-	if hls {
-		on = "on"
-	}
-	text := fmt.Sprintf(weirConf, s.rtmp, y.dir, s.http, s.api, on, s.hls, vhost)
+	text := fmt.Sprintf(weirConf, s.rtmp, y.dir, s.http, s.api, onOff(hls), s.hls, vhost)
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		y.b.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package performance
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +21,8 @@ type row struct {
 	value             func(r *bench.Result) float64
 	unit              string
 	absolute          bool // the target is for weir's figure, not for the ratio
-	nginxes, weirs    []*bench.Result
+
+	nginxes, weirs, srses []*bench.Result
 }
 
 func perGbit(r *bench.Result) float64 { return r.Cost.PerGbit }
@@ -51,7 +53,7 @@ func (y *yard) report() {
 	var b strings.Builder
 	fmt.Fprintf(&b, "<!-- Written by \"make bench\"; run that rather than edit. -->\n\n# Measured\n\n%s.\n\nMedians of %d rounds of %v, the servers in turns, all on one machine. Absolute figures vary by tens of percent\nfrom run to run; the ratios are what counts. nginx is Debian's with its RTMP module, one worker, no group of pictures\nkept. [bench.md](bench.md) tells how it is measured; `make bench` repeats it.\n\n", machine(), *rounds, *window)
 	fmt.Fprintf(&b, "## Targets\n\n| what | nginx | weir | ratio | needed | wanted | |\n|---|---|---|---|---|---|---|\n")
-	var more strings.Builder
+	var more, beside strings.Builder
 	for _, r := range rows() {
 		if !wanted(r.name) {
 			continue
@@ -60,8 +62,12 @@ func (y *yard) report() {
 			y.round(r)
 		}
 		r.write(&b, &more)
+		r.besideSRS(&beside)
 	}
 	fmt.Fprintf(&b, "\n## The same runs in full\n\n| what | server | Mbit/s | frames/s | CPU %% | delay p50 / p99 ms | first p50 ms | stalls |\n|---|---|---|---|---|---|---|---|\n%s", more.String())
+	if *srsBin != "" {
+		fmt.Fprintf(&b, "\n## Beside SRS\n\n%s as its own build makes it without sanitizer (`-srs PROGRAM`), in turns with the runs above. Delay is p50.\n\n| what | SRS | weir | ratio | delay ms | first picture ms | KB a viewer | stalls |\n|---|---|---|---|---|---|---|---|\n%s", srsVersion(), beside.String())
+	}
 	y.growth(&b)
 	y.hung(&b)
 	y.floors(&b)
@@ -95,6 +101,11 @@ func (y *yard) round(r *row) {
 	}
 	r.weirs = append(r.weirs, y.measure(r.name+": weir", w.load(r.weir, o)))
 	w.stop()
+	if *srsBin != "" {
+		s := y.srs(r.vhost, r.nginx == "hls")
+		r.srses = append(r.srses, y.measure(r.name+": SRS", s.load(r.weir, o)))
+		s.stop()
+	}
 }
 
 func median(all []*bench.Result, value func(*bench.Result) float64) float64 {
@@ -143,6 +154,32 @@ func (r *row) write(b, more *strings.Builder) {
 		fmt.Fprintf(more, "| %s | %s | %s | %s | %s | %s / %s | %s | %s |\n", r.name, s.name, of(func(r *bench.Result) float64 { return r.Mbps }), of(func(r *bench.Result) float64 { return r.FPS }),
 			of(share), of(func(r *bench.Result) float64 { return r.DelayP50 }), of(func(r *bench.Result) float64 { return r.DelayP99 }), of(first), of(func(r *bench.Result) float64 { return float64(r.Stalls) }))
 	}
+}
+
+// besideSRS writes the row of SRS and weir, if that was measured; figures of several are SRS's
+// first.
+func (r *row) besideSRS(b *strings.Builder) {
+	if len(r.srses) == 0 {
+		return
+	}
+	both := func(value func(r *bench.Result) float64) string {
+		return figure(median(r.srses, value)) + " / " + figure(median(r.weirs, value))
+	}
+	s, w := median(r.srses, r.value), median(r.weirs, r.value)
+	fmt.Fprintf(b, "| %s | %s %s | %s %s | %.2f | %s | %s | %s | %s |\n", srsName(r.name), figure(s), r.unit, figure(w), r.unit, w/s,
+		both(func(r *bench.Result) float64 { return r.DelayP50 }), both(first), both(memory), both(func(r *bench.Result) float64 { return float64(r.Stalls) }))
+}
+
+// srsName is a row's name without what it says of nginx.
+func srsName(row string) string {
+	name, _, _ := strings.Cut(row, " (nginx")
+	return name
+}
+
+// srsVersion is what SRS calls itself.
+func srsVersion() string {
+	text, _ := exec.Command(*srsBin, "-v").CombinedOutput()
+	return "SRS " + strings.TrimSpace(string(text))
 }
 
 // growth measures what a viewer costs as viewers become more.
