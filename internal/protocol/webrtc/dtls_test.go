@@ -93,7 +93,10 @@ func TestFlights(t *testing.T) {
 	}
 }
 
-func handshake(t *testing.T, role string, lose [2]func(int) bool, name string) {
+// meet makes a peer of ours, which takes what comes by record, and the other make that it
+// is to shake hands with. end is called when both have ended.
+func meet(t *testing.T, role string, lose [2]func(int) bool, record func(p *peer, b []byte)) (d *dialogue, conn *dtls.Conn, end func()) {
+	t.Helper()
 	cert, _, _, err := makeIdentity(true)
 	if err != nil {
 		t.Fatal(err)
@@ -109,17 +112,17 @@ func handshake(t *testing.T, role string, lose [2]func(int) bool, name string) {
 	wired := func() path {
 		return path{sock: &socket{server: s, stream: &stream{room: make(chan struct{}, 1)}}}
 	}
-	d := &dialogue{t: t, numbers: map[uint64]bool{}}
+	d = &dialogue{t: t, numbers: map[uint64]bool{}}
 	d.ours = &peer{server: s, session: sess, log: s.env.Log, conf: blocks.RTC.Default(), silence: time.Minute, path: wired()}
 	d.ours.ingest = bareIngest(t, d.ours)
 	d.ours.plan.setup = role
 	d.ours.plan.offer.Fingerprints = []string{cert.fingerprint}
 	d.other = &peer{server: s, session: sess, log: s.env.Log, path: wired()}
 	pipe := newPipe(d.other)
-	end := make(chan struct{})
+	over := make(chan struct{})
 	var wires sync.WaitGroup
-	wires.Go(func() { d.wire(0, d.ours, lose[0], pipe.push, end) })
-	wires.Go(func() { d.wire(1, d.other, lose[1], d.ours.record, end) })
+	wires.Go(func() { d.wire(0, d.ours, lose[0], pipe.push, over) })
+	wires.Go(func() { d.wire(1, d.other, lose[1], func(b []byte) { record(d.ours, b) }, over) })
 
 	// The other side waits for long, so that it is we who send again what was lost of ours
 	// where we can know it.
@@ -129,10 +132,53 @@ func handshake(t *testing.T, role string, lose [2]func(int) bool, name string) {
 	if role == "active" {
 		dial = dtls.Server
 	}
-	conn, err := dial(pipe, dummyAddr, config)
-	if err != nil {
+	if conn, err = dial(pipe, dummyAddr, config); err != nil {
 		t.Fatal(err)
 	}
+	return d, conn, func() {
+		pipe.mute()
+		conn.Close()
+		d.ours.farewell()
+		close(over)
+		wires.Wait()
+		sess.Close(fmt.Errorf("the test is over"))
+	}
+}
+
+// A peer that goes while keys are agreed on leaves nothing behind: synctest sees whether
+// goroutines are left.
+func TestGoneWhileKeysAreAgreedOn(t *testing.T) {
+	never := func(int) bool { return false }
+	synctest.Test(t, func(t *testing.T) {
+		came := 0
+		d, conn, end := meet(t, "passive", [2]func(int) bool{never, never}, func(p *peer, b []byte) {
+			if p.record(b); came == 1 { // all that we need
+				p.once.Do(func() {
+					p.mu.Lock()
+					p.over = true
+					p.mu.Unlock()
+					p.farewell()
+				})
+			}
+			came++
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		var both sync.WaitGroup
+		both.Go(d.ours.secure)
+		both.Go(func() { conn.HandshakeContext(ctx) })
+		both.Wait()
+		d.ours.mu.Lock()
+		if d.ours.ready || d.ours.conn != nil {
+			t.Error("one that has gone is connected")
+		}
+		d.ours.mu.Unlock()
+		end()
+	})
+}
+
+func handshake(t *testing.T, role string, lose [2]func(int) bool, name string) {
+	d, conn, end := meet(t, role, lose, (*peer).record)
 	var both sync.WaitGroup
 	both.Go(d.ours.secure)
 	both.Go(func() {
@@ -163,12 +209,7 @@ func handshake(t *testing.T, role string, lose [2]func(int) bool, name string) {
 	if t.Failed() {
 		t.Logf("datagrams were sent at %v and %v", d.sent[0], d.sent[1])
 	}
-	pipe.mute()
-	conn.Close()
-	d.ours.farewell()
-	close(end)
-	wires.Wait()
-	sess.Close(fmt.Errorf("the test is over"))
+	end()
 }
 
 // Both may end a connection at once: the race detector sees whether they look at it

@@ -15,6 +15,7 @@ type loop struct {
 	server *server
 	id     int
 	bell   chan struct{}
+	over   chan struct{} // closed when nothing more is sent
 
 	mu    sync.Mutex
 	inbox []func() // guarded by mu
@@ -56,7 +57,7 @@ const (
 func loopCount() int { return max(1, runtime.GOMAXPROCS(0)-1) }
 
 func newLoop(s *server, id int) *loop {
-	return &loop{server: s, id: id, bell: make(chan struct{}, 1), lanes: map[*lane]*audience{}, boxes: map[*socket]*outbox{}}
+	return &loop{server: s, id: id, bell: make(chan struct{}, 1), over: make(chan struct{}), lanes: map[*lane]*audience{}, boxes: map[*socket]*outbox{}}
 }
 
 // tell tells the loop that a lane has something new; it never blocks. The lane sees to
@@ -98,6 +99,7 @@ func (l *loop) offer(f func()) {
 }
 
 func (l *loop) run(stop chan struct{}) {
+	defer close(l.over)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -188,7 +190,10 @@ func (l *loop) remove(v *viewer) {
 			delete(l.boxes, k)
 		}
 	})
-	<-done
+	select {
+	case <-done:
+	case <-l.over:
+	}
 }
 
 // serve sends what is new in a lane.

@@ -208,3 +208,11 @@ func TestWhoseDelayIsTold(t *testing.T) {
 		}
 	}
 }
+
+// A viewer that is late in leaving, when its loop has ended, is not kept by it.
+func TestLeavingALoopThatEnded(t *testing.T) {
+	l, stop := newLoop(bare(), 0), make(chan struct{})
+	close(stop)
+	l.run(stop)
+	l.remove(&viewer{})
+}

@@ -68,15 +68,18 @@ func (p *peer) handshake() error {
 	}
 	ctx, cancel := context.WithTimeout(p.session.Context(), min(handshakeTime, p.silence))
 	defer cancel()
-	if err := conn.HandshakeContext(ctx); err != nil {
+	err = conn.HandshakeContext(ctx)
+	switch {
+	case err == nil:
+		err = p.keys(conn)
+	case errors.Is(err, context.DeadlineExceeded):
+		err = fmt.Errorf("%w: the handshake did not end", session.ErrTimeout)
+	}
+	if err != nil { // nobody else knows of it
 		pipe.mute()
 		conn.Close()
-		if errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("%w: the handshake did not end", session.ErrTimeout)
-		}
-		return err
 	}
-	return p.keys(conn)
+	return err
 }
 
 // dtls makes a connection, or one of a state that was put away.
@@ -124,6 +127,9 @@ func (p *peer) verify(certs [][]byte, _ [][]*x509.Certificate) error {
 
 var hashes = map[string]crypto.Hash{"sha-1": crypto.SHA1, "sha-224": crypto.SHA224, "sha-256": crypto.SHA256, "sha-384": crypto.SHA384, "sha-512": crypto.SHA512}
 
+// errGone is a peer that ended while keys were agreed on, of which nobody hears.
+var errGone = errors.New("the peer has gone")
+
 // keys takes the keys of a handshake that is done.
 func (p *peer) keys(conn *dtls.Conn) error {
 	state, ok := conn.ConnectionState()
@@ -146,6 +152,9 @@ func (p *peer) keys(conn *dtls.Conn) error {
 	state.PeerCertificates = nil // it was looked at
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.over {
+		return errGone
+	}
 	p.conn, p.state, p.secured = conn, &state, time.Now()
 	p.log.Info("RTC client is connected", "address", p.path.addr.String(), "profile", config.Profile.String())
 	p.open(in, out)
@@ -229,6 +238,8 @@ func (p *peer) takeOut(b []byte) {
 			ctx, cancel := context.WithTimeout(p.session.Context(), recordTime)
 			defer cancel()
 			if err := conn.HandshakeContext(ctx); err != nil {
+				pipe.mute()
+				conn.Close()
 				return err
 			}
 			select {
@@ -267,6 +278,8 @@ func (p *peer) farewell() {
 		ctx, cancel := context.WithTimeout(context.Background(), recordTime)
 		defer cancel()
 		if conn.HandshakeContext(ctx) != nil {
+			pipe.mute()
+			conn.Close()
 			return
 		}
 	}
