@@ -347,7 +347,7 @@ func TestDescriptors(t *testing.T) {
 
 func TestFlood(t *testing.T) {
 	dir := t.TempDir()
-	s := shell("yes 'a line that nobody reads' | head -c 20000000 >&2; echo the end")
+	s := shell("yes 'a line that nobody reads' | head -c 10000000 >&2; echo the end")
 	s.LogDir, s.LogName = dir, "x.log"
 	p := keep(t, Options{}, s)
 	until(t, "it has ended", func() bool { return p.Status().State == Waiting })
