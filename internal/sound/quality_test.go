@@ -179,7 +179,7 @@ func music(rate int, d time.Duration) []float32 {
 		syllable := max(0, math.Sin(2*math.Pi*3*at))
 		l := 0.15*v + 0.004*syllable*spoken + 0.01*white
 		r := 0.12*v + 0.006*syllable*spoken + 0.01*rnd.NormFloat64()
-		pcm = append(pcm, float32(l), float32(r))
+		pcm = append(pcm, float32(0.75*l), float32(0.75*r))
 	}
 	return pcm
 }
@@ -206,7 +206,15 @@ func bands(pcm []float32, rate int) (all [7]float64) {
 	return all
 }
 
-// fft transforms a power of two of values in place.
+// turns are the roots of unity of the longest transform.
+var turns = func() (all [2048]complex128) {
+	for i := range all {
+		all[i] = cmplx.Rect(1, -math.Pi*float64(i)/float64(len(all)))
+	}
+	return all
+}()
+
+// fft transforms a power of two of values in place, up to twice as many as there are turns.
 func fft(x []complex128) {
 	if len(x) == 1 {
 		return
@@ -219,32 +227,98 @@ func fft(x []complex128) {
 	fft(even)
 	fft(odd)
 	for i := range half {
-		w := cmplx.Rect(1, -2*math.Pi*float64(i)/float64(len(x))) * odd[i]
+		w := turns[i*len(turns)/half] * odd[i]
 		x[i], x[i+half] = even[i]+w, even[i]-w
 	}
 }
 
-// Music and speech keep their energy in every octave up to a limit, in Hz, which AAC has
-// at low rates.
+// plucked is chords of strings (Karplus and Strong), from left to right. Two channels.
+func plucked(rate int, d time.Duration) []float32 {
+	n := int(d.Seconds() * float64(rate))
+	rnd := rand.New(rand.NewPCG(5, 6))
+	pcm := make([]float32, 2*n)
+	for k := 0; k*rate/2 < n; k++ {
+		for j, hz := range [][]float64{{130.8, 196, 261.6, 329.6, 523.3}, {110, 164.8, 220, 277.2, 440}, {98, 146.8, 196, 246.9, 392}}[k%3] {
+			line := make([]float64, int(float64(rate)/hz))
+			for i := range line {
+				line[i] = rnd.Float64() - 0.5
+			}
+			left, right := math.Cos(float64(j)*math.Pi/8), math.Sin(float64(j)*math.Pi/8)
+			from := k*rate/2 + j*rate/40
+			for i := range min(rate, n-from) {
+				at, next := i%len(line), (i+1)%len(line)
+				v := 0.15 * (line[at] + line[next]) * min(1, 8*float64(rate-i)/float64(rate))
+				line[at] = 0.4985 * (line[at] + line[next])
+				pcm[2*(from+i)] += float32(left * v)
+				pcm[2*(from+i)+1] += float32(right * v)
+			}
+		}
+	}
+	return pcm
+}
+
+// spoken is vowels, pulses whose pitch wanders through four formants, each before a fricative.
+// Two channels alike.
+func spoken(rate int, d time.Duration) []float32 {
+	n := int(d.Seconds() * float64(rate))
+	rnd := rand.New(rand.NewPCG(7, 8))
+	pcm := make([]float32, 0, 2*n)
+	var z [5][2]float64
+	resonate := func(k int, in, hz, r float64) float64 {
+		y := in + 2*r*math.Cos(2*math.Pi*hz/float64(rate))*z[k][0] - r*r*z[k][1]
+		z[k][0], z[k][1] = y, z[k][0]
+		return y
+	}
+	phase := 0.0
+	for i := range n {
+		at := float64(i) / float64(rate)
+		phase += (120 + 30*math.Sin(2*math.Pi*0.7*at) + 4*math.Sin(2*math.Pi*5*at)) / float64(rate)
+		syllable := math.Mod(4*at, 1)
+		loud := max(0, math.Sin(math.Pi*syllable/0.75))
+		in, v := 0.004*loud*rnd.NormFloat64(), 0.0
+		if phase >= 1 {
+			phase--
+			in += loud
+		}
+		for k, hz := range [][]float64{{730, 1090, 2440, 3400}, {270, 2290, 3010, 3700}, {570, 840, 2410, 3300}, {530, 1840, 2480, 3600}}[int(4*at)%4] {
+			r := 0.988 - 0.004*float64(k)
+			v += 2 * (1 - r) / float64(k+1) * resonate(k, in, hz, r)
+		}
+		v += 0.01 * resonate(4, max(0, math.Sin(math.Pi*(syllable-0.72)/0.28))*rnd.NormFloat64(), 6500, 0.8)
+		pcm = append(pcm, float32(v), float32(v))
+	}
+	return pcm
+}
+
+// Music and speech keep their energy in every octave up to 12.8 kHz.
+//
+// Not so hiss that is another one on each side, 24 dB below the music, in AAC of 48 kbit/s, as aac_bitrate
+// is by default: there are too few bits for it. Rounded to steps of two and a half times its amplitude it
+// comes out louder by a dB or more, and above 4 kHz some is left out. That is the library's: its
+// two-loop encoder is no better (+1.2 dB, -6.3 in the last octave), and NMR is (-0.5, -2.5) at two and
+// a half times the cost, 4 % of a core. FFmpeg 5.1 makes +1.2 dB of it, and -8.4 of the last octave.
 func TestBandEnergies(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
+		sound  func(rate int, d time.Duration) []float32
 		rate   int
 		source func(testing.TB, int) (*media.Track, func([]float32) []byte)
 		size   int
 		to     Target
-		limit  int
+		ms     time.Duration // of sound
 		most   float64
 		heard  bool // the source is what is decoded of its packets: lame lost something before
 	}{
-		{"AAC to Opus", 44100, aacSource, 1024, Target{Codec: media.Opus, Bitrate: 48000}, 12800, 1, false},
-		{"AAC of 48 kHz to Opus", 48000, aacSource, 1024, Target{Codec: media.Opus, Bitrate: 48000}, 12800, 1, false},
-		{"MP3 to Opus", 44100, mp3Source, 1152, Target{Codec: media.Opus, Bitrate: 48000}, 12800, 1, true},
-		{"Opus to AAC", 48000, opusSource, 960, Target{Codec: media.AAC, Bitrate: 128000}, 12800, 1, false},
-		{"Opus to AAC", 48000, opusSource, 960, Target{Codec: media.AAC, Bitrate: 48000}, 6400, 1.5, false},
+		{"AAC to Opus", music, 44100, aacSource, 1024, Target{Codec: media.Opus, Bitrate: 48000}, 2500, 1, false},
+		{"AAC of 48 kHz to Opus", music, 48000, aacSource, 1024, Target{Codec: media.Opus, Bitrate: 48000}, 2500, 1, false},
+		{"MP3 to Opus", music, 44100, mp3Source, 1152, Target{Codec: media.Opus, Bitrate: 48000}, 2500, 1, true},
+		{"Opus to AAC", music, 48000, opusSource, 960, Target{Codec: media.AAC, Bitrate: 128000}, 2500, 1, false},
+		{"Opus to AAC", music, 48000, opusSource, 960, Target{Codec: media.AAC, Bitrate: 48000}, 5000, 2, false},
+		{"strings of Opus to AAC", plucked, 48000, opusSource, 960, Target{Codec: media.AAC, Bitrate: 48000}, 5000, 1, false},
+		{"speech of Opus to AAC", spoken, 48000, opusSource, 960, Target{Codec: media.AAC, Bitrate: 48000}, 5000, 1, false},
 	} {
-		pcm := music(c.rate, 2500*time.Millisecond)
+		pcm := c.sound(c.rate, c.ms*time.Millisecond)
 		track, next := c.source(t, c.rate)
 		x, err := New(track, c.to)
 		if err != nil {
@@ -271,17 +345,18 @@ func TestBandEnergies(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got, want := bands(m.sound[outRate:][:3*outRate], outRate), bands(from[c.rate:][:3*c.rate], c.rate)
+		part := int(c.ms) / 1000 * 3 / 2 // in half seconds, without the ends
+		got, want := bands(m.sound[outRate:][:part*outRate], outRate), bands(from[c.rate:][:part*c.rate], c.rate)
+		var off [7]float64
+		worst := 0.0
 		for i := range got {
-			if 100<<(i+1) > c.limit {
-				break
-			}
 			// A window has the fewer Hz the lower the rate, and there are fewer of them.
-			d := got[i] - want[i] - 20*math.Log10(float64(outRate)/float64(c.rate))
-			t.Logf("%s, %d bit/s: the octave from %d Hz: %+.2f dB", c.name, c.to.Bitrate, 100<<i, d)
-			if math.Abs(d) > c.most {
-				t.Errorf("%s, %d bit/s: the octave from %d Hz has %+.1f dB against the source", c.name, c.to.Bitrate, 100<<i, d)
-			}
+			off[i] = got[i] - want[i] - 20*math.Log10(float64(outRate)/float64(c.rate))
+			worst = max(worst, math.Abs(off[i]))
+		}
+		t.Logf("%s, %d bit/s: the octaves from 100 Hz have %+.2f dB", c.name, c.to.Bitrate, off)
+		if worst > c.most {
+			t.Errorf("%s, %d bit/s: the octaves from 100 Hz have %+.1f dB against the source, want %.0f at most", c.name, c.to.Bitrate, off, c.most)
 		}
 	}
 }

@@ -33,7 +33,7 @@ func newResampler(from, to, channels int) *resampler {
 	cut := passband
 	if to < from {
 		cut *= float64(to) / float64(from)
-		r.half = halfTaps * from / to
+		r.half = (halfTaps*from/to + 1) &^ 1 // dot wants a multiple of four
 	}
 	r.phases = make([][]float32, r.up)
 	for p := range r.phases {
@@ -75,20 +75,10 @@ func (r *resampler) append(dst, pcm []float32) []float32 {
 		taps := r.phases[r.phase]
 		from := r.history[(r.at-r.half+1)*r.channels:]
 		if r.channels == 2 {
-			from = from[:2*len(taps)]
-			var left, right float32
-			for i, t := range taps {
-				left += t * from[2*i]
-				right += t * from[2*i+1]
-			}
+			left, right := dot2(taps, from)
 			dst = append(dst, left, right)
 		} else {
-			from = from[:len(taps)]
-			var sum float32
-			for i, t := range taps {
-				sum += t * from[i]
-			}
-			dst = append(dst, sum)
+			dst = append(dst, dot(taps, from))
 		}
 		r.phase += r.down
 		r.at += r.phase / r.up
@@ -100,6 +90,36 @@ func (r *resampler) append(dst, pcm []float32) []float32 {
 		r.at -= drop
 	}
 	return dst
+}
+
+// dot sums products of taps, a multiple of four, in sums that need not wait for each other.
+func dot(taps, from []float32) float32 {
+	var a, b, c, d float32
+	for i := 0; i+4 <= len(taps); i += 4 {
+		t, f := (*[4]float32)(taps[i:]), (*[4]float32)(from[i:])
+		a += t[0] * f[0]
+		b += t[1] * f[1]
+		c += t[2] * f[2]
+		d += t[3] * f[3]
+	}
+	return a + b + (c + d)
+}
+
+// dot2 is dot for two channels.
+func dot2(taps, from []float32) (left, right float32) {
+	var l0, l1, r0, r1 float32
+	for i := 0; i+4 <= len(taps); i += 4 {
+		t, f := (*[4]float32)(taps[i:]), (*[8]float32)(from[2*i:])
+		l0 += t[0] * f[0]
+		r0 += t[0] * f[1]
+		l1 += t[1] * f[2]
+		r1 += t[1] * f[3]
+		l0 += t[2] * f[4]
+		r0 += t[2] * f[5]
+		l1 += t[3] * f[6]
+		r1 += t[3] * f[7]
+	}
+	return l0 + l1, r0 + r1
 }
 
 func gcd(a, b int) int {
