@@ -14,6 +14,7 @@ import (
 	"weir/internal/media"
 	"weir/internal/media/opus"
 	"weir/internal/sound/aaclc"
+	"weir/internal/sound/layer3"
 )
 
 // ErrUnsupported is wrapped by the errors of what cannot be decoded or made here.
@@ -142,11 +143,11 @@ func (t *Transcoder) WriteLossy(packet []byte, pts time.Duration, lost int, emit
 // packet that is ready; the bytes are valid during the call. A packet that cannot be
 // decoded is left out; many in a row are an error, which wraps [ErrUnsupported] where
 // the codec turns out to be a variant that [New] would have refused: transport streams do not
-// say of HE-AAC that it is that.
+// say of HE-AAC that it is that, nor which layer MPEG audio has.
 func (t *Transcoder) Write(packet []byte, pts time.Duration, emit func(pts time.Duration, packet []byte)) error {
 	pcm, err := guard(t.from.Codec, func() ([]float32, error) { return t.dec.decode(t.pcm[:0], packet) })
 	if t.pcm = pcm; err != nil {
-		if errors.Is(err, aaclc.ErrOther) {
+		if errors.Is(err, aaclc.ErrOther) || errors.Is(err, layer3.ErrOther) {
 			if t.strange++; t.strange > strangeMost {
 				return fmt.Errorf("%w: %w", ErrUnsupported, err)
 			}

@@ -181,12 +181,17 @@ func TestLipSync(t *testing.T) {
 	}
 }
 
-// Opus with its switches of channels and lengths becomes AAC.
+// Opus with its switches of channels and lengths, from 2.5 to 60 ms, becomes AAC without a gap, as
+// good as the packets are.
 func TestOpusToAAC(t *testing.T) {
 	const hz = 700
-	stereo, err := gopus.NewEncoder(gopus.EncoderConfig{SampleRate: opus.Rate, Channels: 2, Application: gopus.ApplicationAudio})
-	if err != nil {
-		t.Fatal(err)
+	var encoders [3]*gopus.Encoder
+	for channels := 1; channels <= 2; channels++ {
+		e, err := gopus.NewEncoder(gopus.EncoderConfig{SampleRate: opus.Rate, Channels: channels, Application: gopus.ApplicationAudio})
+		if err != nil {
+			t.Fatal(err)
+		}
+		encoders[channels] = e
 	}
 	track := &media.Track{Kind: media.Audio, Codec: media.Opus, Config: opus.Head{Channels: 2}.Append(nil), SampleRate: opus.Rate, Channels: 2}
 	x, err := New(track, Target{Codec: media.AAC})
@@ -197,27 +202,42 @@ func TestOpusToAAC(t *testing.T) {
 	if err != nil || config.SampleRate != outRate || config.Channels != 2 || config.Type != aac.TypeLC {
 		t.Errorf("%+v %v", config, err)
 	}
-	var m made
-	emit := m.decode(t, x.Track())
-	pcm := tone(opus.Rate, 2, hz, 1200*time.Millisecond)
-	at := time.Duration(0)
-	for i := 0; len(pcm) >= 1920*2; i++ {
-		n := []int{480, 960, 1920}[i%3]
-		if err := stereo.SetFrameSize(n); err != nil {
+	var m, heard made
+	emit, hear := m.decode(t, x.Track()), heard.decode(t, track)
+	pcm := tone(opus.Rate, 1, hz, 3*time.Second)
+	at := 0
+	for i := 0; len(pcm) >= 2880; i++ {
+		n, channels := []int{960, 480, 2880, 1920, 240, 120}[i/5%6], 1+i/8%2
+		e := encoders[channels]
+		if err := e.SetFrameSize(n); err != nil {
 			t.Fatal(err)
 		}
-		p, err := stereo.EncodeFloat32(pcm[:n*2])
+		in := append([]float32(nil), pcm[:n]...)
+		if channels == 2 {
+			in = mix(in, 0, 1, 2)
+		}
+		p, err := e.EncodeFloat32(in)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := x.Write(p, at, emit); err != nil {
+		when := time.Second + samplesTime(int64(at), opus.Rate)
+		hear(when, p)
+		if err := x.Write(p, when.Round(time.Millisecond), emit); err != nil { // as the times of RTMP are
 			t.Fatal(err)
 		}
-		pcm = pcm[n*2:]
-		at += samplesTime(int64(n), opus.Rate)
+		pcm = pcm[n:]
+		at += n
 	}
-	if got := snr(m.sound, hz, outRate/2, outRate); got < 20 {
-		t.Errorf("%.1f dB of signal to noise", got)
+	if got, want := snr(m.sound, hz, outRate/2, 5*outRate/2), snr(heard.sound, hz, outRate/2, 5*outRate/2); got < want-1 {
+		t.Errorf("%.1f dB of signal to noise, the packets have %.1f", got, want)
+	}
+	if missing := at - len(m.sound)/2; missing < 0 || missing > 3*aaclc.FrameSize {
+		t.Errorf("%d samples of %d came", len(m.sound)/2, at)
+	}
+	for i := 1; i < len(m.at); i++ {
+		if d := m.at[i] - m.at[i-1] - samplesTime(aaclc.FrameSize, outRate); d.Abs() > time.Microsecond {
+			t.Fatalf("packet %d comes %v late after the one before", i, d)
+		}
 	}
 }
 
@@ -403,6 +423,30 @@ func TestMP3(t *testing.T) {
 		n := len(m.sound) / 2
 		if got := snr(m.sound, 1000, n/2, n-outRate/20); n < outRate*2/5 || got < 25 {
 			t.Errorf("from frame %d: %d samples, %.1f dB of signal to noise", skip, n, got)
+		}
+	}
+}
+
+// MPEG 2.5, of less than 16 kHz, and layer II are told as not supported, after a few packets: an
+// ffmpeg can do them.
+func TestMP3ThatIsMore(t *testing.T) {
+	for name, head := range map[string][]byte{"MPEG 2.5 of 11,025 Hz": {0xff, 0xe3, 0x40, 0xc0}, "layer II": {0xff, 0xfd, 0x84, 0x00}} {
+		h, err := mp3.Parse(head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		packet := append(head, make([]byte, h.Size-len(head))...)
+		x, err := New(&media.Track{Codec: media.MP3, Channels: h.Channels, SampleRate: h.SampleRate}, Target{Codec: media.Opus})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for err == nil && n < faultsMost {
+			err = x.Write(packet, time.Duration(n)*h.Duration(), func(time.Duration, []byte) {})
+			n++
+		}
+		if n > strangeMost+1 || !errors.Is(err, ErrUnsupported) {
+			t.Errorf("%s: after %d packets: %v", name, n, err)
 		}
 	}
 }

@@ -3,11 +3,20 @@ package layer3
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
 	mp3 "github.com/hajimehoshi/go-mp3"
+
+	format "weir/internal/media/mp3"
 )
+
+// ErrOther is returned for frames of layers I and II, and of MPEG 2.5.
+var ErrOther = errors.New("this is not MP3 of 16 kHz or more, but MPEG 2.5 or another layer")
+
+// rateLeast is the lowest rate in Hz of MPEG-1 and MPEG-2.
+const rateLeast = 16000
 
 // samplesMost is how many samples per channel a frame holds at most.
 const samplesMost = 1152
@@ -33,8 +42,8 @@ func (d *Decoder) Format() (rate, channels int) {
 }
 
 // Decode decodes one frame. The first ones after a start give an error if they
-// lean on what came before. The library may fail in its own way over broken bytes,
-// which is an error too, and it starts anew.
+// lean on what came before, and ErrOther is that of what the library does not know. It may
+// fail in its own way over broken bytes, which is an error too, and it starts anew.
 func (d *Decoder) Decode(packet []byte) (pcm []int16, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -44,6 +53,9 @@ func (d *Decoder) Decode(packet []byte) (pcm []int16, err error) {
 			d.d, pcm = nil, nil
 		}
 	}()
+	if h, err := format.Parse(packet); err == nil && (h.Layer != 3 || h.SampleRate < rateLeast) {
+		return nil, ErrOther
+	}
 	d.in = append(d.in[:0], packet...)
 	if d.d == nil {
 		if d.d, err = mp3.NewDecoder(&d.in); err != nil {
