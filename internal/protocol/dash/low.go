@@ -60,8 +60,12 @@ func (st *stream) parted(g *store.Segment, c *store.Chunk) {
 func (st *stream) takePart(conf *blocks.DASHConfig, g *store.Segment, c *store.Chunk) {
 	if st.open == nil || st.open.Segment != g {
 		st.abandon()
-		st.open, st.head, st.chunks = &segment{Segment: g, stamped: true}, g.Head(), nil
-		st.open.period, st.low.inits = st.periodOf(g)
+		sg := &segment{Segment: g, stamped: true}
+		var inits []initFile
+		sg.period, inits = st.periodOf(g)
+		st.mu.Lock()
+		st.open, st.head, st.chunks, st.low.inits = sg, g.Head(), nil, inits
+		st.mu.Unlock()
 	}
 	st.chunks = append(st.chunks, c)
 	st.grow(conf, c)
@@ -231,7 +235,9 @@ func (st *stream) shut() {
 		return
 	}
 	for _, p := range st.open.pieces {
-		p.growing.End()
+		if p.growing != nil { // else it was about to begin
+			p.growing.End()
+		}
 		st.server.found.Remove(st.key.Vhost, p.name)
 	}
 }

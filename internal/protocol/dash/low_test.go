@@ -13,6 +13,7 @@ import (
 	"weir/internal/format/mpd"
 	"weir/internal/hub"
 	"weir/internal/protocol/protocoltest"
+	"weir/internal/store"
 )
 
 // timed notes when bytes came.
@@ -183,6 +184,41 @@ func TestLowLatencyGoesOn(t *testing.T) {
 			if b.Code != 200 || !bytes.Equal(a.Body.Bytes(), b.Body.Bytes()) {
 				t.Errorf("%s: %d, %d bytes, at the old process %d", name, b.Code, b.Body.Len(), a.Body.Len())
 			}
+		}
+	})
+}
+
+// A stream may be forgotten while its segment is made, as when a reload moves its files: the
+// race detector sees whether both look at that without each other.
+func TestLowLatencyIsForgotten(t *testing.T) {
+	bubble(t, lowConf+"dash_files off;", func(t *testing.T, h *house) {
+		s := &server{env: h.Env}
+		key := hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}
+		made, _ := s.emptyStream(key)
+		type part struct {
+			of *store.Segment
+			c  *store.Chunk
+		}
+		var parts []part
+		detach := h.Env.Store.Attach(key, &store.View{Rules: made.rules, Forms: made.form, Next: made.index.Next, Done: func(*store.Segment) {},
+			Each: made.wantsEach, Part: made.chunkTime, Parted: func(g *store.Segment, c *store.Chunk) {
+				parts = append(parts, part{g, c})
+			}})
+		h.publish(5.1, picture, sound)()
+		detach()
+		for range 300 {
+			st, _ := s.emptyStream(key)
+			var both sync.WaitGroup
+			both.Go(func() {
+				for _, p := range parts {
+					st.parted(p.of, p.c)
+				}
+			})
+			both.Go(st.Forget)
+			both.Wait()
+		}
+		if len(parts) < 5 {
+			t.Errorf("%d parts", len(parts))
 		}
 	})
 }

@@ -339,7 +339,9 @@ func (st *stream) extend(sg *segment, c *store.Chunk) {
 				p.name = st.segmentName(rep, p.time)
 			}
 			st.next[rep]++
+			st.mu.Lock() // who forgets the stream looks at them
 			sg.pieces = append(sg.pieces, p)
+			st.mu.Unlock()
 		}
 		p.body = append(p.body, part.Bytes)
 		p.size += len(part.Bytes)
