@@ -50,6 +50,7 @@ type House struct {
 	mu        sync.Mutex
 	published int // publications that the hub saw
 	broken    []error
+	ended     bool // no request is served any more
 }
 
 // Options of a house.
@@ -170,11 +171,22 @@ func (h *House) open(o Options) {
 	}
 	h.web = &http.Server{BaseContext: func(net.Listener) context.Context { return ctx },
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			h.serving.Add(1)
-			defer h.serving.Done()
-			h.Env.Media.ServeHTTP(w, r)
+			if h.begin() {
+				defer h.serving.Done()
+				h.Env.Media.ServeHTTP(w, r)
+			}
 		})}
 	h.serving.Go(func() { h.web.Serve(l) })
+}
+
+// begin counts a request, which Stop waits for, unless it waits already.
+func (h *House) begin() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.ended {
+		h.serving.Add(1)
+	}
+	return !h.ended
 }
 
 // certificate returns one that nobody trusts.
@@ -226,6 +238,9 @@ func (h *House) Stop() {
 			h.web.Close()
 		}
 	}
+	h.mu.Lock()
+	h.ended = true
+	h.mu.Unlock()
 	h.serving.Wait()
 	// The loops last, which are the tail of what the doors let in.
 	h.stopLoops()
