@@ -49,6 +49,10 @@ const (
 // succeedTime is how long a successor may take until it is ready.
 const succeedTime = 30 * time.Second
 
+// goneTime is how long the end is waited for of one that has closed its connection, to
+// tell how it ended: moments, unless the machine is busy with other work.
+const goneTime = 3 * time.Second
+
 // heritage is what the elder tells with begin.
 type heritage struct {
 	ID     string `json:"id"`     // of the server
@@ -241,7 +245,7 @@ func (h *heir) died() error {
 	select {
 	case <-h.gone:
 		return fmt.Errorf("the new server died at its start (%v)", h.state)
-	case <-time.After(time.Second):
+	case <-time.After(goneTime):
 		return errors.New("the new server is none that can take over: it has closed the connection to this one")
 	}
 }
@@ -433,7 +437,7 @@ func (h *heir) lost(err error) error {
 			if ok && m.Kind == kindFailed {
 				return fmt.Errorf("the new server does not start: %s", m.Name)
 			}
-		case <-time.After(time.Second):
+		case <-time.After(goneTime):
 		}
 		return h.died()
 	}

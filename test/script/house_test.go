@@ -36,8 +36,8 @@ type house struct {
 // call is one callback.
 type call struct{ client, action string }
 
-// asker asks the server; a second's silence is no answer.
-var asker = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+// asker asks the server; long silence is no answer.
+var asker = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // command returns a program in a process group of its own, without any SRS_
 // variable but those of env.

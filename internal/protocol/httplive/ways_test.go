@@ -111,7 +111,7 @@ func getHTTP2(url string) (*http2Client, error) {
 }
 
 func (c *http2Client) Read() (*media.Frame, error) {
-	late := time.AfterFunc(5*time.Second, c.cancel)
+	late := time.AfterFunc(20*time.Second, c.cancel)
 	defer late.Stop()
 	<-c.asked
 	if c.err != nil {
