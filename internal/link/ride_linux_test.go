@@ -116,7 +116,7 @@ func TestRideHoldsUpNobody(t *testing.T) {
 			time.Sleep(2 * quick)
 			ours, other := pair(t, &b)
 			SetPace(ours, at(quick))
-			defer time.AfterFunc(5*time.Second, func() { ours.Close() }).Stop()
+			defer time.AfterFunc(20*time.Second, func() { ours.Close() }).Stop()
 			for range 20 {
 				other.Write([]byte("y"))
 				if n, err := ours.Read(make([]byte, 10)); n != 1 || err != nil {
@@ -160,7 +160,7 @@ func TestLookForTheBeat(t *testing.T) {
 			if through {
 				ours++
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			t.Fatal("nothing is read")
 		}
 	}

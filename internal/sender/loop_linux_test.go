@@ -55,7 +55,7 @@ func newGrandstand(t *testing.T) *grandstand {
 		select {
 		case err := <-ended:
 			return err
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			return errors.New("the loops do not end")
 		}
 	})
@@ -284,7 +284,7 @@ func TestLoopsEndWhoIsKickedEarly(t *testing.T) {
 			if !errors.Is(err, session.ErrKicked) {
 				t.Errorf("ended with %v", err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			t.Fatalf("%d of %d viewers have gone", i, viewers)
 		}
 	}

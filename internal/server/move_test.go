@@ -22,7 +22,7 @@ func TestGracefulStopAsksToMove(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.cancel(ErrGraceful)
-	_, err = c.ReadCommand(5 * time.Second)
+	_, err = c.ReadCommand(20 * time.Second)
 	if e, ok := errors.AsType[*link.StatusError](err); !ok || e.Code != wire.ConnectReconnect || e.More.Text("tcUrl") != "rtmp://other:1936/live" {
 		t.Fatalf("it is told %v, not to go on elsewhere", err)
 	}
@@ -33,7 +33,7 @@ func TestGracefulStopAsksToMove(t *testing.T) {
 	select {
 	case err := <-h.done:
 		h.done <- err
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("the server waits though everybody has left")
 	}
 }

@@ -303,7 +303,7 @@ func TestReloadRemovesVhost(t *testing.T) {
 	}
 	for i, c := range gone {
 		for {
-			if _, err := c.ReadMessage(5 * time.Second); err != nil {
+			if _, err := c.ReadMessage(20 * time.Second); err != nil {
 				if errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Errorf("client %d stays", i)
 				}
@@ -340,7 +340,7 @@ func TestReloadHLS(t *testing.T) {
 	n := 1
 	// more publishes until what is so.
 	more := func(what func() bool) bool {
-		for deadline := time.Now().Add(10 * time.Second); !what(); n++ {
+		for deadline := time.Now().Add(30 * time.Second); !what(); n++ {
 			if time.Now().After(deadline) {
 				return false
 			}

@@ -52,7 +52,7 @@ func TestBeat(t *testing.T) {
 			if !regexp.MustCompile("^" + pattern + "$").MatchString(b) {
 				t.Errorf("got  %s\nwant %s", b, pattern)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			t.Fatal("nothing is posted")
 		}
 	}

@@ -79,7 +79,7 @@ func TestPass(t *testing.T) {
 		defer peer.Close()
 		take := func(s *Socket, each func(netip.AddrPort, []byte)) {
 			t.Helper()
-			for deadline := time.Now().Add(5 * time.Second); ; {
+			for deadline := time.Now().Add(20 * time.Second); ; {
 				s.Wait(deadline)
 				if s.Read(each) > 0 {
 					return
@@ -98,7 +98,7 @@ func TestPass(t *testing.T) {
 			old.Send(old.At(), from, []byte("answer"))
 		})
 		b := make([]byte, 100)
-		peer.SetReadDeadline(time.Now().Add(5 * time.Second))
+		peer.SetReadDeadline(time.Now().Add(20 * time.Second))
 		if n, err := peer.Read(b); string(b[:n]) != "answer" {
 			t.Errorf("the peer got %q, %v", b[:n], err)
 		}

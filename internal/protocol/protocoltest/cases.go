@@ -118,7 +118,7 @@ func (s *stage) refused(what, want string, try func() error) {
 	if got := s.door.Code(err); got != want {
 		s.t.Errorf("%s: was told %q (%v), want %q", what, got, err, want)
 	}
-	if took := time.Since(began); took > 3*time.Second {
+	if took := time.Since(began); took > 10*time.Second {
 		s.t.Errorf("%s: took %v", what, took)
 	}
 }
@@ -228,7 +228,7 @@ func nameStaysFree(t *testing.T, d Door) {
 		s.Diary.Deny(nil)
 		began := time.Now()
 		p := s.publish(name)
-		if took := time.Since(began); took > time.Second {
+		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("the name was free after %v", took)
 		}
 		p.Close()

@@ -128,7 +128,7 @@ func kickPublisher(t *testing.T, d Door) {
 	s.Doing(session.Publish, name).Kick(session.ErrKicked)
 	p.Wait()
 	s.Wait("it is told", func() bool { return strings.Contains(s.Diary.String(), "unpublished s: kicked by the API") })
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("took %v", took)
 	}
 	if s.door.EndsWithPublisher {
@@ -185,7 +185,7 @@ func shutdown(t *testing.T, d Door) {
 	s.pass(p, movie(3), a)
 	began := time.Now()
 	s.Stop()
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("stopping took %v", took)
 	}
 	for _, want := range []string{"unpublished s: server is stopping", "stopped s", "stopped never"} {
