@@ -768,7 +768,8 @@ func TestUpgradeKeepsDatagrams(t *testing.T) {
 		"stream_caster { enabled on; caster mpegts_over_udp; listen "+cast+"; output rtmp://RTMP/live/cast; }",
 		"srt { enabled on; } rtc { enabled on; rtmp_to_rtc on; }")
 	datagrams := "[f=mpegts]udp://" + cast + "?pkt_size=1316"
-	pub := p.encode("pub", "tee", "[f=mpegts]srt://"+srt+"?streamid=#!::r=live/s,m=publish&pkt_size=1316|"+datagrams)
+	// With a second of patience for who is kept from reading, by other work on the machine.
+	pub := p.encode("pub", "tee", "[f=mpegts]srt://"+srt+"?streamid=#!::r=live/s,m=publish&pkt_size=1316&latency=1000000|"+datagrams)
 	flash, stray := p.watch(), p.watchOf("cast")
 	p.moves("a viewer of FLV", flash, 10)
 	grows := func(what, name string) {
