@@ -13,7 +13,7 @@ done
 go test -run 'TestTimelineTwelveHours|TestHours' -timeout 20m ./internal/media ./internal/protocol/dash ./internal/protocol/hls
 go test -run '^$' -bench Joins -benchtime 1x -timeout 20m ./test/performance
 go test -run '^TestNoDropoutGapOrDrift$' -timeout 20m ./internal/sound -long
-go test -run "^(TestLipSync|TestDASHCodecs|TestLowLatency|TestDeterministic|TestRTCThroughLoss|TestOriginCluster|TestRTCOverHTTPS|TestRTCScalable|TestRTCSimulcast|TestRTCSoundByFFmpeg|TestWebRTCBin|TestWHIPFromFFmpeg|TestUpgradePlayers|TestUpgradePublishers|TestTimeShift)\$" -tags long -timeout 40m ./test/interop -long
+go test -run "^(TestLipSync|TestDASHCodecs|TestLowLatency|TestDeterministic|TestRTCThroughLoss|TestOriginCluster|TestRTCOverHTTPS|TestRTCScalable|TestRTCSimulcast|TestRTCSoundByFFmpeg|TestWebRTCBin|TestWHIPFromFFmpeg|TestUpgradePlayers|TestUpgradePublishers|TestTimeShift|TestSoundLikeFFmpeg)\$" -tags long -timeout 40m ./test/interop -long
 go test -run '^TestUpgradeRefusesNobody$' -timeout 20m -v ./test/script -args -connects 10000
 go test -run '^TestRTSPPlayers$' -tags long -timeout 10m ./test/interop
 go test -run '^TestDVRKilled$' -timeout 20m ./test/interop -kills 50
