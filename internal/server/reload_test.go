@@ -371,8 +371,9 @@ func TestReloadHLS(t *testing.T) {
 	if !more(served("/live/s.m3u8")) {
 		t.Fatal("HLS does not start")
 	}
-	if _, err := os.Stat(filepath.Join(dir, "one/live/s.m3u8")); err != nil {
-		t.Error(err)
+	// It is served from memory, and written a moment later.
+	if !soon(func() bool { _, err := os.Stat(filepath.Join(dir, "one/live/s.m3u8")); return err == nil }) {
+		t.Error("the playlist is not on disk")
 	}
 	h.take(conf("enabled on; hls_path "+dir+"/two; hls_m3u8_file other/[stream].m3u8;"), hls.Protocol)
 	if !more(served("/other/s.m3u8")) {
