@@ -257,31 +257,28 @@ func TestRunMeasuresAHouse(t *testing.T) {
 			}
 			lines := 0
 			o.Progress = func(string) { lines++ }
-			calm := pulse()
+			let := pulse()
 			r, err := Run(t.Context(), o)
-			if !calm() {
-				t.Logf("the machine is too busy to be measured: %+v, %v", r, err)
-				return
-			}
+			calm := let() // else figures are not looked at, but that there are any
 			if err != nil {
 				t.Fatal(err)
 			}
 			if r.Viewers != 6 || r.Failed != 0 || r.Lost != 0 || r.Protocol != strings.NewReplacer("ws", "flv", "whep", "webrtc").Replace(name) || r.Interrupted {
 				t.Errorf("viewers: got %+v", r)
 			}
-			if r.FPS < 15 || r.FPS > 35 || r.Mbps < 0.1 || r.Mbps > 1000 {
+			if r.FPS <= 0 || r.Mbps <= 0 || calm && (r.FPS < 15 || r.FPS > 35 || r.Mbps < 0.1 || r.Mbps > 1000) {
 				t.Errorf("got %.1f frames/s and %.2f Mbit/s, want about 25 and a few", r.FPS, r.Mbps)
 			}
-			if r.Delays < 50 || r.DelayP50 <= 0 || r.DelayP99 < r.DelayP50 || r.FirstP50 <= 0 || r.FirstP99 < r.FirstP50 {
+			if r.Delays == 0 || calm && r.Delays < 50 || r.DelayP50 <= 0 || r.DelayP99 < r.DelayP50 || r.FirstP50 <= 0 || r.FirstP99 < r.FirstP50 {
 				t.Errorf("times: got %+v", r)
 			}
-			if lines < 5 {
+			if lines == 0 || calm && lines < 5 {
 				t.Errorf("%d lines of progress", lines)
 			}
 			if runtime.GOOS == "linux" && (r.Cost == nil || r.Cost.PerGbit <= 0 || r.Cost.CPU <= 0 || r.Cost.RSS <= 0) {
 				t.Errorf("cost: got %+v", r.Cost)
 			}
-			if name == "whep" && (r.Packets < 300 || runtime.GOOS == "linux" && (r.Cost.PerPacket <= 0 || r.Cost.PerJoin <= 0)) {
+			if name == "whep" && (r.Packets == 0 || calm && r.Packets < 300 || runtime.GOOS == "linux" && (r.Cost.PerPacket <= 0 || r.Cost.PerJoin <= 0)) {
 				t.Errorf("packets: got %+v, %+v", r, r.Cost)
 			}
 			var fields map[string]any
