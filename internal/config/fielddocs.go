@@ -179,7 +179,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.HLSConfig.UseFMP4":                      "UseFMP4 makes segments of fragmented MP4 in place of TS. Streams of codecs\nthat HLS does not have in TS, AV1, VP9, Opus and FLAC, have them always.",
 	"weir/internal/config/blocks.HLSConfig.VCodec":                       "VCodec was the same for the picture.",
 	"weir/internal/config/blocks.HLSConfig.WaitKeyframe":                 "WaitKeyframe cuts at key frames only.",
-	"weir/internal/config/blocks.HLSConfig.Window":                       "Window is how much of the stream the playlist holds, in seconds of media.",
+	"weir/internal/config/blocks.HLSConfig.Window":                       "Window is how much of the stream the playlist holds at least, in seconds of media:\nthe segment that reaches over its beginning is listed, too.",
 	"weir/internal/config/blocks.HTTPAPIConfig":                          "HTTPAPIConfig is http_api: the HTTP API, by which programs ask what streams and\nclients there are, and end them.",
 	"weir/internal/config/blocks.HTTPAPIConfig.Auth":                     "Auth is who may call the API.",
 	"weir/internal/config/blocks.HTTPAPIConfig.CrossDomain":              "CrossDomain lets pages of other sites call the API (CORS).",

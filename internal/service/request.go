@@ -36,6 +36,14 @@ func VhostName(r *http.Request) string {
 	return hostname(r.Host)
 }
 
+// AsSent returns the path of a request as it was sent, where that is another than
+// r.URL.Path. SRS decodes no path, so a stream whose own name has escapes
+// (rtmp://host/live/%E4%BD%A0) is asked for by them.
+func AsSent(r *http.Request) (path string, differs bool) {
+	path = r.URL.EscapedPath()
+	return path, path != r.URL.Path
+}
+
 // Param returns the first value of a parameter of the query, and how often it is there,
 // as [url.URL.Query] has it, but without a map of all where the query is a plain one: it
 // is asked for with each segment.

@@ -258,9 +258,10 @@ type Recording struct {
 type Segment struct {
 	Duration time.Duration
 	// File and Playlist are paths, as configured; URL and PlaylistURL are
-	// relative to the root of the HTTP server.
-	File, URL, Playlist, PlaylistURL string
-	Seq                              int64
+	// relative to the root of the HTTP server, URL with hls_entry_prefix whole. URI is
+	// what the playlist calls the segment.
+	File, URL, URI, Playlist, PlaylistURL string
+	Seq                                   int64
 }
 
 // Preempt says who may take a stream over from its publisher.

@@ -258,6 +258,16 @@ func TestIndexKeepsOneMoreWindow(t *testing.T) {
 	if x.Listed()[2].Seq != 26 || gone[0] != 7 || len(gone)+len(x.All()) != 20 {
 		t.Errorf("newest is %d, gone %v, held %d", x.Listed()[2].Seq, gone, len(x.All()))
 	}
+	over := NewIndex[*Segment](0)
+	for i := range 20 {
+		over.Add(&Segment{Seq: over.Next(), Duration: 2 * time.Second}, Window{Duration: 6 * time.Second, Over: true})
+		if n := len(over.Listed()); n != min(i+1, 4) {
+			t.Fatalf("after %d segments %d are listed, with the one that reaches over the window's beginning", i+1, n)
+		}
+		if n := len(over.All()); n > 9 {
+			t.Fatalf("%d segments are held for a window of 4", n)
+		}
+	}
 	long := NewIndex[*Segment](0)
 	long.Add(&Segment{Duration: time.Hour}, Window{Duration: time.Minute})
 	if len(long.Listed()) != 1 {
@@ -267,12 +277,16 @@ func TestIndexKeepsOneMoreWindow(t *testing.T) {
 
 // A window of nothing holds one segment, and not all that ever were.
 func TestIndexIsBounded(t *testing.T) {
-	for _, w := range []Window{{}, {Duration: -time.Second}, {Count: 1}, {Count: 1, Duration: time.Hour}} {
+	for _, w := range []Window{{}, {Duration: -time.Second}, {Count: 1}, {Count: 1, Duration: time.Hour}, {Over: true}, {Count: 1, Duration: time.Hour, Over: true}} {
 		x := NewIndex[*Segment](0)
 		for range 100 {
 			x.Add(&Segment{Seq: x.Next(), Duration: 2 * time.Second}, w)
 		}
-		if len(x.Listed()) != 1 || len(x.All()) > 4 {
+		most := 4
+		if w.Over {
+			most++
+		}
+		if len(x.Listed()) != 1 || len(x.All()) > most {
 			t.Errorf("%+v: %d are listed of %d", w, len(x.Listed()), len(x.All()))
 		}
 	}

@@ -16,6 +16,9 @@ type Listed interface {
 type Window struct {
 	Duration time.Duration
 	Count    int
+	// Over lists one more than fits in Duration, the one that reaches over its
+	// beginning, so that what is listed is no shorter than Duration.
+	Over bool
 }
 
 func (w Window) holds(total time.Duration, count int) bool {
@@ -68,13 +71,17 @@ func (x *Index[T]) Add(s T, w Window) (gone []T) {
 	kept := len(x.segments)
 	x.listed = 0
 	for i := len(x.segments) - 1; i >= 0; i-- {
+		span := total // of what must fit
 		total += x.segments[i].Lasts()
+		if !w.Over {
+			span = total
+		}
 		count := len(x.segments) - i
-		if w.holds(total, count) || x.listed == 0 {
+		if w.holds(span, count) || x.listed == 0 {
 			x.listed++
 		}
 		// One that is too long by itself pushed the last out of the window.
-		if !keep.holds(total/2-longest, count/2) && i < len(x.segments)-x.listed {
+		if !keep.holds(span/2-longest, count/2) && i < len(x.segments)-x.listed {
 			break
 		}
 		kept = i

@@ -24,7 +24,8 @@ type HLSConfig struct {
 	// is where streams of sound alone are cut.
 	AOFRatio float64 `conf:"hls_aof_ratio" default:"2.1" reload:"now"`
 
-	// Window is how much of the stream the playlist holds, in seconds of media.
+	// Window is how much of the stream the playlist holds at least, in seconds of media:
+	// the segment that reaches over its beginning is listed, too.
 	Window time.Duration `conf:"hls_window" default:"60" unit:"s" reload:"now"`
 
 	// OnError is what follows an error in SRS. Here only files can fail, and what

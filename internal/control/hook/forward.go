@@ -2,7 +2,6 @@ package hook
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"weir/internal/session"
@@ -48,7 +47,7 @@ func (h *Hooks) Forward(ctx context.Context, to string, s *session.Session, ask 
 			URLs *[]string `json:"urls"`
 		} `json:"data"`
 	}
-	if err := json.Unmarshal(answer, &reply); err != nil || reply.Data == nil || reply.Data.URLs == nil {
+	if err := read(answer, &reply); err != nil || reply.Data == nil || reply.Data.URLs == nil {
 		return nil, &Error{Code: codeForward, Text: fmt.Sprintf("on_forward answered %.60q, which has no list of addresses in data.urls", answer)}
 	}
 	if n := len(*reply.Data.URLs); n > maxForwards {

@@ -25,6 +25,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -301,7 +302,7 @@ func (h *Hooks) Observe(e session.Event) {
 			h.env.Cwd, g.File, g.URL, g.Playlist, g.PlaylistURL, g.Seq, ask.Key.URL(), e.StreamID})
 		if u.OnHLSNotify != "" && h.env.Busy.Load() < service.High {
 			h.queue.put(s.ID+" notify", u.Queue, func(ctx context.Context) time.Duration {
-				h.notify(ctx, u, s, ask, g.URL)
+				h.notify(ctx, u, s, ask, g.URI)
 				return 0
 			})
 		}
@@ -446,6 +447,20 @@ func unreachable(ctx context.Context, late, err error) error {
 	return &Error{Code: codeConnect, Text: "callback server cannot be reached", Err: err, Broken: true}
 }
 
+// trailing is a comma behind the last member, which scripts that write JSON by hand leave.
+var trailing = regexp.MustCompile(`,\s*([}\]])`)
+
+// read is json.Unmarshal that takes two things more, as SRS does: a byte order mark at
+// the beginning and commas behind last members.
+func read(answer []byte, v any) error {
+	answer = bytes.TrimPrefix(answer, []byte("\xef\xbb\xbf"))
+	err := json.Unmarshal(answer, v)
+	if err != nil && json.Unmarshal(trailing.ReplaceAll(answer, []byte("$1")), v) == nil {
+		return nil
+	}
+	return err
+}
+
 // judge applies SRS's rule: an answer accepts if it is the digit 0 and nothing
 // else, or an object whose member code is the integer 0.
 func judge(answer []byte) error {
@@ -458,7 +473,7 @@ func judge(answer []byte) error {
 		return &Error{Code: codeData, Text: "callback answered with an empty body; accepting is 0 or {\"code\":0}"}
 	}
 	var object map[string]json.RawMessage
-	if err := json.Unmarshal(answer, &object); err != nil || object == nil {
+	if err := read(answer, &object); err != nil || object == nil {
 		return &Error{Code: codeData, Text: fmt.Sprintf("callback answered %.60q, which is neither 0 nor a JSON object", answer)}
 	}
 	code, ok := object["code"]
@@ -472,13 +487,26 @@ func judge(answer []byte) error {
 	return nil
 }
 
+// escaped is what PathEscape makes of a percent sign that begins an escape.
+var escaped = regexp.MustCompile("%25([0-9A-Fa-f]{2})")
+
+// inPath writes a name into a URL's path. Slashes and what is escaped already stay as
+// they are, as in SRS; what would end the path or be no URL is escaped.
+func inPath(name string) string {
+	parts := strings.Split(name, "/")
+	for i, p := range parts {
+		parts[i] = escaped.ReplaceAllString(url.PathEscape(p), "%$1")
+	}
+	return strings.Join(parts, "/")
+}
+
 // notify fetches the URL that an operator wants fetched for each segment, so
 // that a CDN has it early. Nothing that comes of it matters.
 func (h *Hooks) notify(ctx context.Context, u URLs, s *session.Session, ask *session.Ask, segment string) {
 	ctx, cancel := context.WithTimeout(ctx, notifyPatience)
 	defer cancel()
-	to := strings.NewReplacer("[server_id]", h.env.ID, "[service_id]", h.env.Service, "[app]", url.PathEscape(ask.Key.App),
-		"[stream]", url.PathEscape(ask.Key.Stream), "[param]", ask.Said.Param, "[ts_url]", segment).Replace(u.OnHLSNotify)
+	to := strings.NewReplacer("[server_id]", h.env.ID, "[service_id]", h.env.Service, "[app]", inPath(ask.Key.App),
+		"[stream]", inPath(ask.Key.Stream), "[param]", ask.Said.Param, "[ts_url]", segment).Replace(u.OnHLSNotify)
 	if strings.HasPrefix(segment, "http://") || strings.HasPrefix(segment, "https://") {
 		to = segment
 	}

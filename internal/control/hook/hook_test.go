@@ -90,7 +90,7 @@ func TestBodies(t *testing.T) {
 	_, _, stream := p.Doing()
 	_, resolved, _ := p.Doing()
 	d.Tell(session.Event{What: session.Segmented, Session: p, Ask: resolved, StreamID: stream.ID, Segment: &session.Segment{
-		Duration: 2020 * time.Millisecond, File: "./html/live/s1-0.ts", URL: "live/s1-0.ts", Playlist: "./html/live/s1.m3u8", PlaylistURL: "live/s1.m3u8", Seq: 3}})
+		Duration: 2020 * time.Millisecond, File: "./html/live/s1-0.ts", URL: "live/s1-0.ts", URI: "s1-0.ts", Playlist: "./html/live/s1.m3u8", PlaylistURL: "live/s1.m3u8", Seq: 3}})
 	o.wait(t, 4)
 	d.Tell(session.Event{What: session.Recorded, Session: p, Ask: resolved, StreamID: stream.ID, Recording: &session.Recording{File: "./html/live/s1.1.flv"}})
 	o.wait(t, 5)
@@ -121,7 +121,7 @@ func TestBodies(t *testing.T) {
 		"POST /on_connect " + base("on_connect", "PUB", "127.0.0.1") + `,"stream":"s1","param":"?token=1&a=<b>","tcUrl":"rtmp://127.0.0.1:1935/live","pageUrl":"http://page/"}`,
 		"POST /on_publish " + base("on_publish", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1&a=<b>"` + tail,
 		"POST /on_hls " + base("on_hls", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1&a=<b>","duration":2.02,"cwd":"/cwd","file":"./html/live/s1-0.ts","url":"live/s1-0.ts","m3u8":"./html/live/s1.m3u8","m3u8_url":"live/s1.m3u8","seq_no":3` + tail,
-		"GET /notify/vid-server/live/s1/live/s1-0.ts?token=1&a=<b> ",
+		"GET /notify/vid-server/live/s1/s1-0.ts?token=1&a=<b> ",
 		"POST /on_dvr " + base("on_dvr", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1&a=<b>","cwd":"/cwd","file":"./html/live/s1.1.flv"` + tail,
 		"POST /on_play " + base("on_play", "VIEW", "10.0.0.1") + `,"stream":"s1","tcUrl":"rtmp://__defaultVhost__/live","param":"?token=1&a=<b>","pageUrl":"http://page/"` + tail,
 		"POST /on_stop " + base("on_stop", "VIEW", "10.0.0.1") + `,"tcUrl":"rtmp://__defaultVhost__/live","stream":"s1","param":"?token=1&a=<b>"` + tail,
@@ -177,7 +177,7 @@ func TestAcceptRule(t *testing.T) {
 		body string
 		code int
 	}{
-		{"0", 0}, {`{"code":0}`, 0}, {`{"code":0,"msg":"fine"}`, 0},
+		{"0", 0}, {`{"code":0}`, 0}, {`{"code":0,"msg":"fine"}`, 0}, {"\xef\xbb\xbf{\"code\":0}", 0}, {"{\"code\":0,\n}", 0}, {`{"data":[1,],"code":0,}`, 0},
 		{"0\n", 3008}, {"1", 3008}, {`"0"`, 3008}, {"", 3008}, {"ok", 3008}, {"[0]", 3008}, {"null", 3008}, {strings.Repeat("a", 70000), 3008},
 		{`{"code":"0"}`, 3064}, {`{"code":1}`, 3064}, {`{}`, 3064}, {`{"code":null}`, 3064}, {`{"code":0.5}`, 3064},
 	} {
@@ -329,6 +329,15 @@ func TestSeveralURLs(t *testing.T) {
 	}
 	if got := strings.Join(paths, " "); got != "/a /b /c /no /d /e" {
 		t.Errorf("called %s", got)
+	}
+}
+
+// Names stand in the URL of on_hls_notify as SRS writes them, as long as that is a URL.
+func TestInPath(t *testing.T) {
+	for name, want := range map[string]string{"live": "live", "a/b": "a/b", "odd%20name-_.~+x": "odd%20name-_.~+x", "50%": "50%25", "a b?c#d": "a%20b%3Fc%23d", "你": "%E4%BD%A0"} {
+		if got := inPath(name); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ func (x *listing) fill(conf *blocks.HLSConfig, g *store.Segment) (gone []*segmen
 		gap.Began = last.Run.At(gap.Start)
 		gap.name = x.segmentName(conf, gap.Segment, gap.init != nil)
 		gap.uri = uri(conf.EntryPrefix, x.playlistName, gap.name)
-		gone = append(gone, x.index.Add(gap, store.Window{Duration: conf.Window})...)
+		gone = append(gone, x.index.Add(gap, window(conf))...)
 	}
 	return gone
 }

@@ -46,7 +46,7 @@ func (h *house) Observe(e session.Event) {
 		h.told = append(h.told, fmt.Sprint("stop ", e.Err))
 	case session.Segmented:
 		g := e.Segment
-		h.told = append(h.told, fmt.Sprintf("segment %d %.2f %s %s %s %s", g.Seq, g.Duration.Seconds(), g.File, g.URL, g.Playlist, g.PlaylistURL))
+		h.told = append(h.told, fmt.Sprintf("segment %d %.2f %s %s %s %s %s", g.Seq, g.Duration.Seconds(), g.File, g.URL, g.URI, g.Playlist, g.PlaylistURL))
 	}
 }
 
@@ -60,7 +60,7 @@ func (h *house) said() string {
 
 func open(t *testing.T, dir, hls string) *house {
 	t.Helper()
-	text := "listen 1935; http_server { enabled on; dir " + dir + "; } vhost __defaultVhost__ { hls { enabled on; " + hls + " hls_fragment 2; hls_window 6; hls_path " + dir + "; } }"
+	text := "listen 1935; http_server { enabled on; dir " + dir + "; } vhost __defaultVhost__ { hls { enabled on; " + hls + " hls_fragment 2; hls_window 5.99; hls_path " + dir + "; } }"
 	snap, err := config.Parse(config.Source{File: "test", Text: []byte(text), Getenv: func(string) string { return "" }}, blocks.All())
 	if err != nil {
 		t.Fatal(err)
@@ -224,7 +224,7 @@ s-4.ts?hls_ctx=`+ctx+`&token=1
 			t.Errorf("playlist on disk: %v\n%s", err, disk)
 		}
 		said := h.said()
-		if !strings.Contains(said, "segment 0 2.00 "+dir+"/live/s-0.ts live/s-0.ts "+dir+"/live/s.m3u8 live/s.m3u8") || !strings.Contains(said, "play s.m3u8?token=1") {
+		if !strings.Contains(said, "segment 0 2.00 "+dir+"/live/s-0.ts live/s-0.ts s-0.ts "+dir+"/live/s.m3u8 live/s.m3u8") || !strings.Contains(said, "play s.m3u8?token=1") {
 			t.Errorf("told:\n%s", said)
 		}
 		// Silence for twice the window signs the viewer out.
@@ -397,12 +397,12 @@ func TestDispose(t *testing.T) {
 }
 
 func TestNamesAndPrefix(t *testing.T) {
-	for _, c := range []struct{ conf, uri, file string }{
-		{"hls_m3u8_file [app]/m/[stream].m3u8; hls_ts_file [app]/t/[stream]-[duration]-[seq].ts;", "../t/s-2000-0.ts", "live/m/s.m3u8 live/t/s-2000-0.ts"},
-		{"hls_entry_prefix http://cdn.example.com;", "http://cdn.example.com/live/s-0.ts", "live/s-0.ts live/s.m3u8"},
-		{"hls_entry_prefix http://cdn.example.com/;", "http://cdn.example.com/s-0.ts", "live/s-0.ts live/s.m3u8"},
-		{"hls_ts_floor on; hls_ts_file [app]/[stream]-[timestamp].ts;", "s-473342400.ts", "live/s-473342400.ts live/s.m3u8"},
-		{"hls_files off;", "s-0.ts", ""},
+	for _, c := range []struct{ conf, uri, url, file string }{
+		{"hls_m3u8_file [app]/m/[stream].m3u8; hls_ts_file [app]/t/[stream]-[duration]-[seq].ts;", "../t/s-2000-0.ts", "live/t/s-2000-0.ts", "live/m/s.m3u8 live/t/s-2000-0.ts"},
+		{"hls_entry_prefix http://cdn.example.com;", "http://cdn.example.com/live/s-0.ts", "http://cdn.example.com/live/s-0.ts", "live/s-0.ts live/s.m3u8"},
+		{"hls_entry_prefix http://cdn.example.com/;", "http://cdn.example.com/s-0.ts", "http://cdn.example.com/s-0.ts", "live/s-0.ts live/s.m3u8"},
+		{"hls_ts_floor on; hls_ts_file [app]/[stream]-[timestamp].ts;", "s-473342400.ts", "live/s-473342400.ts", "live/s-473342400.ts live/s.m3u8"},
+		{"hls_files off;", "s-0.ts", "live/s-0.ts", ""},
 	} {
 		bubble(t, c.conf, func(h *house, dir string) {
 			leave := h.publish("s", 70)
@@ -413,6 +413,10 @@ func TestNamesAndPrefix(t *testing.T) {
 			}
 			if got := files(t, dir); got != c.file {
 				t.Errorf("%s: files %s, want %s", c.conf, got, c.file)
+			}
+			// SRS tells on_hls of the prefix too, and on_hls_notify of what the playlist says.
+			if got := h.said(); !strings.Contains(got, " "+c.url+" "+c.uri+" ") {
+				t.Errorf("%s: told %s, want %s and %s", c.conf, got, c.url, c.uri)
 			}
 			leave()
 		})
@@ -438,6 +442,30 @@ func TestDiskFailureLeavesViewersAlone(t *testing.T) {
 	})
 }
 
+// SRS decodes no path: a stream whose own name has escapes is asked for by them.
+func TestNameWithEscapes(t *testing.T) {
+	bubble(t, "hls_ctx off;", func(h *house, _ string) {
+		leave := h.publish("a%20b", 70)
+		for _, path := range []string{"a%20b.m3u8", "a%2520b.m3u8", "a%20b-0.ts", "a%2520b-0.ts"} {
+			h.want(h.get("http://x/live/"+path), 200, "")
+		}
+		h.want(h.get("http://x/live/a+b.m3u8"), 404, "")
+		leave()
+	})
+}
+
+// SRS lists hls_window and the segment that reaches over its beginning.
+func TestWindowIsNoShorter(t *testing.T) {
+	bubble(t, "hls_ctx off; hls_window 6;", func(h *house, _ string) {
+		leave := h.publish("s", 12*50)
+		body := h.get("http://x/live/s.m3u8").Body.String()
+		if n := strings.Count(body, "#EXTINF:2.000"); n != 4 || !strings.Contains(body, "#EXT-X-MEDIA-SEQUENCE:7\n") {
+			t.Errorf("%d segments are listed, want 4:\n%s", n, body)
+		}
+		leave()
+	})
+}
+
 func TestMethods(t *testing.T) {
 	bubble(t, "", func(h *house, _ string) {
 		leave := h.publish("s", 70)
@@ -446,6 +474,12 @@ func TestMethods(t *testing.T) {
 		h.env.Media.ServeHTTP(w, r)
 		if w.Code != http.StatusMethodNotAllowed {
 			t.Errorf("DELETE: %d", w.Code)
+		}
+		r = httptest.NewRequest("POST", "http://x/live/s-0.ts", nil)
+		w = httptest.NewRecorder()
+		h.env.Media.ServeHTTP(w, r)
+		if w.Code != 200 || w.Body.Len() == 0 {
+			t.Errorf("POST: %d, %d bytes", w.Code, w.Body.Len())
 		}
 		r = httptest.NewRequest("HEAD", "http://x/live/s-0.ts", nil)
 		w = httptest.NewRecorder()

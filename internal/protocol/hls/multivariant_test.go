@@ -27,7 +27,7 @@ func TestMultivariant(t *testing.T) {
 		if m == nil {
 			t.Fatalf("no hls_ctx in\n%s", all.Body)
 		}
-		const inf = "#EXT-X-STREAM-INF:BANDWIDTH=40014,AVERAGE-BANDWIDTH=40014,CODECS=\"avc1.42c00a\",FRAME-RATE=25.000\n"
+		const inf = "#EXT-X-STREAM-INF:BANDWIDTH=39728,AVERAGE-BANDWIDTH=39728,CODECS=\"avc1.42c00a\",FRAME-RATE=25.000\n"
 		query := "?hls_ctx=" + m[1] + "&token=1\n"
 		h.want(all, 200, "#EXTM3U\n#EXT-X-INDEPENDENT-SEGMENTS\n"+inf+"a_hd.m3u8"+query+inf+"a_sd.m3u8"+query)
 		for _, name := range []string{"a_hd", "a_sd"} {

@@ -297,8 +297,12 @@ func (st *stream) tell(conf *blocks.HLSConfig, sg *segment) {
 	if ask.Key != st.key {
 		return // it does something else by now
 	}
+	url := sg.name
+	if whole(sg.uri) {
+		url = sg.uri
+	}
 	s.env.Desk.Tell(session.Event{What: session.Segmented, Session: p, Ask: ask, StreamID: st.streamID, Segment: &session.Segment{
-		Duration: g.Duration, File: join(conf.Path, sg.name), URL: sg.name, Playlist: join(conf.Path, st.playlistName), PlaylistURL: st.playlistName, Seq: g.Seq}})
+		Duration: g.Duration, File: join(conf.Path, sg.name), URL: url, URI: sg.uri, Playlist: join(conf.Path, st.playlistName), PlaylistURL: st.playlistName, Seq: g.Seq}})
 }
 
 // finish lists a segment and writes it; false says that the stream was forgotten.
@@ -365,7 +369,7 @@ func (x *listing) add(conf *blocks.HLSConfig, sg *segment, fresh []*beside) (tex
 	if conf.Deterministic {
 		gone = x.fill(conf, sg.Segment)
 	}
-	gone = append(gone, x.index.Add(sg, store.Window{Duration: conf.Window})...)
+	gone = append(gone, x.index.Add(sg, window(conf))...)
 	x.beside = append(x.beside, fresh...)
 	idle = x.unneeded()
 	x.closeOpen(conf, sg)
@@ -485,6 +489,17 @@ func marked(name, mark string) string {
 func numbered(name string, key hub.Key, g *store.Segment, at time.Time) string {
 	name = strings.NewReplacer("[seq]", strconv.FormatInt(g.Seq, 10), "[duration]", strconv.FormatInt(g.Duration.Milliseconds(), 10)).Replace(name)
 	return pathpkg.Clean(store.Expand(name, key, at))
+}
+
+// window says what is listed: as in SRS hls_window and the segment that reaches over
+// its beginning, so that players have no less than they were promised.
+func window(conf *blocks.HLSConfig) store.Window {
+	return store.Window{Duration: conf.Window, Over: true}
+}
+
+// whole reports whether a URI has its host, as behind an hls_entry_prefix of a CDN.
+func whole(uri string) bool {
+	return strings.HasPrefix(uri, "http://") || strings.HasPrefix(uri, "https://")
 }
 
 // uri is what the playlist calls a segment: its path from the playlist's folder,

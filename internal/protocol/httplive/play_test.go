@@ -342,6 +342,19 @@ func TestVhosts(t *testing.T) {
 	}
 }
 
+// SRS decodes no path: a stream whose own name has escapes is asked for by them.
+func TestNameWithEscapes(t *testing.T) {
+	h := open(t, remux, "")
+	n := live
+	n.Stream = "a%20b"
+	publish(t, h, n, 3)
+	k := request(t, h, "GET /live/a%20b.flv HTTP/1.1", "Host: x")
+	if res := answer(t, k); res.StatusCode != 200 {
+		t.Fatalf("%d", res.StatusCode)
+	}
+	h.Viewers(n, 1)
+}
+
 // What the callbacks and the API are told of a viewer.
 func TestWhatIsKnownOfAViewer(t *testing.T) {
 	h := open(t, remux, "")

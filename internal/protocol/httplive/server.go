@@ -141,13 +141,24 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // find returns the stream that a request is for, if one of the vhost's mounts has
-// it.
+// it: by its path, or, if only that is live, by the path as it was sent.
 func (s *server) find(r *http.Request, f format, vhost *config.Vhost) (key hub.Key, ok bool) {
+	key, ok = s.at(r, r.URL.Path, f, vhost)
+	if sent, differs := service.AsSent(r); differs && (!ok || !s.live(key)) {
+		if k, there := s.at(r, sent, f, vhost); there && s.live(k) {
+			return k, true
+		}
+	}
+	return key, ok
+}
+
+// at returns the stream that a path names, if one of the vhost's mounts has it.
+func (s *server) at(r *http.Request, sent string, f format, vhost *config.Vhost) (key hub.Key, ok bool) {
 	conf := blocks.HTTPRemux.Of(vhost)
 	if !conf.Enabled {
 		return key, false
 	}
-	host, p := service.VhostName(r), strings.TrimSuffix(r.URL.Path, f.ext)
+	host, p := service.VhostName(r), strings.TrimSuffix(sent, f.ext)
 	for _, template := range conf.Mount {
 		m := parseMount(template)
 		// The same path as MP4 may be a file's, and where HLS is on, that of a

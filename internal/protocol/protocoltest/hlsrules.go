@@ -15,7 +15,7 @@ import (
 type HLSRules struct {
 	Sink *Sink
 	Path string
-	// Window is how much may be listed.
+	// Window is how much may be listed, with the segment that it begins in.
 	Window time.Duration
 	// Low says that it is of low latency.
 	Low bool
@@ -214,7 +214,8 @@ func (r *HLSRules) compare(all []hlsSegment) error {
 			return fmt.Errorf("%d was at %v and is at %v", s.number, old.at, s.at)
 		}
 	}
-	if len(all) > 1 && total > r.Window.Seconds()+0.01 {
+	// The oldest may reach over the beginning of the window, as in SRS.
+	if len(all) > 1 && total-all[0].duration > r.Window.Seconds()+0.01 {
 		return fmt.Errorf("%.3f s are listed", total)
 	}
 	return nil

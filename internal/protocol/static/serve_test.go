@@ -109,6 +109,24 @@ func TestRanges(t *testing.T) {
 	}
 }
 
+// What SRS wrote for a stream whose name has escapes is asked for by them, as there.
+func TestNameWithEscapes(t *testing.T) {
+	dir := t.TempDir()
+	os.WriteFile(filepath.Join(dir, "a%20b.ts"), []byte("escaped"), 0o644)
+	os.WriteFile(filepath.Join(dir, "c d.ts"), []byte("plain"), 0o644)
+	addr := open(t, dir)
+	for target, want := range map[string]string{"/a%20b.ts": "escaped", "/a%2520b.ts": "escaped", "/c%20d.ts": "plain"} {
+		if res, body := get(t, addr, target); res.StatusCode != 200 || body != want {
+			t.Errorf("%s: %d %q", target, res.StatusCode, body)
+		}
+	}
+	for _, target := range []string{"/%2e%2e/serve_test.go", "/..%2fserve_test.go", "/%252e%252e/x"} {
+		if res, _ := get(t, addr, target); res.StatusCode != 404 {
+			t.Errorf("%s: %d", target, res.StatusCode)
+		}
+	}
+}
+
 func TestCaching(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "a.mp4")

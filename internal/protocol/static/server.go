@@ -70,10 +70,10 @@ func ContentType(name string) string {
 	return "application/octet-stream"
 }
 
-// folder returns the folder that serves a request and the name in it.
-func (s *server) folder(r *http.Request) (dir, name string) {
+// folder returns the folder that serves a request and the name that a path has in it.
+func (s *server) folder(r *http.Request, sent string) (dir, name string) {
 	snap := s.env.Conf.Load()
-	p := path.Clean("/" + r.URL.Path)
+	p := path.Clean("/" + sent)
 	if v, ok := snap.Vhost(service.VhostName(r)); ok {
 		if c := blocks.HTTPStatic.Of(v); c.Enabled {
 			mount := strings.ReplaceAll(c.Mount, "[vhost]", "")
@@ -110,14 +110,19 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) bool {
 		http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
 		return true
 	}
-	dir, name := s.folder(r)
-	if shelf.Leftover(s.env.Conf.Load(), name) {
-		http.Error(w, "Not Found", http.StatusNotFound)
-		return true
+	paths := []string{r.URL.Path}
+	if sent, differs := service.AsSent(r); differs {
+		paths = append(paths, sent) // files of streams whose names have escapes
 	}
-	for _, open := range []func(string) (fs.File, error){fromFolder(dir), pages404} {
-		if s.send(w, r, open, name) {
-			return true
+	for _, p := range paths {
+		dir, name := s.folder(r, p)
+		if shelf.Leftover(s.env.Conf.Load(), name) {
+			break
+		}
+		for _, open := range []func(string) (fs.File, error){fromFolder(dir), pages404} {
+			if s.send(w, r, open, name) {
+				return true
+			}
 		}
 	}
 	http.Error(w, "Not Found", http.StatusNotFound)

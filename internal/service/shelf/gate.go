@@ -76,11 +76,11 @@ func Reads(env service.Env, w http.ResponseWriter, r *http.Request) bool {
 		service.CORS(w.Header())
 	}
 	switch r.Method {
-	case http.MethodGet, http.MethodHead:
+	case http.MethodGet, http.MethodHead, http.MethodPost: // SRS answers a POST, too
 		return true
 	case http.MethodOptions:
 	default:
-		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
+		w.Header().Set("Allow", "GET, HEAD, POST, OPTIONS")
 		http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
 	}
 	return false

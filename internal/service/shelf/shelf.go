@@ -55,13 +55,19 @@ func (s *Shelf[T]) Get(vhost, name string) (thing T, ok bool) {
 	return thing, ok
 }
 
-// Find returns what a request asks for.
+// Find returns what a request asks for, by its path or by that path as it was sent.
 func (s *Shelf[T]) Find(conf *config.Snapshot, r *http.Request) (thing T, ok bool) {
 	v, ok := conf.Vhost(service.VhostName(r))
 	if !ok {
 		return thing, false
 	}
-	return s.Get(v.Name, strings.TrimPrefix(pathpkg.Clean(r.URL.Path), "/"))
+	if thing, ok = s.Get(v.Name, strings.TrimPrefix(pathpkg.Clean(r.URL.Path), "/")); ok {
+		return thing, true
+	}
+	if sent, differs := service.AsSent(r); differs {
+		return s.Get(v.Name, strings.TrimPrefix(pathpkg.Clean(sent), "/"))
+	}
+	return thing, false
 }
 
 // Escape writes a path so that it is one in a URI, whatever a stream is called.
