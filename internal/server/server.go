@@ -267,6 +267,10 @@ func (s *Server) web() {
 	s.add("host", service.Base, s.env.Host)
 	s.add("heartbeat", service.Base, heartbeat.New(s.env))
 	s.env.API.Handle(service.OrderAPI, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/console" {
+			http.Redirect(w, r, "/console/", http.StatusFound)
+			return true
+		}
 		if !strings.HasPrefix(r.URL.Path, "/console/") {
 			return false
 		}

@@ -356,10 +356,11 @@ func (a *API) send(w http.ResponseWriter, r *http.Request, v any) {
 	if name != "" {
 		w.Header().Set("Content-Type", "text/javascript")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		fmt.Fprintf(w, "%s(%s)", name, body)
-		return
+		body = fmt.Appendf(nil, "%s(%s)", name, body)
+	} else {
+		w.Header().Set("Content-Type", "application/json")
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body))) // also of long lists: scripts read no chunks
 	w.Write(body)
 }
 

@@ -78,5 +78,5 @@ type featureList struct {
 // features tells what works in this version.
 func features(version string) featureReply {
 	return featureReply{"weir " + version, runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, "", "",
-		featureList{HLS: true, HDS: true, Callback: true, API: true, HTTPD: true, Stat: true, ComplexSend: true, TCPNoDelay: true}}
+		featureList{SSL: true, HLS: true, HDS: true, Callback: true, API: true, HTTPD: true, DVR: true, Transcode: true, Ingest: true, Stat: true, Caster: true, ComplexSend: true, TCPNoDelay: true, MergedRead: true}}
 }

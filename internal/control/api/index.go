@@ -48,7 +48,20 @@ var v1Tests = tests{
 }
 
 type rootIndex struct {
-	API string `json:"api"`
+	API string   `json:"api"`
+	RTC rtcIndex `json:"rtc"`
 }
 
-func newRootIndex() rootIndex { return rootIndex{API: "the api root"} }
+type rtcIndex struct {
+	V1 struct {
+		Play    string `json:"play"`
+		Publish string `json:"publish"`
+		Nack    string `json:"nack"`
+	} `json:"v1"`
+}
+
+func newRootIndex() rootIndex {
+	x := rootIndex{API: "the api root"}
+	x.RTC.V1.Play, x.RTC.V1.Publish, x.RTC.V1.Nack = "Play stream", "Publish stream", "Simulate the NACK"
+	return x
+}
