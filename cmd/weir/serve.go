@@ -43,7 +43,7 @@ func serve(o flags, stdout, stderr io.Writer) (err error) {
 		return err
 	}
 	if o.test {
-		fmt.Fprintf(stdout, "the config file %s syntax is ok\n", snap.File)
+		fmt.Fprintf(stdout, "the config file %[1]s syntax is ok\nconfig file %[1]s test is successful\n", snap.File)
 		return nil
 	}
 	root := blocks.Root.In(snap)

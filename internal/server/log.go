@@ -22,7 +22,8 @@ import (
 //
 // the fourth field being the client id of the API and of callbacks. It is the
 // handler of every slog.Logger in the server: an attribute "cid" becomes that
-// field, the others follow the message as ", key=value", quoted where they hold
+// field, the others follow the message as ", key=value" (the first without the comma
+// where the message ends in a space, as some of SRS's do), quoted where they hold
 // anything that could forge a line, without the values of parameters that are
 // secrets. As an option each line is a JSON object. The same message with the same cause is
 // written at most ten times a second; what was left out is told afterwards.
@@ -191,10 +192,16 @@ func (l *Log) text(t time.Time, level slog.Level, cid, message string, attrs []s
 		b.WriteString(strconv.Quote(message))
 	}
 	if attrs != nil {
-		b.WriteString(l.attrs)
+		var list strings.Builder
+		list.WriteString(l.attrs)
 		for _, a := range attrs[len(l.list):] {
-			appendAttr(&b, a)
+			appendAttr(&list, a)
 		}
+		text := list.String()
+		if strings.HasSuffix(message, " ") {
+			text = strings.TrimPrefix(text, ", ")
+		}
+		b.WriteString(text)
 	}
 	if o.color && color != "" {
 		b.WriteString("\x1b[0m")
@@ -216,7 +223,7 @@ func (l *Log) object(t time.Time, level slog.Level, cid, message string, attrs [
 	if cid != "" {
 		add("cid", cid)
 	}
-	add("msg", message)
+	add("msg", strings.TrimSuffix(message, " "))
 	for _, a := range attrs {
 		switch a.Key {
 		case "time", "level", "pid", "cid", "msg":

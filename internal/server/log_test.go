@@ -31,6 +31,7 @@ func TestLogShape(t *testing.T) {
 	log.Debug("fine")
 	log.Info("ready", "doors", 3, "took", 2*time.Second)
 	log.With("cid", "08s9k2x1").With("stream", "live/s").Info("client identified", "type", "fmle-publish")
+	log.Info("RTMP client ", "ip", "127.0.0.1:38220")
 	log.Warn("slow", "cid", "abcdefgh")
 	log.Error("broken", "err", errors.New("no such file"))
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
@@ -39,6 +40,7 @@ func TestLogShape(t *testing.T) {
 		`[DEBUG][PID][] fine`,
 		`[INFO][PID][] ready, doors=3, took=2s`,
 		`[INFO][PID][08s9k2x1] client identified, stream=live/s, type=fmle-publish`,
+		`[INFO][PID][] RTMP client ip=127.0.0.1:38220`,
 		`[WARN][PID][abcdefgh] slow`,
 		`[ERROR][PID][] broken, err=no such file`,
 	} {

@@ -133,7 +133,11 @@ func (c *conn) serve(ctx context.Context, w rtmp.Wish) error {
 	if w.Publish {
 		kind = w.Flow.String()
 	}
-	c.log.Info("client identified", "type", kind, "vhost", t.Vhost, "app", t.App, "stream", t.Stream, "param", t.Param, "duration", fmt.Sprintf("%dms", w.Duration.Milliseconds()))
+	until := "-1ms" // what SRS says of a player without an end
+	if w.Publish || w.Duration > 0 {
+		until = fmt.Sprintf("%dms", w.Duration.Milliseconds())
+	}
+	c.log.Info("client identified", "type", kind, "vhost", t.Vhost, "app", t.App, "stream", t.Stream, "param", t.Param, "duration", until)
 	ask := session.Ask{
 		Key:  hub.Key{Vhost: t.Vhost, App: t.App, Stream: t.Stream},
 		Said: session.Said{Vhost: t.Vhost, App: t.App, Stream: t.Stream, Param: t.Param},
@@ -151,8 +155,9 @@ func (c *conn) serve(ctx context.Context, w rtmp.Wish) error {
 }
 
 func (c *conn) connected(key hub.Key, param string) {
+	t, _ := rtmp.Resolve(c.connect.TcURL, key.Stream) // it has been resolved before
 	c.log.Info("connected stream", "tcUrl", c.connect.TcURL, "pageUrl", c.connect.PageURL, "swfUrl", c.connect.SwfURL,
-		"vhost", key.Vhost, "app", key.App, "stream", key.Stream, "param", param)
+		"schema", t.Schema, "vhost", key.Vhost, "port", t.Port, "app", key.App, "stream", key.Stream, "param", param)
 }
 
 // refuse tells the client, in RTMP's own words, why its wish is not granted,

@@ -127,7 +127,7 @@ func (s *server) serve(ctx context.Context, nc net.Conn) {
 		return
 	}
 	log := s.env.Log.With(slog.String("cid", sess.ID))
-	log.Info("RTMP client", "ip", v.Remote.String())
+	log.Info("RTMP client ", "ip", v.Remote.String())
 	c := &conn{server: s, env: &s.env, nc: nc, session: sess, log: log, about: about, present: present}
 	c.end(service.Guard(log, c.run))
 }
