@@ -152,15 +152,17 @@ func TestGoneWhileKeysAreAgreedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		came := 0
 		d, conn, end := meet(t, "passive", [2]func(int) bool{never, never}, func(p *peer, b []byte) {
-			if p.record(b); came == 1 { // all that we need
-				p.once.Do(func() {
-					p.mu.Lock()
-					p.over = true
-					p.mu.Unlock()
-					p.farewell()
-				})
+			if came++; came != 2 {
+				p.record(b)
+				return
 			}
-			came++
+			// All that we need for keys, as of when it has gone.
+			p.mu.Lock()
+			p.over = true
+			pipe := p.pipe
+			p.mu.Unlock()
+			pipe.push(b)
+			p.farewell()
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
