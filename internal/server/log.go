@@ -192,16 +192,17 @@ func (l *Log) text(t time.Time, level slog.Level, cid, message string, attrs []s
 		b.WriteString(strconv.Quote(message))
 	}
 	if attrs != nil {
-		var list strings.Builder
+		list, joined := &b, strings.HasSuffix(message, " ")
+		if joined {
+			list = &strings.Builder{}
+		}
 		list.WriteString(l.attrs)
 		for _, a := range attrs[len(l.list):] {
-			appendAttr(&list, a)
+			appendAttr(list, a)
 		}
-		text := list.String()
-		if strings.HasSuffix(message, " ") {
-			text = strings.TrimPrefix(text, ", ")
+		if joined {
+			b.WriteString(strings.TrimPrefix(list.String(), ", "))
 		}
-		b.WriteString(text)
 	}
 	if o.color && color != "" {
 		b.WriteString("\x1b[0m")

@@ -44,6 +44,11 @@ func AsSent(r *http.Request) (path string, differs bool) {
 	return path, path != r.URL.Path
 }
 
+// Whole reports whether a URI is one of HTTP that has its host.
+func Whole(uri string) bool {
+	return strings.HasPrefix(uri, "http://") || strings.HasPrefix(uri, "https://")
+}
+
 // Param returns the first value of a parameter of the query, and how often it is there,
 // as [url.URL.Query] has it, but without a map of all where the query is a plain one: it
 // is asked for with each segment.

@@ -141,23 +141,6 @@ func (y *yard) nginx(files string) *server {
 	return s
 }
 
-const srsConf = `listen %s; daemon off; srs_log_tank console; srs_log_level error; pid %[2]s/srs.pid; max_connections 10000;
-http_server { enabled on; listen %s; dir %[4]s; }
-vhost __defaultVhost__ { http_remux { enabled on; mount [vhost]/[app]/[stream].flv; } hls { enabled %[5]s; hls_fragment 2; hls_window 12; hls_path %[4]s; hls_ctx off; hls_ts_ctx off; } %[6]s }
-`
-
-// srs starts SRS with more directives of a vhost.
-func (y *yard) srs(vhost string, hls bool) *server {
-	s := &server{rtmp: y.free(), http: y.free()}
-	conf := filepath.Join(y.dir, "srs.conf")
-	text := fmt.Sprintf(srsConf, s.rtmp, y.dir, s.http, y.b.TempDir(), onOff(hls), vhost)
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
-		y.b.Fatal(err)
-	}
-	s.cmd = y.start(s.rtmp, nil, *srsBin, "-c", conf)
-	return s
-}
-
 func onOff(on bool) string {
 	if on {
 		return "on"
@@ -165,20 +148,30 @@ func onOff(on bool) string {
 	return "off"
 }
 
-const weirConf = `listen %s; daemon off; srs_log_tank console; srs_log_level error; pid %[2]s/weir.pid; max_connections 10000;
-http_server { enabled on; listen %s; dir %[2]s/www; } http_api { enabled on; listen %[4]s; }
-vhost __defaultVhost__ { http_remux { enabled on; } hls { enabled %[5]s; hls_fragment 2; hls_window 12; hls_path %[6]s; hls_ctx off; hls_ts_ctx off; } %[7]s }
+// houseConf is for weir and for SRS.
+const houseConf = `listen %s; daemon off; srs_log_tank console; srs_log_level error; pid %[2]s/house.pid; max_connections 10000;
+http_server { enabled on; listen %s; dir %[4]s; } http_api { enabled on; listen %[5]s; }
+vhost __defaultVhost__ { http_remux { enabled on; mount [vhost]/[app]/[stream].flv; } hls { enabled %[6]s; hls_fragment 2; hls_window 12; hls_path %[4]s; hls_ctx off; hls_ts_ctx off; } %[7]s }
 `
 
 // house starts weir with more directives of a vhost.
 func (y *yard) house(vhost string, hls bool, env ...string) *server {
+	return y.serve(y.weir, vhost, hls, env)
+}
+
+// srs starts SRS as house does weir. It gathers for mw_latency with min_latency on, too.
+func (y *yard) srs(vhost string, hls bool) *server {
+	return y.serve(*srsBin, strings.Replace(vhost, "min_latency on;", "min_latency on; play { mw_latency 0; }", 1), hls, nil)
+}
+
+func (y *yard) serve(program, vhost string, hls bool, env []string) *server {
 	s := &server{rtmp: y.free(), http: y.free(), api: y.free(), hls: y.b.TempDir()}
-	conf := filepath.Join(y.dir, "weir.conf")
-	text := fmt.Sprintf(weirConf, s.rtmp, y.dir, s.http, s.api, onOff(hls), s.hls, vhost)
+	conf := filepath.Join(y.dir, "house.conf")
+	text := fmt.Sprintf(houseConf, s.rtmp, y.dir, s.http, s.hls, s.api, onOff(hls), vhost)
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		y.b.Fatal(err)
 	}
-	s.cmd = y.start(s.rtmp, env, y.weir, "-c", conf)
+	s.cmd = y.start(s.rtmp, env, program, "-c", conf)
 	return s
 }
 

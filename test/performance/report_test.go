@@ -102,8 +102,7 @@ func (y *yard) round(r *row) {
 	r.weirs = append(r.weirs, y.measure(r.name+": weir", w.load(r.weir, o)))
 	w.stop()
 	if *srsBin != "" {
-		// SRS gathers for mw_latency with min_latency on too.
-		s := y.srs(strings.Replace(r.vhost, "min_latency on;", "min_latency on; play { mw_latency 0; }", 1), r.nginx == "hls")
+		s := y.srs(r.vhost, r.nginx == "hls")
 		r.srses = append(r.srses, y.measure(r.name+": SRS", s.load(r.weir, o)))
 		s.stop()
 	}

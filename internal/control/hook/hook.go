@@ -507,7 +507,7 @@ func (h *Hooks) notify(ctx context.Context, u URLs, s *session.Session, ask *ses
 	defer cancel()
 	to := strings.NewReplacer("[server_id]", h.env.ID, "[service_id]", h.env.Service, "[app]", inPath(ask.Key.App),
 		"[stream]", inPath(ask.Key.Stream), "[param]", ask.Said.Param, "[ts_url]", segment).Replace(u.OnHLSNotify)
-	if strings.HasPrefix(segment, "http://") || strings.HasPrefix(segment, "https://") {
+	if service.Whole(segment) {
 		to = segment
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, to, nil)

@@ -60,6 +60,7 @@ func (h *house) said() string {
 
 func open(t *testing.T, dir, hls string) *house {
 	t.Helper()
+	// Three segments of 2 s, of which the first reaches over the window's beginning.
 	text := "listen 1935; http_server { enabled on; dir " + dir + "; } vhost __defaultVhost__ { hls { enabled on; " + hls + " hls_fragment 2; hls_window 5.99; hls_path " + dir + "; } }"
 	snap, err := config.Parse(config.Source{File: "test", Text: []byte(text), Getenv: func(string) string { return "" }}, blocks.All())
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"weir/internal/format/mpegts"
 	"weir/internal/hub"
 	"weir/internal/media"
+	"weir/internal/service"
 	"weir/internal/service/shelf"
 	"weir/internal/session"
 	"weir/internal/store"
@@ -298,7 +299,7 @@ func (st *stream) tell(conf *blocks.HLSConfig, sg *segment) {
 		return // it does something else by now
 	}
 	url := sg.name
-	if whole(sg.uri) {
+	if service.Whole(sg.uri) { // behind an hls_entry_prefix of a CDN
 		url = sg.uri
 	}
 	s.env.Desk.Tell(session.Event{What: session.Segmented, Session: p, Ask: ask, StreamID: st.streamID, Segment: &session.Segment{
@@ -495,11 +496,6 @@ func numbered(name string, key hub.Key, g *store.Segment, at time.Time) string {
 // its beginning, so that players have no less than they were promised.
 func window(conf *blocks.HLSConfig) store.Window {
 	return store.Window{Duration: conf.Window, Over: true}
-}
-
-// whole reports whether a URI has its host, as behind an hls_entry_prefix of a CDN.
-func whole(uri string) bool {
-	return strings.HasPrefix(uri, "http://") || strings.HasPrefix(uri, "https://")
 }
 
 // uri is what the playlist calls a segment: its path from the playlist's folder,

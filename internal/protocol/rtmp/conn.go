@@ -61,7 +61,7 @@ func (c *conn) run() error {
 	}
 	c.session.TcURL, c.session.PageURL, c.session.SwfURL = info.TcURL, info.PageURL, info.SwfURL
 	c.session.Via = via(info)
-	c.connect.Object, c.connect.Args = nil, nil
+	c.connect.Object, c.connect.Args = nil, nil // a player's conn is kept for as long as it watches
 	target, err := rtmp.Resolve(info.TcURL, "")
 	if err != nil {
 		c.link.Reject(rtmp.ConnectRejected, err.Error())

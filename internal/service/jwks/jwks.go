@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -121,7 +120,7 @@ func (s *Source) attempt() {
 }
 
 func (s *Source) text(ctx context.Context) ([]byte, error) {
-	if !strings.HasPrefix(s.Address, "http://") && !strings.HasPrefix(s.Address, "https://") {
+	if !service.Whole(s.Address) {
 		f, err := os.Open(s.Address)
 		if err != nil {
 			return nil, err

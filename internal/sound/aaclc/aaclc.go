@@ -100,8 +100,9 @@ func NewEncoder(rate, channels, bitrate int) (*Encoder, error) {
 }
 
 // cutoff returns up to how many Hz sound is kept at so many bits a second for each channel,
-// 0 where the library's choice is as good. At 24,000 that is 8 kHz, as FFmpeg's, and the octave up to
-// 12.8 kHz loses some 3 dB in music; with more of it those below have too few bits.
+// 0 for the library's choice. Below 40,000 that ends too early: at 24,000 at 8 kHz, as FFmpeg's does,
+// which takes some 3 dB from the octave up to 12.8 kHz in music. With more of that octave than is
+// kept here, those below would have too few bits.
 func cutoff(bitrate int) int {
 	if bitrate >= 40000 {
 		return 0
