@@ -50,10 +50,22 @@ second() {
 }
 
 # why LOG says at the end, where it is found, what failed in LOG: races and panics with where
-# they were, then the last words of each test, then all names.
+# they were, then the last words of packages that named no test (killed, or ended by a
+# panic elsewhere), then those of each test, then all names. All of it is indented below a
+# line as a test's, since some readers of the log keep only what looks like a test's words.
 why() {
 	step 'what failed'
-	grep -E -A 30 'DATA RACE|^(panic:|fatal error:)' "$1" | head -120 || true
+	grep -E -A 30 'DATA RACE|^(panic:|fatal error:)' "$1" | head -120 | sed '1i --- FAIL: races and panics
+s/^/    /' || true
+	awk '/^(ok|\?|---|===)/ { n = 0; if (/^--- FAIL/) named = 1; if (!/^---/) named = 0; next }
+		/^FAIL[ \t]+weir/ {
+			if (!named) {
+				print "--- FAIL: what " $2 " said at its end"
+				for (i = n > 60 ? n - 59 : 1; i <= n; i++) print "    " words[i]
+			}
+			n = 0; named = 0; next
+		}
+		{ words[++n] = $0 }' "$1" | cut -c1-300 | head -150
 	awk 'function tell() { for (i = n > 20 ? n - 19 : 1; i <= n; i++) print words[i]; n = 0 }
 		/^(ok|FAIL|PASS|---|===|\?)/ { tell(); on = 0 }
 		/^--- FAIL/ { on = 1; print }

@@ -115,17 +115,11 @@ func TestKickTellsThePlayer(t *testing.T) {
 	h := build(t, "", "rtmp_to_rtc on;", "")
 	h.feed("rtmp")
 	w := h.watch("/rtc/v1/whep/?app=live&stream=s", nil)
-	gone := make(chan struct{})
-	w.pc.OnConnectionStateChange(func(s pion.PeerConnectionState) {
-		if s == pion.PeerConnectionStateClosed {
-			close(gone)
-		}
-	})
 	<-w.frames
 	for x := range h.desk.Sessions() {
 		x.Kick(session.ErrKicked)
 	}
-	<-gone
+	until(t, "the player is told", func() bool { return w.pc.ConnectionState() == pion.PeerConnectionStateClosed })
 }
 
 func TestDelete(t *testing.T) {

@@ -80,13 +80,7 @@ func (h *house) publish(path, codec string, change func(string) string) *studio 
 	if err := st.pc.SetRemoteDescription(pion.SessionDescription{Type: pion.SDPTypeAnswer, SDP: sdp}); err != nil {
 		h.t.Fatal(err)
 	}
-	connected := make(chan struct{})
-	st.pc.OnConnectionStateChange(func(s pion.PeerConnectionState) {
-		if s == pion.PeerConnectionStateConnected {
-			close(connected)
-		}
-	})
-	<-connected
+	until(h.t, "it is connected", func() bool { return st.pc.ConnectionState() == pion.PeerConnectionStateConnected })
 	return st
 }
 
@@ -192,8 +186,10 @@ func TestPublish(t *testing.T) {
 	}
 	// A viewer has it, and its wish for a key frame reaches the publisher.
 	w := h.watch("/rtc/v1/whep/?app=live&stream=s", nil)
-	go st.work(t, 50, 30)
+	var more sync.WaitGroup
+	more.Go(func() { st.work(t, 50, 30) })
 	<-w.frames
+	more.Wait()
 	st.pc.Close()
 	until(t, "it ends", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.ends == 1 })
 }
