@@ -2,6 +2,7 @@ package hls
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +127,61 @@ func TestRungOnDemand(t *testing.T) {
 		}
 		if watching("a_sd") != 0 || watching("a") != 1 {
 			t.Errorf("%d watch the rung after they have left it, %d the other", watching("a_sd"), watching("a"))
+		}
+	})
+}
+
+// A viewer who is signed in for a stream on demand, as one whose session was renewed while
+// it played a rung, or of a choice that has nothing else, is signed in for the stream it has
+// gone over to, when it has asked for nothing else for a while.
+func TestRungIsLeft(t *testing.T) {
+	bubble(t, "hls_multivariant [stream]_rungs [stream]_hd [stream]_sd;", func(h *house, _ string) {
+		h.env.OnDemand.Add(func(k hub.Key) (service.Expected, bool) {
+			return service.Expected{}, k.Stream == "a_hd" || k.Stream == "a_sd"
+		})
+		for _, stream := range []string{"a", "a_hd", "a_sd"} {
+			h.publish(stream, 260)
+		}
+		h.said()
+		watched := func() string {
+			var keys []string
+			for x := range h.env.Desk.Sessions() {
+				if act, ask, _ := x.Doing(); act == session.Play {
+					keys = append(keys, ask.Key.Stream)
+				}
+			}
+			slices.Sort(keys)
+			return strings.Join(keys, " ")
+		}
+		play := func(ctx string, streams ...string) {
+			for i := range 20 {
+				url := "http://x/live/" + streams[i%len(streams)] + ".m3u8?hls_ctx=" + ctx
+				if w := h.get(url); w.Code != 200 || !strings.Contains(w.Body.String(), "#EXTINF") {
+					t.Fatalf("%s: %d %s", url, w.Code, w.Body)
+				}
+				time.Sleep(2 * time.Second)
+			}
+		}
+		play("renewed1", "a_sd")
+		play("renewed1", "a_sd", "a")
+		if got, want := watched(), "a_sd"; got != want {
+			t.Errorf("who goes to and fro watches %q, want %q", got, want)
+		}
+		play("renewed1", "a")
+		if got, want := watched(), "a"; got != want {
+			t.Errorf("who has left the rung watches %q, want %q", got, want)
+		}
+		if got, want := h.said(), "play a_sd.m3u8\nplay a.m3u8\nstop <nil>"; got != want {
+			t.Errorf("told was\n%s\nwant\n%s", got, want)
+		}
+		play("renewed1", "a_sd")
+		if got, want := watched(), "a a_sd"; got != want {
+			t.Errorf("who has come back watches %q, want %q", got, want)
+		}
+		ctx := ctxRE.FindStringSubmatch(h.get("http://x/live/a_rungs.m3u8").Body.String())[1]
+		play(ctx, "a_sd") // for so long that the other is forgotten
+		if got, want := watched(), "a_sd"; got != want {
+			t.Errorf("who has left one rung for another watches %q, want %q", got, want)
 		}
 	})
 }

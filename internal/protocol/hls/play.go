@@ -76,8 +76,9 @@ func (s *server) ready(r *http.Request) bool {
 
 // admitted reports whether who asks is a viewer of the stream who has been let in.
 func (s *server) admitted(r *http.Request, key hub.Key) bool {
-	id := viewerID(r, key, s.conf(key.Vhost))
-	return id != "" && s.viewers.Has(id) && (!s.strays(id, key) || s.viewers.Has(wishID(id, key)))
+	conf := s.conf(key.Vhost)
+	id := viewerID(r, key, conf)
+	return id != "" && s.viewers.Has(id) && s.left(id, key, conf) == nil && (!s.strays(id, key) || s.viewers.Has(wishID(id, key)))
 }
 
 // viewerID returns what tells viewers of a stream apart: their hls_ctx, "" if
@@ -188,8 +189,8 @@ func (s *server) sendFile(w http.ResponseWriter, r *http.Request, it thing) {
 	shelf.Lend(s.env.Conf.Load(), w, r, it.key, it.file)
 }
 
-// viewer returns the viewer with an id, signed in if it is new. An id that we do
-// not know, as after a restart, is kept.
+// viewer returns the viewer with an id, signed in if it is new or has left the stream it
+// was signed in for. An id that we do not know, as after a restart, is kept.
 func (s *server) viewer(r *http.Request, key hub.Key, conf *blocks.HLSConfig, id string) (*shelf.Poller, error) {
 	param := ""
 	if q := withoutCtx(r.URL.RawQuery); q != "" {
@@ -197,7 +198,11 @@ func (s *server) viewer(r *http.Request, key hub.Key, conf *blocks.HLSConfig, id
 	}
 	ask := session.Ask{Key: key, Type: "hls-play", Silent: !conf.Ctx || conf.Cacheable,
 		Said: session.Said{Vhost: service.VhostName(r), App: key.App, Stream: key.Stream + ".m3u8", Param: param}}
-	v, fresh, err := s.viewers.Sign(s.env.Desk, r, "hls", id, ask, 2*conf.Window)
+	sign := s.viewers.Sign
+	if from := s.left(id, key, conf); from != nil {
+		sign = from.Move
+	}
+	v, fresh, err := sign(s.env.Desk, r, "hls", id, ask, 2*conf.Window)
 	if fresh {
 		s.env.Log.Info("HLS client", slog.String("cid", v.Session.ID), "ip", v.Session.IP, "url", r.URL.RequestURI())
 	}

@@ -64,9 +64,9 @@ func (s *server) summon(w http.ResponseWriter, r *http.Request, key hub.Key) {
 	}
 }
 
-// leastWish is for how long a stream is kept for a viewer who has gone over to another of
-// a choice, at least.
-const leastWish = 10 * time.Second
+// wishTime is for how long a stream is kept for a viewer who has gone over to another of
+// a choice.
+func wishTime(conf *blocks.HLSConfig) time.Duration { return max(10*time.Second, 3*conf.Fragment) }
 
 // wish has a viewer who came for another stream of a choice count as one of this stream
 // too, if it is one that goes on only while somebody plays it.
@@ -75,7 +75,7 @@ func (s *server) wish(r *http.Request, v *shelf.Poller, key hub.Key, conf *block
 		return nil
 	}
 	ask := session.Ask{Key: key, Type: "hls-play", Silent: true, Said: session.Said{Vhost: service.VhostName(r), App: key.App, Stream: key.Stream + ".m3u8", Param: withoutCtx(r.URL.RawQuery)}}
-	_, _, err := s.viewers.Sign(s.env.Desk, r, "hls", wishID(viewerID(r, key, conf), key), ask, max(leastWish, 3*conf.Fragment))
+	_, _, err := s.viewers.Sign(s.env.Desk, r, "hls", wishID(viewerID(r, key, conf), key), ask, wishTime(conf))
 	return err
 }
 
@@ -91,4 +91,23 @@ func (s *server) strays(id string, key hub.Key) bool {
 	}
 	_, ask, _ := v.Session.Doing()
 	return ask.Key != key && s.env.OnDemand.Has(key)
+}
+
+// left returns the viewer with an id if it is signed in for a stream that goes on only
+// while somebody plays it, and has asked for others alone for a while; a request for that
+// stream is noted. So it is with those whose session was renewed while they played such a
+// rung of a choice, and where a choice has nothing else.
+func (s *server) left(id string, key hub.Key, conf *blocks.HLSConfig) *shelf.Poller {
+	v, err := s.viewers.Get(id)
+	if v == nil || err != nil {
+		return nil
+	}
+	_, ask, _ := v.Session.Doing()
+	switch {
+	case ask.Key == key:
+		v.Stay()
+	case v.Away() > wishTime(conf) && s.env.OnDemand.Has(ask.Key):
+		return v
+	}
+	return nil
 }

@@ -27,8 +27,10 @@ type Poller struct {
 	// Immutable.
 	Session *session.Session
 	quiet   time.Duration // how long it may ask for nothing
+	among   *Pollers
 
 	seen atomic.Int64 // when it last asked, in Unix nanoseconds
+	home atomic.Int64 // when it last asked for the stream that it is signed in for, as far as that was noted
 	dead bool         // has been ended; kept for a while so that it stays ended. Guarded by Pollers.mu
 }
 
@@ -37,17 +39,20 @@ type Poller struct {
 func (p *Pollers) Get(id string) (*Poller, error) {
 	p.mu.Lock()
 	v := p.all[id]
-	dead := v != nil && v.dead
+	ended := v != nil && v.ended()
 	p.mu.Unlock()
 	if v == nil {
 		return nil, nil
 	}
-	if dead || v.Session.Context().Err() != nil {
+	if ended {
 		return nil, ErrEOF
 	}
 	v.seen.Store(time.Now().UnixNano())
 	return v, nil
 }
+
+// ended reports whether a viewer was ended. It is called under Pollers.mu.
+func (v *Poller) ended() bool { return v.dead || v.Session.Context().Err() != nil }
 
 // Has reports whether a viewer is known by an id.
 func (p *Pollers) Has(id string) bool {
@@ -66,6 +71,20 @@ func (p *Pollers) Sign(desk *session.Desk, r *http.Request, protocol, id string,
 			return v, false, err
 		}
 	}
+	return p.enter(desk, r, protocol, id, nil, ask, quiet)
+}
+
+// Move is Sign for a viewer who has gone over to another stream than the one it is signed
+// in for: it is signed in for that under its id, and only then out of the first.
+func (v *Poller) Move(desk *session.Desk, r *http.Request, protocol, id string, ask session.Ask, quiet time.Duration) (moved *Poller, fresh bool, err error) {
+	if moved, fresh, err = v.among.enter(desk, r, protocol, id, v, ask, quiet); fresh {
+		v.Session.Close(nil)
+	}
+	return moved, fresh, err
+}
+
+// enter signs a viewer in by an id that was old's, or nobody's if that is nil.
+func (p *Pollers) enter(desk *session.Desk, r *http.Request, protocol, id string, old *Poller, ask session.Ask, quiet time.Duration) (v *Poller, fresh bool, err error) {
 	// Detached on purpose: the session outlives the request.
 	who := service.Visitor(r, protocol, ask.Key.App)
 	who.Polls = true
@@ -77,8 +96,9 @@ func (p *Pollers) Sign(desk *session.Desk, r *http.Request, protocol, id string,
 		sess.Close(err)
 		return nil, false, err
 	}
-	v = &Poller{Session: sess, quiet: max(quiet, time.Second)}
+	v = &Poller{Session: sess, quiet: max(quiet, time.Second), among: p}
 	v.seen.Store(time.Now().UnixNano())
+	v.Stay()
 	if id == "" {
 		id = sess.ID
 	}
@@ -87,16 +107,26 @@ func (p *Pollers) Sign(desk *session.Desk, r *http.Request, protocol, id string,
 		p.all = map[string]*Poller{}
 	}
 	other := p.all[id]
-	if other == nil {
+	if other == nil || other == old && !old.ended() {
 		p.all[id] = v
+		other = nil
 	}
 	p.mu.Unlock()
-	if other != nil { // two first requests at once
-		sess.Close(nil)
-		return other, false, nil
+	switch {
+	case other == nil:
+		return v, true, nil
+	case other == old: // it was kicked meanwhile
+		err = ErrEOF
 	}
-	return v, true, nil
+	sess.Close(err) // or two first requests came at once
+	return other, false, err
 }
+
+// Stay notes that the viewer asks for the stream that it is signed in for.
+func (v *Poller) Stay() { v.home.Store(time.Now().UnixNano()) }
+
+// Away returns how long ago that was.
+func (v *Poller) Away() time.Duration { return time.Since(time.Unix(0, v.home.Load())) }
 
 // Expire signs out who has asked for nothing for long or was kicked. The zero
 // time signs out everybody.
