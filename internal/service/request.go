@@ -86,7 +86,11 @@ func hostname(host string) string {
 // Visitor describes who sends a request. Its address is that of the connection, or
 // the one that a trusted proxy in front has told, see [Clients].
 func Visitor(r *http.Request, protocol, app string) session.Visitor {
-	v := session.Visitor{Protocol: protocol, PageURL: r.Header.Get("Referer"), TLS: r.TLS != nil, TcURL: "http://" + hostname(r.Host) + "/" + app}
+	host := VhostName(r)
+	if host == hub.DefaultVhost {
+		host = hostname(r.Host)
+	}
+	v := session.Visitor{Protocol: protocol, PageURL: r.Header.Get("Referer"), TLS: r.TLS != nil, TcURL: "http://" + host + "/" + app}
 	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		v.Remote = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}

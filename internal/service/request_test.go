@@ -67,6 +67,20 @@ func TestBearer(t *testing.T) {
 	}
 }
 
+// tcUrl has the vhost that the request names, and the host where that is the default one.
+func TestTcURL(t *testing.T) {
+	for _, c := range []struct{ url, want string }{
+		{"http://h:8080/live/s.m3u8", "http://h/live"},
+		{"http://h:8080/live/s.m3u8?vhost=foo.com&token=1", "http://foo.com/live"},
+		{"http://h:8080/live/s.m3u8?domain=foo.com", "http://foo.com/live"},
+		{"http://h:8080/live/s.m3u8?vhost=__defaultVhost__", "http://h/live"},
+	} {
+		if got := Visitor(httptest.NewRequest(http.MethodGet, c.url, nil), "hls", "live").TcURL; got != c.want {
+			t.Errorf("%s: %s, want %s", c.url, got, c.want)
+		}
+	}
+}
+
 func FuzzParam(f *testing.F) {
 	f.Add("vhost=a&domain=b", "vhost")
 	f.Add("a=1&a=2&&=&b", "a")

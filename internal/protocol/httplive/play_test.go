@@ -383,7 +383,7 @@ func TestWhatIsKnownOfAViewer(t *testing.T) {
 		if s.IP != c.ip {
 			t.Errorf("%s: ip %q, want %q", c.header, s.IP, c.ip)
 		}
-		if s.PageURL != "http://ref.example.com/a" || s.TcURL != "http://h/live" || !s.Remote.Addr().IsLoopback() || s.Connects {
+		if s.PageURL != "http://ref.example.com/a" || s.TcURL != "http://nosuch.com/live" || !s.Remote.Addr().IsLoopback() || s.Connects {
 			t.Errorf("visitor %+v", s.Visitor)
 		}
 		if a.Type != "flv-play" || a.Name != "s.flv" || a.Said.Stream != "s" || a.Said.Param != "?token=1&vhost=nosuch.com" || a.Said.TcURL != "rtmp://__defaultVhost__/live" {
