@@ -169,17 +169,17 @@ func AppendFragment(dst []byte, size int) []byte {
 }
 
 // AppendManifest appends the F4M manifest of a live stream; url is what fragments'
-// names begin with, relative to it.
-func AppendManifest(dst []byte, id, url string) []byte {
+// names begin with, relative to it, and bitrate is in kbit/s.
+func AppendManifest(dst []byte, id, url string, bitrate int) []byte {
 	id, url = text(id), text(url)
 	return fmt.Appendf(dst, `<?xml version="1.0" encoding="utf-8"?>
 <manifest xmlns="http://ns.adobe.com/f4m/1.0">
 	<id>%s.f4m</id>
 	<streamType>live</streamType>
 	<bootstrapInfo profile="named" id="bootstrap0" url="%s.abst" />
-	<media url="%s" bootstrapInfoId="bootstrap0"></media>
+	<media bitrate="%d" url="%s" bootstrapInfoId="bootstrap0"></media>
 </manifest>
-`, id, url, url)
+`, id, url, bitrate, url)
 }
 
 func text(s string) string {

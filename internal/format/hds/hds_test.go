@@ -34,13 +34,13 @@ func TestBootstrap(t *testing.T) {
 }
 
 func TestManifest(t *testing.T) {
-	got := string(AppendManifest(nil, `a"<b`, "a%22%3Cb"))
+	got := string(AppendManifest(nil, `a"<b`, "a%22%3Cb", 640))
 	want := `<?xml version="1.0" encoding="utf-8"?>
 <manifest xmlns="http://ns.adobe.com/f4m/1.0">
 	<id>a&#34;&lt;b.f4m</id>
 	<streamType>live</streamType>
 	<bootstrapInfo profile="named" id="bootstrap0" url="a%22%3Cb.abst" />
-	<media url="a%22%3Cb" bootstrapInfoId="bootstrap0"></media>
+	<media bitrate="640" url="a%22%3Cb" bootstrapInfoId="bootstrap0"></media>
 </manifest>
 `
 	if got != want {
@@ -79,7 +79,7 @@ func FuzzManifest(f *testing.F) {
 				URL string `xml:"url,attr"`
 			} `xml:"media"`
 		}
-		if err := xml.Unmarshal(AppendManifest(nil, name, name), &x); err != nil || len(x.Media) != 1 {
+		if err := xml.Unmarshal(AppendManifest(nil, name, name, 0), &x); err != nil || len(x.Media) != 1 {
 			t.Fatalf("%q became %+v, %v", name, x, err)
 		}
 		if strings.IndexFunc(name, func(r rune) bool { return r < ' ' || r >= 0xfffd }) < 0 && x.Media[0].URL != name {

@@ -40,7 +40,11 @@ func TestFragments(t *testing.T) {
 		b := &protocoltest.Broadcast{Video: protocoltest.PictureTrack(10), Audio: protocoltest.SoundTrack()}
 		h.Publish(b, 10.5)
 		w := h.Get("/live/s.f4m")
-		if want := string(hds.AppendManifest(nil, "s", "s")); w.Code != 200 || w.Body.String() != want || w.Header().Get("Content-Type") != hds.TypeManifest {
+		first, err := os.ReadFile(filepath.Join(h.Dir, "live/sSeg1-Frag1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := string(hds.AppendManifest(nil, "s", "s", len(first)*8/2000)); w.Code != 200 || w.Body.String() != want || w.Header().Get("Content-Type") != hds.TypeManifest {
 			t.Errorf("manifest: %d %v\n%s", w.Code, w.Header(), w.Body)
 		}
 		boot := list(t, h)

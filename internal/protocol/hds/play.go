@@ -21,7 +21,7 @@ func (it thing) of() *shelf.File {
 	}
 	it.stream.mu.Lock()
 	defer it.stream.mu.Unlock()
-	if it.entry && it.stream.bootstrap != nil {
+	if it.entry {
 		return it.stream.manifest
 	}
 	return it.stream.bootstrap

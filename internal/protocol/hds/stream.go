@@ -18,19 +18,18 @@ import (
 // stream is the HDS side of one stream, over its publications.
 type stream struct {
 	// Immutable.
-	server   *server
-	key      hub.Key
-	log      *slog.Logger
-	index    *store.Index[*fragment]
-	base     string // app/stream: what all names begin with, below hds_path
-	manifest *shelf.File
-	disk     shelf.Disk
-	detach   func() // nil until it is cut here; the keeper's
-	loan     shelf.Loan
+	server *server
+	key    hub.Key
+	log    *slog.Logger
+	index  *store.Index[*fragment]
+	base   string // app/stream: what all names begin with, below hds_path
+	disk   shelf.Disk
+	detach func() // nil until it is cut here; the keeper's
+	loan   shelf.Loan
 
-	mu        sync.Mutex
-	gone      bool        // forgotten: nothing is put on the shelf any more; guarded by mu
-	bootstrap *shelf.File // guarded by mu; nil until there is a fragment
+	mu                  sync.Mutex
+	gone                bool        // forgotten: nothing is put on the shelf any more; guarded by mu
+	manifest, bootstrap *shelf.File // guarded by mu; nil until there is a fragment
 
 	written bool // the manifest is on disk; owned by the recorder
 }
@@ -59,7 +58,6 @@ func (s *server) emptyStream(key hub.Key) (*stream, bool) {
 	}
 	st := &stream{server: s, key: key, log: s.env.Log.With("stream", key.String()), base: store.Expand("[app]/[stream]", key, time.Time{})}
 	st.disk = shelf.Disk{Dir: conf.Path, Log: st.log, Notices: s.env.Notices, Subject: "hds files of " + key.String()}
-	st.manifest = shelf.Text(hds.TypeManifest, shelf.CacheManifest, hds.AppendManifest(nil, key.Stream, shelf.Escape(key.Stream)))
 	st.index = store.NewIndex[*fragment](1)
 	s.found.Put(key.Vhost, st.base+".f4m", thing{stream: st, entry: true})
 	s.found.Put(key.Vhost, st.base+".abst", thing{stream: st})
@@ -127,6 +125,9 @@ func (st *stream) take(g *store.Segment, files bool) bool {
 		return false
 	}
 	gone := st.index.Add(f, store.Window{Duration: conf.Window})
+	if st.manifest == nil {
+		st.manifest = manifest(st.key, f)
+	}
 	boot := bootstrap(st.index.Listed()).Append(nil)
 	st.bootstrap = shelf.Text(hds.TypeBootstrap, shelf.CacheManifest, boot)
 	tag := strconv.FormatInt(g.Began.UnixNano(), 36) + "-" + strconv.FormatInt(g.Seq, 36)
@@ -154,6 +155,17 @@ func box(g *store.Segment) [][]byte {
 		size += len(b)
 	}
 	return append([][]byte{append(hds.AppendFragment(nil, size), head...)}, tags...)
+}
+
+// manifest is the manifest of a stream. It stays as it is, so the bitrate that it tells is
+// that of the first fragment.
+func manifest(key hub.Key, first *fragment) *shelf.File {
+	size := 0
+	for _, b := range first.body {
+		size += len(b)
+	}
+	kbps := size * 8 / int(max(first.Duration.Milliseconds(), 1))
+	return shelf.Text(hds.TypeManifest, shelf.CacheManifest, hds.AppendManifest(nil, key.Stream, shelf.Escape(key.Stream), kbps))
 }
 
 // bootstrap lists fragments.
