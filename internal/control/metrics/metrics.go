@@ -6,7 +6,7 @@
 package metrics
 
 import (
-	"bufio"
+	"bytes"
 	"cmp"
 	"io"
 	"maps"
@@ -41,12 +41,13 @@ func (m *Metrics) Handle(w http.ResponseWriter, r *http.Request) bool {
 	if !conf.Enabled {
 		return false
 	}
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	b := bufio.NewWriter(w)
-	defer b.Flush()
+	var b bytes.Buffer
 	for _, family := range slices.Concat(m.srs(conf), m.sessions(), m.streams(conf.Streams), m.process(), m.env.Metrics.Collect()) {
-		write(b, family)
+		write(&b, family)
 	}
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
+	w.Write(b.Bytes())
 	return true
 }
 

@@ -52,6 +52,9 @@ func scrape(t *testing.T, conf string, streams ...string) string {
 	if !New(env).Handle(w, httptest.NewRequest("GET", "/metrics", nil)) {
 		return ""
 	}
+	if got, want := w.Header().Get("Content-Length"), fmt.Sprint(w.Body.Len()); got != want {
+		t.Errorf("Content-Length is %q, and %s bytes came", got, want)
+	}
 	return w.Body.String()
 }
 
