@@ -25,9 +25,13 @@ const (
 	turnMost = 16
 	// A turn that took d is followed by a pause of up to d/repliesShare and
 	// repliesPause, in which more can come, so that the process is not woken for
-	// each request. Nobody who fetches segments notices.
+	// each request. Nobody who fetches segments notices, but who has just come would
+	// see the first picture later.
 	repliesShare = 0.005
 	repliesPause = 40 * time.Millisecond
+	// freshAnswers is how many answers a new connection gets without such pauses: the
+	// playlists, the initialization segment and the first segments of a player.
+	freshAnswers = 6
 )
 
 // epollET is EPOLLET; package syscall has it as a negative number.
@@ -42,8 +46,10 @@ const epollET = 1 << 31
 // It sleeps and makes its calls as the send loops do.
 type Replies struct {
 	log   *slog.Logger
-	epoll int
+	epoll int // of all callers but fresh ones, of event and of fresh
 	event int // eventfd
+	fresh int // epoll of the callers that may not wait, and of came
+	came  int // eventfd: there is somebody in inbox
 
 	mu    sync.Mutex
 	inbox []*caller // guarded by mu
@@ -53,6 +59,7 @@ type Replies struct {
 	// Owned by Run.
 	callers map[int]*caller
 	watch   *os.File // of epoll, in Go's poller; nil while it makes pauses
+	door    *os.File // of fresh, in Go's poller
 	evs     []syscall.EpollEvent
 	got     int
 	poll    func(uintptr) bool
@@ -60,14 +67,18 @@ type Replies struct {
 	now     time.Time
 	swept   time.Time
 	cost    time.Duration // of a turn, smoothed
+	share   float64       // repliesShare
 	pause   time.Duration
-	again   []*caller // that have more to say than one turn takes
+	most    time.Duration // repliesPause
+	resume  time.Time     // when the pause that has begun ends; zero if none has
+	again   []*caller     // that have more to say than one turn takes
 }
 
 // caller is one connection. It is owned by Run.
 type caller struct {
 	Caller
 	fd    int
+	fresh int      // how many answers it gets without a pause
 	in    []byte   // read and not answered
 	out   [][]byte // not sent
 	close bool     // when out is sent
@@ -95,21 +106,33 @@ func NewReplies(log *slog.Logger) *Replies {
 	return r
 }
 
-func newReplies(log *slog.Logger) (*Replies, error) {
-	ep, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
-	if err != nil {
+func newReplies(log *slog.Logger) (_ *Replies, err error) {
+	r := &Replies{log: log, epoll: -1, event: -1, fresh: -1, came: -1, callers: map[int]*caller{}, evs: make([]syscall.EpollEvent, events), read: make([]byte, readMost), share: repliesShare, most: repliesPause}
+	defer func() {
+		if err != nil {
+			r.closeAll()
+		}
+	}()
+	for _, set := range []struct{ epoll, event *int }{{&r.fresh, &r.came}, {&r.epoll, &r.event}} {
+		ep, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+		if err != nil {
+			return nil, fmt.Errorf("epoll: %w", err)
+		}
+		*set.epoll = ep
+		ev, _, errno := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
+		if errno != 0 {
+			return nil, fmt.Errorf("eventfd: %w", errno)
+		}
+		*set.event = int(ev)
+		if err := syscall.EpollCtl(ep, syscall.EPOLL_CTL_ADD, int(ev), &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(ev)}); err != nil {
+			return nil, fmt.Errorf("epoll: %w", err)
+		}
+	}
+	if err := syscall.EpollCtl(r.epoll, syscall.EPOLL_CTL_ADD, r.fresh, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(r.fresh)}); err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	ev, _, errno := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
-	if errno != 0 {
-		syscall.Close(ep)
-		return nil, fmt.Errorf("eventfd: %w", errno)
-	}
-	r := &Replies{log: log, epoll: ep, event: int(ev), callers: map[int]*caller{}, evs: make([]syscall.EpollEvent, events), read: make([]byte, readMost)}
-	if err := syscall.EpollCtl(ep, syscall.EPOLL_CTL_ADD, r.event, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(r.event)}); err != nil {
-		syscall.Close(r.event)
-		syscall.Close(ep)
-		return nil, fmt.Errorf("epoll: %w", err)
+	if r.door, err = polled(r.fresh); err != nil {
+		return nil, err
 	}
 	r.poll = func(fd uintptr) bool {
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&r.evs[0])), uintptr(len(r.evs)), 0, 0, 0)
@@ -120,6 +143,28 @@ func newReplies(log *slog.Logger) (*Replies, error) {
 		return n > 0
 	}
 	return r, nil
+}
+
+// polled returns an epoll as a file that Go's poller waits for, of a descriptor of its own.
+func polled(epoll int) (*os.File, error) {
+	fd, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(epoll), syscall.F_DUPFD_CLOEXEC, 0)
+	if errno != 0 {
+		return nil, fmt.Errorf("dup: %w", errno)
+	}
+	syscall.SetNonblock(int(fd), true) // else os.File would not use the poller
+	return os.NewFile(fd, "epoll"), nil
+}
+
+func (r *Replies) closeAll() {
+	r.unwatch()
+	if r.door != nil {
+		r.door.Close()
+	}
+	for _, fd := range []int{r.epoll, r.event, r.fresh, r.came} {
+		if fd >= 0 {
+			syscall.Close(fd)
+		}
+	}
 }
 
 // Take gives a connection to the goroutine. It returns false, and has done
@@ -143,17 +188,18 @@ func (r *Replies) Take(c Caller) bool {
 	}
 	tcp.Close() // the descriptor is a duplicate
 	c.Conn = nil
-	k := &caller{Caller: c, fd: fd, in: c.Read, out: c.First.Parts, close: c.First.Close, next: c.First.Next}
+	k := &caller{Caller: c, fd: fd, fresh: freshAnswers, in: c.Read, out: c.First.Parts, close: c.First.Close, next: c.First.Next}
 	k.First, k.Read = Reply{}, nil
 	k.wake = func() { r.wakeUp(k) }
 	r.inbox = append(r.inbox, k)
-	r.wake()
+	wake(r.came)
 	return true
 }
 
-func (r *Replies) wake() {
+// wake raises an eventfd.
+func wake(event int) {
 	one := [8]byte{1}
-	syscall.RawSyscall(syscall.SYS_WRITE, uintptr(r.event), uintptr(unsafe.Pointer(&one)), 8)
+	syscall.RawSyscall(syscall.SYS_WRITE, uintptr(event), uintptr(unsafe.Pointer(&one)), 8)
 }
 
 // Run answers until ctx is done, and then sends what is under way for a second.
@@ -162,7 +208,13 @@ func (r *Replies) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	stop := context.AfterFunc(ctx, r.wake)
+	stop := context.AfterFunc(ctx, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if !r.over { // else the descriptor is closed, and may be another's
+			wake(r.came)
+		}
+	})
 	defer stop()
 	r.now = time.Now()
 	r.swept = r.now
@@ -189,37 +241,46 @@ func (r *Replies) Run(ctx context.Context) error {
 	for _, c := range late {
 		syscall.Close(c.fd)
 	}
-	r.unwatch()
-	syscall.Close(r.event)
-	return syscall.Close(r.epoll)
+	r.closeAll()
+	return nil
 }
 
-// await waits for events until a time, for ever if that is zero. Go's poller does
-// it, which is told of the epoll: it would be woken for every event in the pauses
-// too, so it only knows the epoll while there are none.
-func (r *Replies) await(by time.Time) {
+// await waits for events until a time, for ever if that is zero, and reports whether
+// they are of all callers: in a pause they may be of fresh ones. Go's poller does it,
+// which is told of the epoll: it would be woken for every event in the pauses too, so
+// it only knows the epoll while there are none.
+func (r *Replies) await(by time.Time) (all bool) {
 	if r.pause >= calm {
 		r.unwatch()
-		time.Sleep(r.pause)
+		if r.resume.IsZero() {
+			r.resume = r.now.Add(r.pause)
+		}
+		if r.pollAt(r.door, r.resume); r.got > 0 {
+			return false
+		}
 		r.poll(uintptr(r.epoll))
-		return
+		return true
 	}
 	if r.watch == nil {
-		fd, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(r.epoll), syscall.F_DUPFD_CLOEXEC, 0)
-		if errno != 0 { // out of descriptors
+		var err error
+		if r.watch, err = polled(r.epoll); err != nil { // out of descriptors
 			time.Sleep(repliesPause)
 			r.poll(uintptr(r.epoll))
-			return
+			return true
 		}
-		syscall.SetNonblock(int(fd), true) // else os.File would not use the poller
-		r.watch = os.NewFile(fd, "epoll")
 	}
-	raw, err := r.watch.SyscallConn()
+	r.pollAt(r.watch, by)
+	return true
+}
+
+// pollAt polls an epoll when Go's poller has news of it; an error is that the time is over.
+func (r *Replies) pollAt(epoll *os.File, by time.Time) {
+	raw, err := epoll.SyscallConn()
 	if err != nil {
 		return
 	}
-	r.watch.SetReadDeadline(by)
-	raw.Read(r.poll) // an error is that the time is over
+	epoll.SetReadDeadline(by)
+	raw.Read(r.poll)
 }
 
 func (r *Replies) unwatch() {
@@ -238,35 +299,49 @@ func (r *Replies) sleep(until time.Time) {
 	r.got = 0
 	again := r.again
 	r.again = nil
+	all := true
 	if len(again) > 0 {
 		r.poll(uintptr(r.epoll))
 	} else {
-		r.await(by)
+		all = r.await(by)
 	}
 	r.now = time.Now()
-	defer func(began time.Time) {
-		took := time.Since(began)
-		r.cost += (took - r.cost) / 8
-		r.pause = min(time.Duration(float64(r.cost)/repliesShare), repliesPause)
-	}(r.now)
 	for _, c := range again {
 		if r.callers[c.fd] == c {
 			r.serve(c)
 		}
 	}
+	r.handle()
+	if all {
+		took := time.Since(r.now)
+		r.cost += (took - r.cost) / 8
+		r.pause, r.resume = min(time.Duration(float64(r.cost)/r.share), r.most), time.Time{}
+	}
+}
+
+// handle handles the events that the last poll had.
+func (r *Replies) handle() {
+	fresh := false
 	for _, e := range r.evs[:r.got] {
-		if int(e.Fd) == r.event {
+		switch fd := int(e.Fd); fd {
+		case r.event, r.came:
 			var count [8]byte
-			syscall.RawSyscall(syscall.SYS_READ, uintptr(r.event), uintptr(unsafe.Pointer(&count)), 8)
-			continue
-		}
-		switch c := r.callers[int(e.Fd)]; {
-		case c == nil:
-		case c.unpark != nil:
-			r.listen(c)
+			syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&count)), 8)
+		case r.fresh:
+			fresh = true
 		default:
-			r.serve(c)
+			switch c := r.callers[fd]; {
+			case c == nil:
+			case c.unpark != nil:
+				r.listen(c)
+			default:
+				r.serve(c)
+			}
 		}
+	}
+	if fresh {
+		r.poll(uintptr(r.fresh))
+		r.handle()
 	}
 }
 
@@ -285,13 +360,12 @@ func (r *Replies) listen(c *caller) {
 // wakeUp has a parked request asked again.
 func (r *Replies) wakeUp(c *caller) {
 	r.mu.Lock()
-	first := len(r.woken) == 0 && !r.over
-	if !r.over {
-		r.woken = append(r.woken, c)
+	defer r.mu.Unlock()
+	if r.over { // and the descriptor is closed, and may be another's
+		return
 	}
-	r.mu.Unlock()
-	if first {
-		r.wake()
+	if r.woken = append(r.woken, c); len(r.woken) == 1 {
+		wake(r.event)
 	}
 }
 
@@ -316,9 +390,7 @@ func (r *Replies) takeInbox() {
 	r.inbox = nil
 	r.mu.Unlock()
 	for _, c := range in {
-		// Told of changes only: one call to watch a connection for its whole life.
-		err := syscall.EpollCtl(r.epoll, syscall.EPOLL_CTL_ADD, c.fd, &syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | epollET, Fd: int32(c.fd)})
-		if err != nil {
+		if err := c.join(r.fresh); err != nil {
 			syscall.Close(c.fd)
 			continue
 		}
@@ -326,6 +398,28 @@ func (r *Replies) takeInbox() {
 		r.callers[c.fd] = c
 		r.serve(c)
 	}
+}
+
+// join has an epoll tell of a caller: of changes only, so that it is one call for long.
+func (c *caller) join(epoll int) error {
+	return syscall.EpollCtl(epoll, syscall.EPOLL_CTL_ADD, c.fd, &syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | epollET, Fd: int32(c.fd)})
+}
+
+// age has a caller that has got what a new one needs wait as all others do. What happened
+// in between the other epoll tells at once. It returns false if the connection is closed.
+func (r *Replies) age(c *caller) bool {
+	if c.fresh == 0 {
+		return true
+	}
+	if c.fresh--; c.fresh > 0 {
+		return true
+	}
+	syscall.EpollCtl(r.fresh, syscall.EPOLL_CTL_DEL, c.fd, nil)
+	if err := c.join(r.epoll); err != nil {
+		r.drop(c)
+		return false
+	}
+	return true
 }
 
 // serve goes on with a connection as far as it goes: sends what waits, reads the
@@ -416,7 +510,7 @@ func (r *Replies) answer(c *caller, n int) (done bool) {
 		c.in = nil
 	}
 	c.out, c.close, c.next, c.moved = rep.Parts, rep.Close, rep.Next, r.now
-	return true
+	return r.age(c)
 }
 
 // send sends what waits and reports whether all is sent. If not, epoll tells when
@@ -498,7 +592,11 @@ func (r *Replies) forget(c *caller) {
 // giveBack gives the connection to the HTTP server; nothing waits to be sent.
 func (r *Replies) giveBack(c *caller) {
 	r.forget(c)
-	syscall.EpollCtl(r.epoll, syscall.EPOLL_CTL_DEL, c.fd, nil)
+	epoll := r.epoll
+	if c.fresh > 0 {
+		epoll = r.fresh
+	}
+	syscall.EpollCtl(epoll, syscall.EPOLL_CTL_DEL, c.fd, nil)
 	f := os.NewFile(uintptr(c.fd), "caller")
 	nc, err := net.FileConn(f) // makes a duplicate
 	f.Close()
