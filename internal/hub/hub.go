@@ -87,7 +87,7 @@ type Hub struct {
 	onAnyPublish []func(*Publication) // guarded by mu
 
 	bytes  atomic.Int64 // held by all rings
-	budget atomic.Int64
+	budget atomic.Int64 // what they may hold together beyond the newest group of each
 }
 
 // New returns an empty hub. settings is asked for each new stream and again at
@@ -97,10 +97,6 @@ func New(settings func(Key) Settings) *Hub {
 	h.budget.Store(1 << 30)
 	return h
 }
-
-// SetBudget bounds the bytes that all rings may hold together beyond the
-// newest group of each.
-func (h *Hub) SetBudget(bytes int64) { h.budget.Store(bytes) }
 
 // OnPublish has f called for every publication that is not private, before its first
 // frame can be seen. f must return at once; what it starts usually subscribes with

@@ -440,6 +440,38 @@ func TestEndWaitsForReaders(t *testing.T) {
 	p.Close(nil)
 }
 
+// Where memory is short a reader that is behind loses frames, but not the end: nothing else
+// would tell it that no more comes.
+func TestEndIsToldThoughMemoryIsShort(t *testing.T) {
+	h := newHub(usual)
+	h.budget.Store(1)
+	p := publish(t, h)
+	s := h.Subscribe(key, Options{})
+	defer s.Close()
+	video(p, 0, 10)
+	if got, want := read(t, s), []byte{0}; !slices.Equal(got, want) {
+		t.Fatalf("got frames %v, want %v", got, want)
+	}
+	for i := 1; i < 5; i++ {
+		video(p, i, 10)
+	}
+	cause := errors.New("why")
+	p.Close(cause)
+	dst := make([]*media.Frame, 10)
+	if n, err := s.take(dst); !errors.Is(err, cause) || !errors.As(err, new(*EndError)) {
+		t.Fatalf("got %d frames, %v, want the end", n, err)
+	}
+	if b := h.Bytes(); b != 0 {
+		t.Errorf("%d bytes are held", b)
+	}
+	p = publish(t, h)
+	video(p, 10, 10)
+	if n, err := s.take(dst); n != 1 || err != nil {
+		t.Errorf("then it reads %d frames, %v", n, err)
+	}
+	p.Close(nil)
+}
+
 // record is a tap that counts.
 type record struct{ frames, ends int }
 

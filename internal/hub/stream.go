@@ -295,7 +295,7 @@ func (s *Stream) evict() {
 	}
 	keep := s.group
 	if keep == 0 {
-		keep = s.next
+		keep = s.newestEnd()
 	}
 	tight := s.hub.bytes.Load() > s.hub.budget.Load()
 	for s.first < keep && (s.first < s.minPos || tight || s.stale(s.first)) {
@@ -304,6 +304,15 @@ func (s *Stream) evict() {
 	for s.bytes > maxBytes || s.next-s.first > maxFrames {
 		s.drop()
 	}
+}
+
+// newestEnd returns where the end of a publication stands that nothing follows, which
+// readers are told of whatever they lost; the head of the ring if it does not end so.
+func (s *Stream) newestEnd() uint64 {
+	if s.next > s.first && s.at(s.next-1).frame == nil {
+		return s.next - 1
+	}
+	return s.next
 }
 
 // stale reports whether a slot is older than a slow reader's queue may be.

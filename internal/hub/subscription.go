@@ -182,7 +182,7 @@ func (b *Subscription) place() {
 	if b.pos < s.first {
 		b.skips++
 		s.counters.Skips++
-		to := s.next
+		to := s.newestEnd()
 		if s.group != 0 {
 			to = s.group
 		}
