@@ -40,7 +40,10 @@ const (
 // may wish for something else on the same connection.
 var ErrEnded = errors.New("rtmp: ended by the client")
 
-var errReplies = errors.New("rtmp: the peer does not read our answers")
+var (
+	errReplies  = errors.New("rtmp: the peer does not read our answers")
+	errDetached = errors.New("rtmp: the connection was taken apart")
+)
 
 // Options of a [Conn]. Zero fields mean the defaults.
 type Options struct {
@@ -66,7 +69,7 @@ type Conn struct {
 	schema    rtmp.Schema
 
 	mu     sync.Mutex
-	server *rtmp.Server // guarded by mu
+	server *rtmp.Server // nil once it was taken apart; guarded by mu
 }
 
 // NewConn returns a Conn that waits for Open. It owns nc from now on. When ctx
@@ -83,12 +86,15 @@ func NewConn(ctx context.Context, nc net.Conn, o Options) *Conn {
 	c.take = func(dst []byte) []byte {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		if c.server == nil {
+			return dst
+		}
 		return c.server.Take(dst)
 	}
 	c.queued = func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.server.Pending() > 0
+		return c.server != nil && c.server.Pending() > 0
 	}
 	c.bind(ctx, nc, o.WriteTimeout)
 	return c
@@ -223,6 +229,10 @@ func (c *Conn) next() (rtmp.Message, rtmp.Event, error) {
 // say lets the server say something and sends it.
 func (c *Conn) say(f func(s *rtmp.Server)) error {
 	c.mu.Lock()
+	if c.server == nil {
+		c.mu.Unlock()
+		return errDetached
+	}
 	f(c.server)
 	c.mu.Unlock()
 	return c.flush()

@@ -297,3 +297,42 @@ func TestDetach(t *testing.T) {
 		}
 	})
 }
+
+// A connection is taken apart between two things that are said, not inside of one, and who
+// says something later says nothing: what was to be said is another's by then.
+func TestDetachWaitsForWhoSpeaks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer near.Close()
+		defer far.Close()
+		c := NewConn(t.Context(), far, Options{})
+		go c.Ping(1) // nobody reads
+		synctest.Wait()
+		var peer *Peer
+		var err error
+		detached := false
+		go func() {
+			_, peer, err = c.Detach()
+			detached = true
+		}()
+		synctest.Wait()
+		if detached {
+			t.Error("it was taken apart while something was said")
+		}
+		ping := rtmp.AppendUserControl(nil, rtmp.UserControl{Type: rtmp.PingRequest, Value: 1})
+		got := make([]byte, len(ping))
+		if _, err := io.ReadFull(near, got); err != nil || string(got) != string(ping) {
+			t.Errorf("% x was said, want % x; %v", got, ping, err)
+		}
+		synctest.Wait()
+		if !detached || err != nil {
+			t.Fatalf("detached %v, %v", detached, err)
+		}
+		if c.Ping(2) == nil || peer.server.Pending() > 0 {
+			t.Errorf("%d bytes are to be said by one that was taken apart", peer.server.Pending())
+		}
+		if b := peer.Say(nil, func(s *rtmp.Server) { s.Ping(3) }); len(b) != len(ping) {
+			t.Errorf("the peer says % x", b)
+		}
+	})
+}

@@ -17,21 +17,34 @@ type Peer struct {
 }
 
 // Detach takes the Conn apart, for a send loop that reads and writes the socket
-// itself: the connection with deadlines removed, and the conversation. No other
-// call may be under way, and none may follow. If the context is done already
-// the error is its cause, and Close is still needed; else its end does nothing
-// any more.
+// itself: the connection with deadlines removed, and the conversation. Nobody may
+// be reading, and no other call may follow; who says something meanwhile is waited
+// for, or told that it is too late. If the context is done already the error is its
+// cause, and Close is still needed; else its end does nothing any more.
 func (c *Conn) Detach() (net.Conn, *Peer, error) {
-	if err := c.flush(); err != nil {
-		return nil, nil, err
-	}
-	if !c.stop() {
+	select {
+	case c.turn <- struct{}{}: // for good: nobody writes here any more
+	case <-c.ctx.Done():
 		return nil, nil, context.Cause(c.ctx)
 	}
+	if c.queued() {
+		if err := c.put(nil, c.writeTimeout); err != nil {
+			<-c.turn
+			return nil, nil, err
+		}
+	}
+	if !c.stop() {
+		<-c.turn
+		return nil, nil, context.Cause(c.ctx)
+	}
+	c.mu.Lock()
+	server := c.server
+	c.server = nil
+	c.mu.Unlock()
 	c.nc.SetDeadline(time.Time{})
 	c.reader.SetSource(nil)
-	c.server.Shrink()
-	return c.nc, &Peer{c.reader, c.server, c.base}, nil
+	server.Shrink()
+	return c.nc, &Peer{c.reader, server, c.base}, nil
 }
 
 // Attach makes a Conn of a conversation and its connection again, as NewConn does
