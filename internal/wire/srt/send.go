@@ -276,6 +276,7 @@ func (c *Conn) ack(number uint32, body []byte) {
 // nak takes a list of what the peer misses.
 func (c *Conn) nak(body []byte) {
 	s := &c.snd
+	left, over := seqDiff(s.next, s.first), false // a list names each packet once
 	ok := parseLoss(body, func(l span) {
 		if seqDiff(l.last, s.next) >= 0 { // never sent
 			c.stats.Bogus++
@@ -285,11 +286,15 @@ func (c *Conn) nak(body []byte) {
 			c.refuse(span{l.first, seqAdd(s.first, -1)}, l.last)
 			l.first = s.first
 		}
+		if left -= max(0, l.len()); left < 0 {
+			over = true
+			return
+		}
 		for q := l.first; seqDiff(q, l.last) <= 0; q = seqNext(q) {
 			c.markLost(q)
 		}
 	})
-	if !ok {
+	if !ok || over {
 		c.stats.Bogus++
 	}
 }

@@ -362,6 +362,27 @@ func TestSender(t *testing.T) {
 	}
 }
 
+// A list of holes that names more packets than are on the way is nonsense, and costs no more
+// than one that makes sense.
+func TestHolesNamedAgainAndAgain(t *testing.T) {
+	s := newScript(t, 0xbf, 10)
+	for range 100 {
+		s.c.Write(s.now, []byte("x"))
+	}
+	s.pass(30 * time.Millisecond)
+	s.said()
+	s.ctl(ctlNAK, 0, "8000000a0000006d")
+	if n := len(s.said()); n != 100 || s.c.Stats().Bogus != 0 {
+		t.Errorf("of all that is on the way %d packets go again, %+v", n, s.c.Stats())
+	}
+	s.pass(300 * time.Millisecond)
+	s.said()
+	s.ctl(ctlNAK, 0, strings.Repeat("8000000a0000006d", 180))
+	if n := len(s.said()); n != 100 || s.c.Stats().Bogus != 1 {
+		t.Errorf("named 180 times: %d packets go again, %+v", n, s.c.Stats())
+	}
+}
+
 func TestSenderDrops(t *testing.T) {
 	s := newScript(t, 0xbf, 10)
 	s.c.Write(s.now, []byte("a"))
