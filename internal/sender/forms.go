@@ -153,7 +153,7 @@ func (e *RTMP) Append(bufs net.Buffers, f *media.Frame) net.Buffers {
 		e.started = e.started[:0]
 		bufs = append(bufs, e.headers(f))
 	}
-	if f.Track.Kind != media.Data && e.goesOn(f) && !e.Only.Nano {
+	if f.Track.Kind != media.Data && e.goesOn(f) && !e.Only.Nano && (e.Times == Line || e.stream() == rtmp.StreamID) {
 		if b := e.shared(f); b != nil {
 			return append(bufs, b)
 		}
@@ -185,7 +185,8 @@ func (e *RTMP) goesOn(f *media.Frame) bool {
 }
 
 // shared returns the bytes that all players get, nil if they were made for
-// another chunk size.
+// another chunk size. With the publisher's time they name the message stream,
+// which is that of players.
 func (e *RTMP) shared(f *media.Frame) []byte {
 	form := media.FormRTMP
 	if e.Times == Source {

@@ -240,6 +240,17 @@ func TestRTMPSourceTimes(t *testing.T) {
 	}
 }
 
+// Who forwards to a server that gave it another message stream shares no bytes that name
+// the stream.
+func TestRTMPSourceTimesOfAnotherStream(t *testing.T) {
+	frames := published(t, mixed(rand.New(rand.NewPCG(3, 3)), 50, 90*time.Minute), nil)
+	encode(&RTMP{ChunkSize: 4096, Times: Source, Stream: 5}, frames)
+	got, _ := decode(t, encode(&RTMP{ChunkSize: 4096, Times: Source}, frames), 4096)
+	if len(got) != len(frames) {
+		t.Errorf("%d messages, want %d", len(got), len(frames))
+	}
+}
+
 func TestRTMPMetadataAndScript(t *testing.T) {
 	meta := []byte{3, 0, 0, 9}
 	in := []*media.Frame{

@@ -169,6 +169,7 @@ func (r *uring) send(batch []send) error {
 		done += r.reap(batch)
 	}
 	runtime.KeepAlive(batch)
+	clear(r.vecs[:len(batch)]) // a stream that has ended is not held on to
 	return nil
 }
 
