@@ -153,18 +153,31 @@ func TestPayloadSize(t *testing.T) {
 	}
 	track := &media.Track{Kind: media.Audio, Codec: media.MP3, SampleRate: 44100, Channels: 2}
 	pub.Write(&media.Frame{Track: track, Payload: make([]byte, 1000)})
-	enough := make(chan struct{})
-	reached := sync.OnceFunc(func() { close(enough) })
-	total := 0
-	go dial(addr, "live/s", func(b []byte) {
-		if len(b) > 376 || len(b)%mpegts.PacketSize != 0 {
-			t.Errorf("a payload of %d bytes, at most 376 may be", len(b))
+	sizes := make(chan int, 1000)
+	go dial(addr, "live/s", func(b []byte) { sizes <- len(b) })
+	for total := 0; total < 1128; { // the tables and a frame of 1000 bytes
+		n := <-sizes
+		if n > 376 || n%mpegts.PacketSize != 0 {
+			t.Errorf("a payload of %d bytes, at most 376 may be", n)
 		}
-		if total += len(b); total >= 1128 { // the tables and a frame of 1000 bytes
-			reached()
-		}
+		total += n
+	}
+}
+
+// A fault in what one has the loop do leaves out nothing that others have it do: they wait
+// for that.
+func TestFaultOfOneLeavesOutNoOther(t *testing.T) {
+	s, _ := beginServer(t, "")
+	k, done := s.socks[0], make(chan struct{})
+	k.post(func() { // so that both are there at once
+		k.post(func() { panic("a fault of ours") })
+		k.post(func() { close(done) })
 	})
-	<-enough
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Error("the other is not called")
+	}
 }
 
 // Fifty thousand strangers that begin and do not go on, and as many that guess

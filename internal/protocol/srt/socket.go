@@ -127,6 +127,7 @@ func (k *socket) run(ctx context.Context) {
 			p.fail(err)
 		}
 		k.current = nil
+		k.sock.Wake() // to the rest of what was to be done
 	}
 	k.mu.Lock()
 	k.closed = true
@@ -192,11 +193,17 @@ func (k *socket) next() time.Time {
 
 // work does what was posted.
 func (k *socket) work() {
+	k.call() // what a fault has left out
 	k.mu.Lock()
-	k.working, k.posts = k.posts, k.working[:0]
+	k.working, k.posts = k.posts, nil
 	k.mu.Unlock()
-	for i, f := range k.working {
-		k.working[i] = nil
+	k.call()
+}
+
+func (k *socket) call() {
+	for len(k.working) > 0 {
+		f := k.working[0]
+		k.working = k.working[1:]
 		f()
 	}
 }
