@@ -192,6 +192,9 @@ func newSocket(fd int, six bool, local netip.AddrPort) (*Socket, error) {
 	if err != nil {
 		syscall.Close(fd)
 		syscall.Close(int(ev))
+		if ep >= 0 {
+			syscall.Close(ep)
+		}
 		return nil, os.NewSyscallError("epoll", err)
 	}
 	syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, buffer) // less will do

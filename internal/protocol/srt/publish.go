@@ -23,23 +23,27 @@ func (s *server) publish(ctx context.Context, p *peer, pub *hub.Publication, pro
 	defer timeout.Stop()
 	wait := conf.FirstPktTimeout
 	var spare []byte
+	told := false
+	take := func() {
+		p.mu.Lock()
+		media, lost := p.inbox, p.lost
+		p.inbox = spare[:0]
+		p.mu.Unlock()
+		if lost > 0 && !told {
+			told = true
+			p.log.Warn("SRT publisher sends more than is kept up with, some is left out", "bytes", lost)
+		}
+		in.feed(media)
+		spare = media
+	}
 	for {
 		select {
 		case <-p.came:
-			p.mu.Lock()
-			media := p.inbox
-			p.inbox = spare[:0]
-			p.mu.Unlock()
-			in.feed(media)
-			spare = media
+			take()
 			wait = conf.NormalTimeout
 			timeout.Reset(wait)
 		case <-p.over:
-			p.mu.Lock()
-			media := p.inbox
-			p.inbox = nil
-			p.mu.Unlock()
-			in.feed(media)
+			take()
 			return nil
 		case <-timeout.C:
 			return fmt.Errorf("%w: publisher sent nothing for %v", session.ErrTimeout, wait)
