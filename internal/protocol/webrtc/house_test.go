@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,7 +53,7 @@ func build(t testing.TB, own, rtc, more string) *house {
 	conf := config.NewStore(snap)
 	h := hub.New(func(hub.Key) hub.Settings { return hub.Settings{Cache: true, Queue: time.Minute} })
 	desk := session.New(h, session.Rules{Vhost: func(string) (string, bool) { return hub.DefaultVhost, true }})
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	log := slog.New(slog.NewTextHandler(notAfter(t), nil))
 	env := service.Env{Log: log, Conf: conf, Desk: desk, Hub: h, API: &service.Mux{}, Media: &service.Mux{}, Notices: &service.Notices{}, Identity: service.Identity{Server: "weir/test", ID: "vid-1", Service: "s", PID: 1}}
 	svc, err := Protocol.New(env)
 	if err != nil {
@@ -80,6 +81,29 @@ func build(t testing.TB, own, rtc, more string) *house {
 		}
 	})
 	return &house{t, s, h, desk, web.URL}
+}
+
+// output is a test's, as long as it lasts: what is written to that of one that is over is
+// a panic.
+type output struct {
+	mu sync.Mutex
+	w  io.Writer // guarded by mu
+}
+
+func notAfter(t testing.TB) *output {
+	o := &output{w: t.Output()}
+	t.Cleanup(func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.w = io.Discard
+	})
+	return o
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.w.Write(b)
 }
 
 var key = hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}

@@ -3,11 +3,13 @@ package webrtc
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +40,12 @@ func (h *house) watch(path string, set func(*pion.SettingEngine)) *watcher {
 			h.t.Fatal(err)
 		}
 	}
+	var fault atomic.Pointer[error] // told of here: the callback may outlive the test
+	h.t.Cleanup(func() {
+		if err := fault.Load(); err != nil {
+			h.t.Error(*err)
+		}
+	})
 	w.pc.OnTrack(func(track *pion.TrackRemote, _ *pion.RTPReceiver) {
 		var unpack codecs.H264Packet
 		var frame []byte
@@ -52,7 +60,8 @@ func (h *house) watch(path string, set func(*pion.SettingEngine)) *watcher {
 			}
 			b, err := unpack.Unmarshal(p.Payload)
 			if err != nil {
-				h.t.Errorf("a payload of %d bytes: %v", len(p.Payload), err)
+				err = fmt.Errorf("a payload of %d bytes: %w", len(p.Payload), err)
+				fault.Store(&err)
 			}
 			if frame = append(frame, b...); p.Marker {
 				w.frames <- frame
@@ -468,10 +477,10 @@ func TestDTLS(t *testing.T) {
 				if _, err := pc.AddTransceiverFromKind(pion.RTPCodecTypeVideo, pion.RTPTransceiverInit{Direction: pion.RTPTransceiverDirectionRecvonly}); err != nil {
 					t.Fatal(err)
 				}
-				came := make(chan struct{})
+				came := make(chan struct{}, 10)
 				pc.OnTrack(func(track *pion.TrackRemote, _ *pion.RTPReceiver) {
 					track.ReadRTP()
-					close(came)
+					came <- struct{}{}
 				})
 				a := h.do("POST", "/rtc/v1/whep/?app=live&stream=s", "application/sdp", offer(t, pc))
 				if !strings.Contains(a.body, "a=setup:"+role+"\r\n") {
