@@ -26,7 +26,8 @@ import (
 // where the message ends in a space, as some of SRS's do), quoted where they hold
 // anything that could forge a line, without the values of parameters that are
 // secrets. As an option each line is a JSON object. The same message with the same cause is
-// written at most ten times a second; what was left out is told afterwards.
+// written at most ten times a second; what was left out is told afterwards. A line is
+// written when Handle returns, unless what it is written to hangs: that holds nobody up.
 type Log struct {
 	out   *output
 	cid   string
@@ -51,6 +52,13 @@ type output struct {
 	path  string
 	again map[string]*repeat // guarded by mu
 	prune time.Time          // guarded by mu
+
+	// Of the lines that wait; all is guarded by mu.
+	queue   []*queued
+	held    int  // bytes in it
+	left    int  // lines that had no room in it, and were not told of
+	writing bool // a goroutine writes
+	stuck   bool // nobody waits for it any more
 }
 
 type repeat struct {
@@ -96,11 +104,12 @@ func (l *Log) Reopen() error {
 		return fmt.Errorf("log file %s cannot be opened: %w; let srs_log_file name another, or log to the console with srs_log_tank console", o.path, bare(err))
 	}
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.file != nil {
-		o.file.Close()
-	}
+	old := o.file
 	o.file, o.w = f, f
+	o.mu.Unlock()
+	if old != nil {
+		old.Close()
+	}
 	return nil
 }
 
@@ -153,25 +162,25 @@ func (l *Log) Handle(_ context.Context, r slog.Record) error {
 	if o.utc {
 		t = t.UTC()
 	}
-	line := l.text
-	if o.json {
-		line = l.object
-	}
-	b := line(t, r.Level, cid, session.Mask(r.Message), attrs)
-
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	b := l.line(t, r.Level, cid, session.Mask(r.Message), attrs)
 	if r.Level >= slog.LevelWarn {
 		lost, ok := o.allow(r.Message+"\x00"+cause, r.Time)
 		if !ok {
 			return nil
 		}
 		if lost > 0 {
-			o.w.Write(line(t, r.Level, cid, fmt.Sprintf("suppressed %d lines like the next one", lost), nil))
+			b = append(l.line(t, r.Level, cid, fmt.Sprintf("suppressed %d lines like the next one", lost), nil), b...)
 		}
 	}
-	_, err := o.w.Write(b)
-	return err
+	o.put(b)
+	return nil
+}
+
+func (l *Log) line(t time.Time, level slog.Level, cid, message string, attrs []slog.Attr) []byte {
+	if l.out.json {
+		return l.object(t, level, cid, message, attrs)
+	}
+	return l.text(t, level, cid, message, attrs)
 }
 
 // text is a line in SRS's shape. attrs are all of the line's, those of the logger
@@ -236,8 +245,10 @@ func (l *Log) object(t time.Time, level slog.Level, cid, message string, attrs [
 }
 
 // allow counts a line and says whether it may be written, and how many like it
-// were not. mu is held.
+// were not.
 func (o *output) allow(what string, now time.Time) (lost int, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if now.Sub(o.prune) > time.Minute {
 		o.prune = now
 		for k, r := range o.again {

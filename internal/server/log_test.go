@@ -170,6 +170,65 @@ func TestLogSuppressionIsBounded(t *testing.T) {
 	})
 }
 
+// gated is a terminal that can be stopped.
+type gated struct {
+	bytes.Buffer
+	open chan struct{} // closed when it goes on
+}
+
+func (g *gated) Write(b []byte) (int, error) {
+	<-g.open
+	return g.Buffer.Write(b)
+}
+
+func (o *output) holds() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.held
+}
+
+// What the log is written to may hang: who logs waits a moment once, and then not at all.
+// What there was room for is written when it goes on, in order, and what was not is told of.
+func TestLogThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &gated{open: make(chan struct{})}
+		l, log := openLog(t, LogOptions{Console: out})
+		began := time.Now()
+		log.Info("the first")
+		if took := time.Since(began); took != logPatience {
+			t.Errorf("the first line was waited for %v", took)
+		}
+		began = time.Now()
+		long := strings.Repeat("x", 1000)
+		const lines = 2000
+		for i := range lines {
+			log.Info(long, "number", i)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("the others were waited for %v", took)
+		}
+		if n := l.out.holds(); n > logMost {
+			t.Errorf("%d bytes are held", n)
+		}
+		close(out.open)
+		synctest.Wait()
+		all := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+		last := len(all) - 1
+		if !strings.HasSuffix(all[0], " the first") || !strings.HasSuffix(all[last], fmt.Sprintf("%d lines are left out", lines+1-last)) {
+			t.Errorf("%d lines, from %.80s to %s", len(all), all[0], all[last])
+		}
+		for i, line := range all[1:last] {
+			if !strings.HasSuffix(line, fmt.Sprintf(", number=%d", i)) {
+				t.Fatalf("line %d ends in %s", i, line[len(line)-20:])
+			}
+		}
+		log.Info("afterwards")
+		if n := l.out.holds(); n != 0 || !strings.HasSuffix(out.String(), " afterwards\n") {
+			t.Errorf("afterwards %d bytes are held", n)
+		}
+	})
+}
+
 func TestLogReopen(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "srs.log")
