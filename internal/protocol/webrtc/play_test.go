@@ -255,6 +255,16 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+// A publisher of SRS's JSON is known by upstream=rtc, written as SRS writes it.
+func TestUpstream(t *testing.T) {
+	for query, param := range map[string]string{"": "upstream=rtc", "?token=1": "?token=1&upstream=rtc"} {
+		var v want
+		if err := v.stream("webrtc://127.0.0.1/live/s"+query, true); err != nil || v.ask.Said.Param != param {
+			t.Errorf("%q: callbacks are told %q, not %q (%v)", query, v.ask.Said.Param, param, err)
+		}
+	}
+}
+
 // What is refused is told in words, with a status that tells who is at fault.
 // Players may come before the publisher, unless they are told to come later.
 func TestWHEPBeforeThePublisher(t *testing.T) {

@@ -300,12 +300,8 @@ func (v *want) stream(streamURL string, publish bool) error {
 	if u.RawQuery != "" {
 		param = "?" + u.RawQuery
 	}
-	if publish {
-		if param == "" {
-			param = "?upstream=rtc"
-		} else {
-			param += "&upstream=rtc"
-		}
+	if publish { // without another there is no question mark, as in SRS
+		param = strings.TrimPrefix(param+"&upstream=rtc", "&")
 	}
 	v.ask = ask(publish, vhost, app, name, param)
 	v.ask.Said.TcURL = "webrtc://" + u.Hostname() + "/" + app
