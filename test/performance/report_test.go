@@ -72,6 +72,7 @@ func (y *yard) report() {
 	y.hung(&b)
 	y.floors(&b)
 	y.webrtc(&b)
+	y.webrtcBesideSRS(&b)
 	fmt.Println(b.String())
 	if *out != "" {
 		if err := os.WriteFile(*out, []byte(b.String()), 0o644); err != nil {

@@ -2,6 +2,7 @@ package performance
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"strings"
 
@@ -10,7 +11,16 @@ import (
 
 // rtcHouse starts weir with WebRTC.
 func (y *yard) rtcHouse() *server {
-	return y.house("rtc { enabled on; rtmp_to_rtc on; }", false, "SRS_RTC_SERVER_ENABLED=on", "SRS_RTC_SERVER_LISTEN="+y.free(), "SRS_RTC_SERVER_CANDIDATE=127.0.0.1")
+	return y.rtcServer(y.weir)
+}
+
+// rtcServer starts weir or SRS with WebRTC. SRS takes a port only.
+func (y *yard) rtcServer(program string) *server {
+	_, port, err := net.SplitHostPort(y.free())
+	if err != nil {
+		y.b.Fatal(err)
+	}
+	return y.serve(program, "rtc { enabled on; rtmp_to_rtc on; }", false, []string{"SRS_RTC_SERVER_ENABLED=on", "SRS_RTC_SERVER_LISTEN=" + port, "SRS_RTC_SERVER_CANDIDATE=127.0.0.1"})
 }
 
 // fan is plain pion with the picture of weir's stream; media is that weir.
@@ -100,5 +110,42 @@ func (y *yard) webrtc(b *strings.Builder) {
 		}
 		fmt.Fprintf(b, "| %s: %s | %s %s | %s %s | %.2f | %s | %s |\n", m.run, m.what, figure(p), m.unit, figure(w), m.unit, w/p, target, verdict)
 		y.say("%s: %s: pion %s, weir %s %s", m.run, m.what, figure(p), figure(w), m.unit)
+	}
+}
+
+// webrtcBesideSRS holds weir against SRS, with the same stream of RTMP, with sound, and
+// the same viewers.
+func (y *yard) webrtcBesideSRS(b *strings.Builder) {
+	const name = "WebRTC beside SRS"
+	if *srsBin == "" || !wanted(name) {
+		return
+	}
+	fmt.Fprintf(b, "\n## %s\n\n%s as its own build makes it without sanitizer, with its FFmpeg, in turns with weir. The stream comes by RTMP, with 25 frames a second and\nsound of AAC, which both make Opus of. A viewer takes AES-GCM, which weir chooses, and AES-CM, which SRS has. Figures are SRS's, then weir's.\n\n"+
+		"| what | CPU us a packet | ratio | CPU s/Gbit | delay p50 ms | delay p99 ms | first picture ms | KB a viewer | CPU ms a join | packets missed | stalls |\n|---|---|---|---|---|---|---|---|---|---|---|\n", name, srsVersion())
+	for _, m := range []struct {
+		what, file    string
+		viewers, ramp int
+	}{
+		{"20 viewers of 2 Mbit/s", "2m", 20, 100},
+		{"200 viewers of 2 Mbit/s", "2m", 200, 100},
+		{"500 viewers of little", "tiny", 500, 100},
+		{"200 viewers of little who come at once", "tiny", 200, 250},
+	} {
+		var srses, weirs []*bench.Result
+		for range *rounds {
+			o := bench.Options{File: y.file(m.file), Viewers: m.viewers, Ramp: m.ramp}
+			s := y.rtcServer(*srsBin)
+			srses = append(srses, y.measure(m.what+": SRS", s.whep(o)))
+			s.stop()
+			w := y.rtcHouse()
+			weirs = append(weirs, y.measure(m.what+": weir", w.whep(o)))
+			w.stop()
+		}
+		both := func(value func(r *bench.Result) float64) string {
+			return figure(median(srses, value)) + " / " + figure(median(weirs, value))
+		}
+		fmt.Fprintf(b, "| %s | %s | %.2f | %s | %s | %s | %s | %s | %s | %s | %s |\n", m.what, both(perPacket), median(weirs, perPacket)/median(srses, perPacket), both(perGbit),
+			both(func(r *bench.Result) float64 { return r.DelayP50 }), both(late), both(first), both(memory), both(perJoin),
+			both(func(r *bench.Result) float64 { return float64(r.Missed) }), both(func(r *bench.Result) float64 { return float64(r.Stalls) }))
 	}
 }
