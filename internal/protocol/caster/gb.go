@@ -299,12 +299,23 @@ func (g *gbCaster) slot(ssrc uint32) *slot {
 	return g.slots[ssrc]
 }
 
-// SRS's numbers for what the API answers.
+// SRS's numbers for what the API answers, and its names of them.
 const (
 	codeBusy = 1028
-	codeJSON = 3063
-	codeSSRC = 4046
+	codeBody = 3008
 )
+
+var codeNames = map[int]string{codeBusy: "StreamBusy", codeBody: "HttpResponseData"}
+
+// announced is what the API answers: SRS's fields, and behind those of a refusal what was
+// wrong in words.
+type announced struct {
+	Code  int    `json:"code"`
+	Port  int    `json:"port,omitempty"`
+	IsTCP bool   `json:"is_tcp,omitempty"`
+	Desc  string `json:"desc,omitempty"`
+	Data  string `json:"data,omitempty"`
+}
 
 // publishPath is where programs that speak SIP themselves announce a stream.
 const publishPath = "/gb/v1/publish/"
@@ -324,11 +335,9 @@ func (g *gbCaster) handle(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	code, said := g.publish(r)
-	reply := map[string]any{"code": code}
-	if code == 0 {
-		reply["port"], reply["is_tcp"] = g.mediaPort(), true
-	} else {
-		reply["data"] = said
+	reply := announced{Code: code, Port: g.mediaPort(), IsTCP: true}
+	if code != 0 {
+		reply = announced{Code: code, Desc: codeNames[code], Data: said}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(reply)
@@ -360,11 +369,11 @@ func (g *gbCaster) publish(r *http.Request) (code int, said string) {
 	ssrc, numErr := strconv.ParseUint(ask.SSRC, 10, 32)
 	switch {
 	case err != nil:
-		return codeJSON, `the body is not {"id":"STREAM","ssrc":"NUMBER"}`
+		return codeBody, `the body is not {"id":"STREAM","ssrc":"NUMBER"}`
 	case !goodID(ask.ID):
-		return codeJSON, "id is no name of a stream"
+		return codeBody, "id is no name of a stream"
 	case numErr != nil || ssrc == 0:
-		return codeSSRC, "ssrc is no number of 32 bits, as text, or it is 0"
+		return codeBody, "ssrc is no number of 32 bits, as text, or it is 0"
 	}
 	s, err := g.announce(uint32(ssrc), ask.ID)
 	if err != nil {
