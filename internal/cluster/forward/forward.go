@@ -114,8 +114,9 @@ func (s *server) Authorize(ctx context.Context, r *session.Request) error {
 	var to []target
 	for _, u := range urls {
 		t, err := address(u, u, r.Ask.Key)
-		if err != nil {
-			return fmt.Errorf("on_forward %s: %w: %w", c.Backend, &session.Error{Code: 1030, Text: "answered with an address that cannot be used"}, err)
+		if err != nil { // as in SRS this is no reason to send the publisher away
+			s.env.Log.Warn("Forwarder: an address of on_forward cannot be used", "cid", r.Session.ID, "backend", c.Backend, "destination", session.Mask(u), "err", err)
+			continue
 		}
 		to = append(to, t)
 	}
