@@ -92,13 +92,19 @@ func (r *reel) remove() error {
 
 // load reads what there is on disk of the stream, the first time, and again where another
 // process writes it.
-func (t *Tape) load() {
+func (t *Tape) load() { t.look(false) }
+
+// look is load; anew has it look however short a while ago it did.
+func (t *Tape) look(anew bool) {
 	t.loading.Lock()
 	defer t.loading.Unlock()
 	now := time.Now()
-	if shared := t.archive.o.Shared; !t.read.IsZero() && (shared == nil || !shared() || now.Sub(t.read) < lookAgain) {
+	shared := t.archive.o.Shared != nil && t.archive.o.Shared()
+	// Once the other process has ended it has written what it had.
+	if !anew && !t.read.IsZero() && (!t.shared && !shared || shared && now.Sub(t.read) < lookAgain) {
 		return
 	}
+	t.shared = shared
 	t.read = now
 	set := t.archive.o.Settings(t.key.Vhost)
 	root, err := os.OpenRoot(set.Dir)
@@ -296,9 +302,9 @@ func (t *Tape) open(s *Segment, dir string) (err error) {
 	}
 	r.size, r.indexed = int64(len(init)+len(text)), int64(len(text))
 	t.archive.count(t.key.Vhost, r.size)
-	t.wrote, t.since = r, s.Start
 	t.loading.Lock()
 	defer t.loading.Unlock()
+	t.wrote, t.since = r, s.Start
 	t.reels = append(t.reels, r)
 	return nil
 }
@@ -310,7 +316,10 @@ func (t *Tape) close() {
 			f.Close()
 		}
 	}
-	t.wrote, t.file, t.index = nil, nil, nil
+	t.file, t.index = nil, nil
+	t.loading.Lock()
+	defer t.loading.Unlock()
+	t.wrote = nil
 }
 
 // expire deletes the reels that have left the window.

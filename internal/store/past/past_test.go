@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,6 +43,8 @@ type rig struct {
 	at   int           // pictures sent, of all publications
 	p    *hub.Publication
 	stop func()
+
+	elder atomic.Bool // another writes too
 }
 
 func start(t *testing.T, set Settings) *rig {
@@ -54,7 +57,7 @@ func start(t *testing.T, set Settings) *rig {
 				t.Log(text)
 			}
 			return false
-		}, Now: func() time.Time { return time.Now().Add(r.off) }})
+		}, Now: func() time.Time { return time.Now().Add(r.off) }, Shared: r.elder.Load})
 	r.hub.OnPublish(r.Published)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -174,7 +177,7 @@ func hour(dir string) Settings {
 // A viewer who is behind is sent what was published then, at the speed of the clock, over a
 // publication that ends and a codec that changes, which it is told of.
 func TestPlay(t *testing.T) {
-	for _, encoders := range []bool{false, true} {
+	for _, encoders := range []bool{true, false} {
 		t.Run(fmt.Sprint("by the encoder's time ", encoders), func(t *testing.T) { testPlay(t, encoders) })
 	}
 }
@@ -435,6 +438,45 @@ func TestClockJumps(t *testing.T) {
 			}
 			if first, _ := r.play(Start{At: time.Now().Add(-10 * time.Second)}, 25); number(first) < 700 || number(first) > 750 {
 				t.Errorf("%v: 10 s ago was picture %d", jump, number(first))
+			}
+		})
+	}
+}
+
+// Who takes another's place goes on behind all that this one has written, whether or not it
+// is still there, and however long ago it was looked for.
+func TestUpgrade(t *testing.T) {
+	for _, drains := range []bool{true, false} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			elder := start(t, hour(dir))
+			elder.publish(picture(30), sound(), 20)
+			heir := start(t, hour(dir))
+			defer heir.stop()
+			heir.elder.Store(true)
+			if first, _ := heir.play(Start{Behind: 10 * time.Second}, 25); number(first) < 200 {
+				t.Errorf("begins with %d", number(first))
+			}
+			elder.publish(picture(30), sound(), 19)
+			if drains {
+				heir.tape() // looks, and then does not for a while
+			}
+			elder.stop()
+			heir.elder.Store(drains)
+			written := elder.tape().All()
+			heir.at = elder.at
+			heir.publish(picture(30), sound(), 10)
+			all := heir.tape().All()
+			if len(all) <= len(written) {
+				t.Fatalf("%d segments, of which the other has written %d", len(all), len(written))
+			}
+			for i, s := range all {
+				if s.Seq != int64(i) || i < len(written) && s.Start != written[i].Start {
+					t.Errorf("segment %d is %d, at %v", i, s.Seq, s.Start)
+				}
+			}
+			if first := all[len(written)]; !first.Discontinuity || first.Run.First != first.Seq {
+				t.Errorf("goes on with %+v", first)
 			}
 		})
 	}

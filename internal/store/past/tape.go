@@ -25,8 +25,9 @@ type Tape struct {
 
 	loading sync.Mutex // held while files are read or deleted
 	read    time.Time  // when they were last looked for; guarded by loading
+	shared  bool       // another process wrote there too, then; guarded by loading
 	reels   []*reel    // oldest first; guarded by loading
-	wrote   *reel      // that is written to; the writer's
+	wrote   *reel      // that is written to; the writer's, who changes it under loading
 	file    *os.File   // the writer's, with index
 	index   *os.File
 	since   time.Duration // where wrote begins; the writer's
@@ -175,8 +176,10 @@ func (t *Tape) follow(on bool) {
 	defer t.mu.Unlock()
 	switch {
 	case on && t.detach == nil:
-		// Not here, and not where streams are cut: a disk may hang.
-		t.archive.wg.Go(t.load)
+		// Not here, and not where streams are cut: a disk may hang. What another process has
+		// written just now counts, too: segments are numbered behind it.
+		t.ready = false
+		t.archive.wg.Go(func() { t.look(true) })
 		t.detach = t.archive.o.Store.Attach(t.key, &store.View{Rules: t.rules, Forms: func(*store.Run) store.Forms { return store.MP4 }, Next: func() int64 { return 0 }, Done: t.done})
 	case !on && t.detach != nil:
 		t.detach()
