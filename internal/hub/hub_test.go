@@ -440,6 +440,30 @@ func TestEndWaitsForReaders(t *testing.T) {
 	p.Close(nil)
 }
 
+// A reader that goes back to the newest random access point keeps what follows it, although
+// nobody else needs that any more.
+func TestReaderThatGoesBackLosesNothing(t *testing.T) {
+	h := newHub(usual)
+	p := publish(t, h)
+	s := h.Subscribe(key, Options{})
+	defer s.Close()
+	const n = lookEvery + 10
+	for i := range n {
+		video(p, i, 1000)
+		if got := read(t, s); len(got) != 1 || got[0] != byte(i) {
+			t.Fatalf("got frames %v, want %d", got, i)
+		}
+	}
+	s.SkipToLive()
+	video(p, 1000, 1000)
+	if got := read(t, s); len(got) != n+1 || got[0] != 0 {
+		t.Errorf("got frames %v, want those from 0 on", got)
+	}
+	if lost, times := s.Dropped(); lost+times != 0 {
+		t.Errorf("lost %d frames in %d skips", lost, times)
+	}
+}
+
 // Where memory is short a reader that is behind loses frames, but not the end: nothing else
 // would tell it that no more comes.
 func TestEndIsToldThoughMemoryIsShort(t *testing.T) {

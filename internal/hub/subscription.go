@@ -219,8 +219,8 @@ func (b *Subscription) Dropped() (frames, times uint64) {
 	return b.dropped, b.skips
 }
 
-// SkipToLive makes the reader go on at the next random access point, as one
-// does that resumes after a pause.
+// SkipToLive makes the reader go on where a new one would start, which may be
+// before where it is.
 func (b *Subscription) SkipToLive() {
 	b.stream.mu.Lock()
 	defer b.stream.mu.Unlock()
@@ -231,6 +231,7 @@ func (b *Subscription) SkipToLive() {
 	b.pos, b.seek, b.resumed = s.next, true, true
 	if s.group != 0 && s.settings.Cache && !s.hidden(b.options.Inside) {
 		b.pos, b.seek = s.group, false
+		s.minPos = min(s.minPos, b.pos) // it may have been further on
 	}
 }
 
