@@ -148,29 +148,7 @@ func New(o Options) (*Server, error) {
 		return hub.Settings{Cache: p.GOPCache, CacheFrames: max(0, p.GOPCacheMaxFrames), Queue: p.QueueLength, Mix: p.MixCorrect}
 	})
 	tracing := &service.Tracing{}
-	desk := session.New(h, session.Rules{
-		Vhost: func(name string) (string, bool) {
-			v, ok := conf.Load().Vhost(name)
-			if !ok {
-				return "", false
-			}
-			return v.Name, true
-		},
-		Preempt: func(vhost string) session.Preempt {
-			v, _ := conf.Load().Vhost(vhost)
-			switch blocks.Publish.Of(v).Preempt {
-			case "on":
-				return session.PreemptOn
-			case "same_ip":
-				return session.PreemptSameIP
-			}
-			return session.PreemptOff
-		},
-		Max:     func() int { return blocks.Root.In(conf.Load()).MaxConnections - int(s.others.Load()) },
-		History: func() time.Duration { return blocks.HTTPAPI.In(conf.Load()).History },
-		Reserve: func(r *session.Request) (func(), error) { return s.limits.Reserve(r) },
-		Trace:   trace.Act(tracing),
-	})
+	desk := session.New(h, s.deskRules(conf, tracing))
 	s.env = service.Env{
 		Log: o.Log, Conf: conf, Desk: desk, Hub: h, Media: &service.Mux{}, API: &service.Mux{}, Notices: &service.Notices{}, Endpoints: &service.Endpoints{}, Handover: &service.Handover{}, OnDemand: &service.OnDemand{}, Trace: tracing, Managed: &service.Managed{}, Metrics: &service.Metrics{}, Busy: &service.LoadGauge{},
 		Identity: service.Identity{Server: Name, Version: Version, Level: Level, ID: o.Predecessor.id(blocks.Root.In(o.Conf).ServerID, o.PidFile),
@@ -232,6 +210,33 @@ func New(o Options) (*Server, error) {
 		}
 	}
 	return s, nil
+}
+
+// deskRules is what the desk must know of the configuration in force.
+func (s *Server) deskRules(conf *config.Store, tracing *service.Tracing) session.Rules {
+	return session.Rules{
+		Vhost: func(name string) (string, bool) {
+			v, ok := conf.Load().Vhost(name)
+			if !ok {
+				return "", false
+			}
+			return v.Name, true
+		},
+		Preempt: func(vhost string) session.Preempt {
+			v, _ := conf.Load().Vhost(vhost)
+			switch blocks.Publish.Of(v).Preempt {
+			case "on":
+				return session.PreemptOn
+			case "same_ip":
+				return session.PreemptSameIP
+			}
+			return session.PreemptOff
+		},
+		Max:     func() int { return blocks.Root.In(conf.Load()).MaxConnections - int(s.others.Load()) },
+		History: func() time.Duration { return blocks.HTTPAPI.In(conf.Load()).History },
+		Reserve: func(r *session.Request) (func(), error) { return s.limits.Reserve(r) },
+		Trace:   trace.Act(tracing),
+	}
 }
 
 func (s *Server) add(name string, phase service.Phase, svc service.Service) {
