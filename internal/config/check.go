@@ -1,7 +1,6 @@
 package config
 
 import (
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -240,6 +239,3 @@ func (c *checker) vhost(v *Directive) {
 func several(d *Directive, value string) bool {
 	return strings.Contains(value, " ") || d != nil && len(d.Args) > 1
 }
-
-// JoinListen puts a host and a port together as net.Listen wants them.
-func JoinListen(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

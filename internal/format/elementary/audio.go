@@ -31,9 +31,6 @@ type Audio struct {
 	timed bool          // at is known
 }
 
-// Track returns the track as it is now, nil before its first frame.
-func (a *Audio) Track() *media.Track { return a.track }
-
 // Reset forgets an unfinished frame, as after a loss.
 func (a *Audio) Reset() { a.left, a.timed = a.left[:0], false }
 

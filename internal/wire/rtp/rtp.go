@@ -89,6 +89,3 @@ func (h Header) Append(dst []byte) []byte {
 	}
 	return dst
 }
-
-// Less reports whether sequence number a comes before b on the circle of 16 bits.
-func Less(a, b uint16) bool { return int16(a-b) < 0 }
