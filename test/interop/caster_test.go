@@ -4,6 +4,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // freeUDP returns a UDP port that nobody has.
@@ -95,7 +97,7 @@ func TestCasterFLV(t *testing.T) {
 	t.Parallel()
 	bFrames.list(t)
 	other := open(t, "")
-	here, there := freePort(t), freePort(t)
+	here, there := protocoltest.FreeAddr(t), protocoltest.FreeAddr(t)
 	h, srt := casters(t, [3]string{"flv", here, "rtmp://%s/[app]/[stream]"}, [3]string{"flv", there, "rtmp://" + other.rtmp + "/live/[stream]"})
 	post := func(to, method string) *process {
 		return background(t, "ffmpeg", "-v", "error", "-re", "-i", bFrames.path(t), "-c", "copy", "-f", "flv", "-method", method, to)

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // nginx is NGINX with its RTMP module.
@@ -26,7 +28,7 @@ type nginx struct {
 func newNGINX(t *testing.T, application string) *nginx {
 	t.Helper()
 	dir := t.TempDir()
-	n := &nginx{addr: freePort(t), conf: filepath.Join(dir, "nginx.conf")}
+	n := &nginx{addr: protocoltest.FreeAddr(t), conf: filepath.Join(dir, "nginx.conf")}
 	text := fmt.Sprintf(`daemon off; worker_processes 1; pid %[1]s/nginx.pid; error_log stderr warn;
 load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
 events { worker_connections 64; }

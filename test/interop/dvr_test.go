@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // callbacks is a callback server that remembers what it was told and accepts all.
@@ -219,7 +221,7 @@ func TestDVRKilled(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h := &house{dir: t.TempDir(), rtmp: freePort(t), web: freePort(t), api: freePort(t)}
+			h := &house{dir: t.TempDir(), rtmp: protocoltest.FreeAddr(t), web: protocoltest.FreeAddr(t), api: protocoltest.FreeAddr(t)}
 			file := filepath.Join(h.dir, "weir.conf")
 			vhost := "dvr { enabled on; dvr_path ./html/[stream]" + ext + "; } " + c.hooks()
 			if err := os.WriteFile(file, fmt.Appendf(nil, conf, h.rtmp, h.web, "", h.api, vhost), 0o644); err != nil {
@@ -277,7 +279,7 @@ func TestDVRFullDisk(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h := &house{dir: t.TempDir(), rtmp: freePort(t), web: freePort(t), api: freePort(t)}
+			h := &house{dir: t.TempDir(), rtmp: protocoltest.FreeAddr(t), web: protocoltest.FreeAddr(t), api: protocoltest.FreeAddr(t)}
 			disk := filepath.Join(h.dir, "disk")
 			os.Mkdir(disk, 0o755)
 			file := filepath.Join(h.dir, "weir.conf")

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"weir/internal/protocol/protocoltest"
 	"weir/internal/wire/rtp"
 )
 
@@ -239,7 +240,7 @@ func beat(t *testing.T, f func(n int) (more bool)) {
 // openGB starts a server for devices, and returns where it takes SIP and media.
 func openGB(t *testing.T, sip string) (h *house, sipAt, mediaAt string) {
 	t.Helper()
-	sipAt, mediaAt = freePort(t), freePort(t) // of TCP; those of UDP are as free as a rule
+	sipAt, mediaAt = protocoltest.FreeAddr(t), protocoltest.FreeAddr(t)
 	h = open(t, "play { mix_correct on; } } stream_caster { enabled on; caster gb28181; listen "+mediaAt+
 		"; output rtmp://[rtmp]/live/[stream]; sip { enabled on; listen "+sipAt+"; password secretpass1; reinvite 0.2; timeout 20; "+sip+" }", everyMount)
 	return h, sipAt, mediaAt
@@ -294,7 +295,7 @@ func TestGB28181(t *testing.T) {
 func TestGB28181WithoutSIP(t *testing.T) {
 	t.Parallel()
 	baseline.list(t)
-	media := freePort(t)
+	media := protocoltest.FreeAddr(t)
 	h := open(t, "play { mix_correct on; } } stream_caster { enabled on; caster gb28181; listen "+media+"; output rtmp://[rtmp]/live/[stream]; sip { enabled off; timeout 20; }")
 	announce := func(body string) string {
 		return must(t, "curl", "-s", "--data-binary", body, "http://"+h.api+"/gb/v1/publish/")
@@ -333,7 +334,7 @@ func TestGB28181WithoutSIP(t *testing.T) {
 // have the picture.
 func TestGB28181Sound(t *testing.T) {
 	t.Parallel()
-	media := freePort(t)
+	media := protocoltest.FreeAddr(t)
 	h := open(t, "} stream_caster { enabled on; caster gb28181; listen "+media+"; output rtmp://[rtmp]/live/[stream]; sip { enabled off; }")
 	must(t, "curl", "-s", "--data-binary", `{"id":"cam","ssrc":"7"}`, "http://"+h.api+"/gb/v1/publish/")
 	file := filepath.Join(t.TempDir(), "out.ps")

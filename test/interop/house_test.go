@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // scratch is a folder for what the tests share: the binary and the media.
@@ -142,7 +143,7 @@ func openWith(t *testing.T, http, vhost string, env ...string) *house {
 	}
 	// Somebody may take a port between our look and the server's.
 	for try := 0; ; try++ {
-		h := &house{dir: t.TempDir(), rtmp: freePort(t), web: freePort(t), api: freePort(t)}
+		h := &house{dir: t.TempDir(), rtmp: protocoltest.FreeAddr(t), web: protocoltest.FreeAddr(t), api: protocoltest.FreeAddr(t)}
 		file := filepath.Join(h.dir, "weir.conf")
 		if err := os.WriteFile(file, fmt.Appendf(nil, conf, h.rtmp, h.web, http, h.api, strings.ReplaceAll(vhost, "[rtmp]", h.rtmp)), 0o644); err != nil {
 			t.Fatal(err)
@@ -187,26 +188,6 @@ func (p *process) shut(t *testing.T) {
 	if t.Failed() {
 		t.Logf("the end of the server's log:\n%s", tail(text, 60))
 	}
-}
-
-var ports sync.Map
-
-// freePort returns an address on which nobody listens, another one each time.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := l.Addr().String()
-		l.Close()
-		if _, taken := ports.LoadOrStore(addr, true); !taken {
-			return addr
-		}
-	}
-	t.Fatal("no free port")
-	return ""
 }
 
 // stream and page are addresses of a stream: over RTMP, and over HTTP with the

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // tape is a short film.
@@ -141,7 +143,7 @@ func TestExampleClionIngest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, rtmp, web := t.TempDir(), freePort(t), freePort(t)
+	dir, rtmp, web := t.TempDir(), protocoltest.FreeAddr(t), protocoltest.FreeAddr(t)
 	conf := strings.NewReplacer("1935;", rtmp+";", "8080;", web+";").Replace(string(text))
 	os.Mkdir(filepath.Join(dir, "doc"), 0o755)
 	for name, b := range map[string][]byte{"doc/source.flv": film, "weir.conf": []byte(conf)} {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // rtmpdump plays over librtmp, and what it writes is the stream.
@@ -222,7 +224,7 @@ func TestCurlGetsTheEnd(t *testing.T) {
 func TestHTTPS(t *testing.T) {
 	t.Parallel()
 	bFrames.list(t)
-	dir, addr := t.TempDir(), freePort(t)
+	dir, addr := t.TempDir(), protocoltest.FreeAddr(t)
 	cert, key := filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key")
 	r := run(t, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", cert)
 	if r.err != nil {

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // example returns what stands in the vhost of one of our copies of SRS's examples.
@@ -173,7 +175,7 @@ GLib.MainLoop().run()
 
 func TestIngestRTSP(t *testing.T) {
 	t.Parallel()
-	_, port, _ := net.SplitHostPort(freePort(t))
+	_, port, _ := net.SplitHostPort(protocoltest.FreeAddr(t))
 	p := background(t, "/usr/bin/python3", "-c", camera, port)
 	wait(t, "the camera is there", func() bool {
 		c, err := net.Dial("tcp", "127.0.0.1:"+port)
@@ -258,7 +260,7 @@ func TestServerKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{dir: t.TempDir(), rtmp: freePort(t), web: freePort(t), api: freePort(t)}
+	h := &house{dir: t.TempDir(), rtmp: protocoltest.FreeAddr(t), web: protocoltest.FreeAddr(t), api: protocoltest.FreeAddr(t)}
 	file := filepath.Join(h.dir, "weir.conf")
 	word := fmt.Sprintf("%d.5", 100000+os.Getpid()) // seconds that nobody else sleeps
 	vhost := strings.ReplaceAll(example(t, "ingest.conf")+example(t, "ffmpeg.transcode.conf"), "./doc/source.flv", small.path(t)) +

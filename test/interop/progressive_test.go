@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // everyMount has a house serve all formats.
@@ -43,7 +45,7 @@ func TestHTTPTS(t *testing.T) {
 	for name, src := range map[string]*source{"h264": bFrames, "hevc": hevc, "mp3": mp3Sound, "sound": soundOnly, "mute": mute} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			addr := freePort(t)
+			addr := protocoltest.FreeAddr(t)
 			https, _, _ := secure(t, addr)
 			h := openWith(t, https, "", everyMount)
 			if src == hevc {
@@ -234,7 +236,7 @@ func TestSecureInBrowser(t *testing.T) {
 	t.Parallel()
 	hall(t)
 	site := pages(t)
-	addr := freePort(t)
+	addr := protocoltest.FreeAddr(t)
 	https, _, _ := secure(t, addr)
 	h := openWith(t, https, "", everyMount)
 	h.publish(t, bFrames, "s")
@@ -253,7 +255,7 @@ func TestSecureInBrowser(t *testing.T) {
 func TestHTTP2(t *testing.T) {
 	t.Parallel()
 	bFrames.list(t)
-	addr := freePort(t)
+	addr := protocoltest.FreeAddr(t)
 	https, _, _ := secure(t, addr)
 	h := openWith(t, https, "", everyMount)
 	os.WriteFile(filepath.Join(h.dir, "html", "a.txt"), []byte("0123456789"), 0o644)
@@ -317,7 +319,7 @@ func TestHTTP2(t *testing.T) {
 func TestCertificateRenewed(t *testing.T) {
 	t.Parallel()
 	bFrames.list(t)
-	addr := freePort(t)
+	addr := protocoltest.FreeAddr(t)
 	https, cert, key := secure(t, addr)
 	h := openWith(t, https, "")
 	pub := h.publish(t, bFrames, "s")

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // scalablePage publishes the camera with layers within one stream, and plays what it publishes.
@@ -87,7 +89,7 @@ func TestRTCScalable(t *testing.T) {
 func TestRTCOverHTTPS(t *testing.T) {
 	t.Parallel()
 	hall(t)
-	addr := freePort(t)
+	addr := protocoltest.FreeAddr(t)
 	_, cert, key := secure(t, addr)
 	h := openRTC(t, "rtc_to_rtmp on;", "SRS_HTTP_API_HTTPS_ENABLED=on", "SRS_HTTP_API_HTTPS_LISTEN="+addr, "SRS_HTTP_API_HTTPS_KEY="+key, "SRS_HTTP_API_HTTPS_CERT="+cert)
 	_, port, _ := net.SplitHostPort(addr)

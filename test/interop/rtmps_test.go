@@ -4,13 +4,15 @@ import (
 	"crypto/tls"
 	"path/filepath"
 	"testing"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // ffmpeg publishes and plays over TLS, and a certificate that is renewed serves from
 // the next connection on.
 func TestRTMPS(t *testing.T) {
 	t.Parallel()
-	addr, dir := freePort(t), t.TempDir()
+	addr, dir := protocoltest.FreeAddr(t), t.TempDir()
 	cert, key := filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key")
 	certify(t, cert, key, "first")
 	h := open(t, "", "SRS_RTMPS_ENABLED=on", "SRS_RTMPS_LISTEN="+addr, "SRS_RTMPS_KEY="+key, "SRS_RTMPS_CERT="+cert)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 const rtspOn = "rtsp { enabled on; rtmp_to_rtsp on; }"
@@ -12,7 +14,7 @@ const rtspOn = "rtsp { enabled on; rtmp_to_rtsp on; }"
 // openRTSP starts a server that speaks RTSP, and returns the address of its stream s.
 func openRTSP(t *testing.T, vhost string) (h *house, url string) {
 	t.Helper()
-	addr := freePort(t)
+	addr := protocoltest.FreeAddr(t)
 	return open(t, rtspOn+vhost, "SRS_RTSP_SERVER_ENABLED=on", "SRS_RTSP_SERVER_LISTEN="+addr), "rtsp://" + addr + "/live/s"
 }
 

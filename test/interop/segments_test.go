@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // hlsPage plays HLS from another origin with hls.js.
@@ -235,7 +237,7 @@ func TestMultivariant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{dir: t.TempDir(), rtmp: freePort(t), web: freePort(t), api: freePort(t)}
+	h := &house{dir: t.TempDir(), rtmp: protocoltest.FreeAddr(t), web: protocoltest.FreeAddr(t), api: protocoltest.FreeAddr(t)}
 	text := fmt.Sprintf(conf, h.rtmp, h.web, "", h.api, "transcode { enabled on; "+engine("hd", "vcodec copy;")+
 		engine("sd", "vcodec libx264; vwidth 128; vheight 72; vprofile baseline; vpreset ultrafast; vparams { g 25; }")+"}")
 	text = strings.Replace(text, "hls_window 12;", "hls_window 12; hls_multivariant [stream]_all [stream]_hd [stream]_sd;", 1)

@@ -17,12 +17,13 @@ import (
 
 	"weir/internal/format/mpegts"
 	"weir/internal/media"
+	"weir/internal/protocol/protocoltest"
 )
 
 // openSRT starts a server that speaks SRT too, and returns where.
 func openSRT(t *testing.T, more string) (*house, string) {
 	t.Helper()
-	addr := freePort(t) // of TCP; that of UDP is as free as a rule
+	addr := protocoltest.FreeAddr(t)
 	// ffmpeg's transport streams have sound in bursts, behind the picture.
 	h := open(t, "srt { enabled on; } play { mix_correct on; } } srt_server { enabled on; listen "+addr+"; "+more)
 	return h, addr
@@ -96,7 +97,7 @@ func TestSRTRefusals(t *testing.T) {
 	hooks := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, 1) }))
 	t.Cleanup(hooks.Close)
 	// Ports of TCP; those of UDP are as free as a rule.
-	addr, in, six := freePort(t), freePort(t), freePort(t)
+	addr, in, six := protocoltest.FreeAddr(t), protocoltest.FreeAddr(t), protocoltest.FreeAddr(t)
 	six = strings.Replace(six, "127.0.0.1", "[::1]", 1)
 	h := open(t, "srt { enabled on; passphrase live/cam* secretpass2; } } "+
 		"vhost rules.com { srt { enabled on; } security { enabled on; allow publish all; deny play all; } } "+
@@ -229,7 +230,7 @@ func TestSRTLossyWay(t *testing.T) {
 func TestSRTCaller(t *testing.T) {
 	t.Parallel()
 	bFrames.list(t)
-	from, to := freePort(t), freePort(t) // of TCP; those of UDP are as free as a rule
+	from, to := protocoltest.FreeAddr(t), protocoltest.FreeAddr(t)
 	h := open(t, "play { mix_correct on; } forward { enabled on; destination srt://"+to+"?passphrase=secretpass1&pbkeylen=32&latency=200&streamid=[app]/[stream]; } "+
 		"ingest far { enabled on; native on; input { type stream; url srt://"+from+"?passphrase=secretpass2; } engine { enabled off; output rtmp://[rtmp]/live/s; } }")
 	background(t, "ffmpeg", "-v", "error", "-re", "-i", bFrames.path(t), "-c", "copy", "-f", "mpegts", "srt://"+from+"?mode=listener&passphrase=secretpass2&pkt_size=1316")
@@ -271,7 +272,7 @@ func TestSRTFlood(t *testing.T) {
 // GStreamer's muxer is as good as ffmpeg's, and of several programs one is chosen.
 func TestSRTTransportStreams(t *testing.T) {
 	t.Parallel()
-	addr := freePort(t) // of TCP; that of UDP is as free as a rule
+	addr := protocoltest.FreeAddr(t)
 	h := open(t, "srt { enabled on; } play { mix_correct on; } } srt_server { enabled on; listen "+addr+";", everyMount)
 	t.Run("latm", func(t *testing.T) {
 		bFrames.list(t)

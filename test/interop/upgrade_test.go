@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // lengthy is a source for who watches for long.
@@ -33,7 +35,7 @@ func openLasting(t *testing.T, vhost string, env ...string) *lasting {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lasting{house: &house{dir: t.TempDir(), rtmp: freePort(t), web: freePort(t), api: freePort(t)}, t: t}
+	l := &lasting{house: &house{dir: t.TempDir(), rtmp: protocoltest.FreeAddr(t), web: protocoltest.FreeAddr(t), api: protocoltest.FreeAddr(t)}, t: t}
 	l.path = filepath.Join(l.dir, "log.txt")
 	file := filepath.Join(l.dir, "weir.conf")
 	if err := os.WriteFile(file, fmt.Appendf(nil, conf, l.rtmp, l.web, "", l.api, strings.ReplaceAll(vhost, "[rtmp]", l.rtmp)), 0o644); err != nil {

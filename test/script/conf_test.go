@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // notRun are the files of conf/ that no server runs: one is a part of another,
@@ -90,7 +92,7 @@ func copyConf(t *testing.T, files []string, pair string) string {
 	moved := map[string]string{}
 	move := func(port string) string {
 		if moved[port] == "" {
-			addr, err := freePort()
+			addr, err := protocoltest.FreePort()
 			if err != nil {
 				t.Fatal(err)
 			}

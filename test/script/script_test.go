@@ -5,18 +5,17 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"weir/internal/demo"
+	"weir/internal/protocol/protocoltest"
 )
 
 // binary is the server, and loop a short film; both are made once.
@@ -95,7 +94,7 @@ func setup(env *testscript.Env) error {
 	env.Defer(h.clear)
 	var pairs []string
 	for _, name := range []string{"RTMP", "HTTP", "API", "HTTPS", "HOOK", "SPARE"} {
-		addr, err := freePort()
+		addr, err := protocoltest.FreePort()
 		if err != nil {
 			return err
 		}
@@ -146,28 +145,4 @@ func longestFirst(pairs []string) (out []string) {
 		}
 	}
 	return out
-}
-
-var ports struct {
-	sync.Mutex
-	next int
-}
-
-// freePort returns a loopback address on which nobody listens, another one each
-// time. It lies below the ports that the system gives to whoever asks for any.
-func freePort() (string, error) {
-	ports.Lock()
-	defer ports.Unlock()
-	for range 1000 {
-		if ports.next == 0 {
-			ports.next = rand.IntN(20000)
-		}
-		ports.next++
-		addr := fmt.Sprintf("127.0.0.1:%d", 10000+ports.next%20000)
-		if l, err := net.Listen("tcp", addr); err == nil {
-			l.Close()
-			return addr, nil
-		}
-	}
-	return "", errors.New("no free port")
 }

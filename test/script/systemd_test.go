@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // A service manager that waits for it is told when the doors are open, and when
@@ -23,7 +25,7 @@ func TestNotify(t *testing.T) {
 			}
 			defer l.Close()
 			dir := t.TempDir()
-			addr, err := freePort()
+			addr, err := protocoltest.FreePort()
 			if err != nil {
 				t.Fatal(err)
 			}

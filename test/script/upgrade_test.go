@@ -25,6 +25,7 @@ import (
 	"weir/internal/format/flv"
 	"weir/internal/format/m3u8"
 	link "weir/internal/link/rtmp"
+	"weir/internal/protocol/protocoltest"
 	wire "weir/internal/wire/rtmp"
 )
 
@@ -45,7 +46,7 @@ func openPlace(t *testing.T, root, more string, env ...string) *place {
 	p.clients = map[string]*process{}
 	for _, at := range []*string{&p.rtmp, &p.http, &p.api} {
 		var err error
-		if *at, err = freePort(); err != nil {
+		if *at, err = protocoltest.FreePort(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -252,7 +253,7 @@ func TestUpgradeThatFails(t *testing.T) {
 		t.Errorf("a configuration that is none: %d %q", c.StatusCode, answer.Error)
 	}
 	// A port that another has is none for it.
-	taken, err := freePort()
+	taken, err := protocoltest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -752,15 +753,15 @@ func (p *place) whep(packets *atomic.Int64) (resource string) {
 // send reaches the old server through the new one, which has the sockets. Others come.
 func TestUpgradeKeepsDatagrams(t *testing.T) {
 	t.Parallel()
-	srt, err := freePort()
+	srt, err := protocoltest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	rtc, err := freePort()
+	rtc, err := protocoltest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cast, err := freePort()
+	cast, err := protocoltest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}

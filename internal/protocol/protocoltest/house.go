@@ -196,19 +196,6 @@ var certificate = sync.OnceValue(func() tls.Certificate {
 	return s.TLS.Certificates[0]
 })
 
-// FreeAddr returns an address at which nobody listens: a configuration cannot
-// ask for any free port. That somebody else takes it in between is possible, and
-// rare: the system gives such ports out in turn.
-func FreeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // Addr is where the door is: host and port.
 func (h *House) Addr() string { return h.addr }
 
