@@ -464,7 +464,7 @@ var fieldDocs = map[string]string{
 	"weir/internal/config/blocks.TimeShiftConfig.Enabled":                "Enabled turns it on for the vhost. Turned off again, files stay as they are.",
 	"weir/internal/config/blocks.TimeShiftConfig.Fragment":               "Fragment is the least duration of a segment; it ends at the next key frame.",
 	"weir/internal/config/blocks.TimeShiftConfig.Path":                   "Path is the folder of the files, which are fragmented MP4 of two minutes at most. It is\nmade if it is missing.",
-	"weir/internal/config/blocks.TimeShiftConfig.Size":                   "Size is how many megabytes the vhost's streams may take there together: the oldest goes\nfirst, so that the window is shorter.",
+	"weir/internal/config/blocks.TimeShiftConfig.Size":                   "Size is how many megabytes the vhost's streams may take there together: the oldest goes\nfirst, so that the window is shorter. So it does where the disk is full before that.",
 	"weir/internal/config/blocks.TimeShiftConfig.Window":                 "Window is how far back players may go.",
 	"weir/internal/config/blocks.TracesConfig":                           "TracesConfig is traces: spans of OpenTelemetry, sent to a collector over HTTP (OTLP),\nof what it takes to begin to publish and to play, callbacks included; these are told\nthe span in their header traceparent. It is a block of weir.",
 	"weir/internal/config/blocks.TracesConfig.Enabled":                   "Enabled turns them on.",

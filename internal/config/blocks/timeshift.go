@@ -24,7 +24,7 @@ type TimeShiftConfig struct {
 	Path string `conf:"path" default:"./objs/timeshift" reload:"now" since:"weir"`
 
 	// Size is how many megabytes the vhost's streams may take there together: the oldest goes
-	// first, so that the window is shorter.
+	// first, so that the window is shorter. So it does where the disk is full before that.
 	Size int `conf:"size" default:"10240" reload:"now" since:"weir"`
 
 	// Fragment is the least duration of a segment; it ends at the next key frame.

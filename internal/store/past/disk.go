@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"weir/internal/hub"
@@ -35,6 +36,8 @@ const (
 	// reelTime and reelBytes are how much a reel holds. A window is kept to within a reel.
 	reelTime  = 2 * time.Minute
 	reelBytes = 64 << 20
+	// shortTime is for how long the operator is told that the disk was full.
+	shortTime = 10 * time.Minute
 	// lookAgain is how often is looked for what another process writes.
 	lookAgain = time.Second
 )
@@ -217,19 +220,31 @@ func (t *Tape) same(r *Run) *Run {
 	return r
 }
 
-// write writes a segment. It is the writer's, as are those below.
+// write writes a segment. It is the writer's, as are those below. Where the disk is full the
+// oldest gives way, as what is more than the bound does.
 func (t *Tape) write(s *Segment) {
 	set := t.archive.o.Settings(t.key.Vhost)
-	if err := t.put(s, set); err != nil {
-		t.close()
+	err := t.put(s, set)
+	for freed := int64(0); isFull(err) && freed < 2*int64(s.Size()); {
+		n := t.archive.shorten(t.key.Vhost)
+		if n == 0 {
+			break
+		}
+		freed += n
+		err = t.put(s, set)
+	}
+	if err != nil {
 		t.remove(func(o *Segment) bool { return o == s })
-		t.lose(s, err)
+		t.lose(err)
 		return
 	}
 	t.archive.complain(t.key, nil)
 	t.expire(set)
 	t.archive.fit(t.key.Vhost, set.Size)
 }
+
+// isFull reports whether something could not be written for want of space.
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 func (t *Tape) put(s *Segment, set Settings) error {
 	r := t.wrote
@@ -239,20 +254,9 @@ func (t *Tape) put(s *Segment, set Settings) error {
 		}
 		r = t.wrote
 	}
-	s.mu.Lock()
-	body := s.body
-	s.mu.Unlock()
-	off, err := t.file.Seek(0, io.SeekEnd)
+	off, text, err := t.add(s)
 	if err != nil {
-		return err
-	}
-	for _, b := range body {
-		if _, err := t.file.Write(b); err != nil {
-			return err
-		}
-	}
-	text := appendLine(nil, s, off)
-	if _, err := t.index.Write(text); err != nil {
+		t.undo(off)
 		return err
 	}
 	more := int64(s.Size() + len(text))
@@ -264,6 +268,36 @@ func (t *Tape) put(s *Segment, set Settings) error {
 	s.reel, s.off, s.body = r, off, [2][]byte{}
 	s.mu.Unlock()
 	return nil
+}
+
+// add writes a segment to the reel, where it begins at off, and its line to the index.
+func (t *Tape) add(s *Segment) (off int64, line []byte, err error) {
+	if off, err = t.file.Seek(0, io.SeekEnd); err != nil {
+		return off, nil, err
+	}
+	s.mu.Lock()
+	body := s.body
+	s.mu.Unlock()
+	for _, b := range body {
+		if _, err := t.file.Write(b); err != nil {
+			return off, nil, err
+		}
+	}
+	line = appendLine(nil, s, off)
+	_, err = t.index.Write(line)
+	return off, line, err
+}
+
+// undo ends the reel before a segment that could not be written whole, which began at off. One
+// that has no other goes.
+func (t *Tape) undo(off int64) {
+	r := t.wrote
+	t.file.Truncate(off)
+	t.index.Truncate(r.indexed)
+	t.close()
+	if r.end == t.since {
+		t.drop(r)
+	}
 }
 
 // open begins a reel.
@@ -283,12 +317,10 @@ func (t *Tape) open(s *Segment, dir string) (err error) {
 	// Of two processes that write, neither takes the name of the other.
 	r := &reel{dir: dir, run: s.Run, first: s.Seq, end: s.Start, ended: s.Began()}
 	r.name = path.Join(t.dir, strconv.FormatInt(s.Began().UnixMilli(), 10)+"-"+strconv.FormatInt(s.Seq, 10)+"-"+strconv.Itoa(os.Getpid()))
-	if t.file, err = root.OpenFile(r.name+mediaExt, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644); err != nil {
-		t.file = nil
+	if t.file, err = t.archive.create(root, r.name+mediaExt); err != nil {
 		return err
 	}
-	if t.index, err = root.OpenFile(r.name+indexExt, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644); err != nil {
-		t.index = nil
+	if t.index, err = t.archive.create(root, r.name+indexExt); err != nil {
 		t.close()
 		r.remove()
 		return err
@@ -309,9 +341,25 @@ func (t *Tape) open(s *Segment, dir string) (err error) {
 	return nil
 }
 
+// A file is what is written to.
+type file interface {
+	io.WriteSeeker
+	Truncate(size int64) error
+	Close() error
+}
+
+// create makes a file that is not there.
+func create(root *os.Root, name string) (file, error) {
+	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
 // close ends the reel that is written.
 func (t *Tape) close() {
-	for _, f := range []*os.File{t.file, t.index} {
+	for _, f := range []file{t.file, t.index} {
 		if f != nil {
 			f.Close()
 		}
@@ -377,24 +425,44 @@ func (a *Archive) Bytes(vhost string) int64 {
 
 // fit deletes the oldest reels of a vhost until the others fit.
 func (a *Archive) fit(vhost string, size int64) {
-	for a.Bytes(vhost) > size {
-		var of *Tape
-		var oldest *reel
-		for _, t := range a.all() {
-			if t.key.Vhost != vhost {
-				continue
-			}
-			t.loading.Lock()
-			if len(t.reels) > 0 && (oldest == nil || t.reels[0].ended.Before(oldest.ended)) {
-				of, oldest = t, t.reels[0]
-			}
-			t.loading.Unlock()
-		}
-		if oldest == nil {
-			return
-		}
-		of.drop(oldest)
+	for a.Bytes(vhost) > size && a.dropOldest(vhost) > 0 {
 	}
+}
+
+// shorten deletes the oldest reel of a vhost because the disk is full, and returns how many
+// bytes that was, 0 if there is none.
+func (a *Archive) shorten(vhost string) int64 {
+	n := a.dropOldest(vhost)
+	if n > 0 {
+		a.mu.Lock()
+		a.short[vhost] = time.Now()
+		a.mu.Unlock()
+		if a.notice("time shift of "+vhost, "time shift of "+vhost+" reaches less far back than its window: the disk is full") {
+			a.o.Log.Warn("the disk of time shift is full, the oldest goes before its time", "vhost", vhost)
+		}
+	}
+	return n
+}
+
+// dropOldest deletes the oldest reel of a vhost.
+func (a *Archive) dropOldest(vhost string) int64 {
+	var of *Tape
+	var oldest *reel
+	for _, t := range a.all() {
+		if t.key.Vhost != vhost {
+			continue
+		}
+		t.loading.Lock()
+		if len(t.reels) > 0 && (oldest == nil || t.reels[0].ended.Before(oldest.ended)) {
+			of, oldest = t, t.reels[0]
+		}
+		t.loading.Unlock()
+	}
+	if oldest == nil {
+		return 0
+	}
+	of.drop(oldest)
+	return oldest.size
 }
 
 // Sweep deletes what is too old or too much, of streams too that nobody has asked for
@@ -415,6 +483,12 @@ func (a *Archive) Sweep() {
 			}
 		}
 		a.fit(vhost, set.Size)
+		a.mu.Lock()
+		roomy := time.Since(a.short[vhost]) > shortTime
+		a.mu.Unlock()
+		if roomy {
+			a.notice("time shift of "+vhost, "")
+		}
 	}
 }
 

@@ -20,8 +20,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -69,9 +71,12 @@ type Archive struct {
 	// Lost counts segments that could not be written.
 	Lost atomic.Int64
 
+	create func(root *os.Root, name string) (file, error) // immutable
+
 	mu    sync.Mutex
-	tapes map[hub.Key]*Tape // guarded by mu
-	bytes map[string]int64  // on disk, by vhost; guarded by mu
+	tapes map[hub.Key]*Tape    // guarded by mu
+	bytes map[string]int64     // on disk, by vhost; guarded by mu
+	short map[string]time.Time // when the disk was too full for the window, by vhost; guarded by mu
 
 	work    chan struct{} // holds one wake-up of the writer
 	queueMu sync.Mutex
@@ -107,7 +112,7 @@ func New(o Options) *Archive {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Archive{o: o, tapes: map[hub.Key]*Tape{}, bytes: map[string]int64{}, work: make(chan struct{}, 1)}
+	return &Archive{o: o, create: create, tapes: map[hub.Key]*Tape{}, bytes: map[string]int64{}, short: map[string]time.Time{}, work: make(chan struct{}, 1)}
 }
 
 // Keeps reports whether streams of a vhost are kept.
@@ -246,18 +251,26 @@ func (a *Archive) write() {
 
 // complain shows the operator that nothing can be written, and why, or takes that away.
 func (a *Archive) complain(key hub.Key, err error) {
-	subject, text := "time shift of "+key.String(), ""
+	text := ""
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		err = p.Err // the name of the file is another each time
+	}
 	if err != nil {
 		text = fmt.Sprintf("time shift of %s cannot be written: %v", key, err)
 	}
-	if a.o.Notice == nil || !a.o.Notice(subject, text) {
-		return
-	}
-	if err != nil {
+	switch {
+	case !a.notice("time shift of "+key.String(), text):
+	case err != nil:
 		a.o.Log.Error("time shift cannot be written, viewers who are behind miss it", "stream", key.String(), "err", err)
-	} else {
+	default:
 		a.o.Log.Info("time shift is written again", "stream", key.String())
 	}
+}
+
+// notice shows the operator a standing complaint, or takes it away, and reports whether that
+// changed anything.
+func (a *Archive) notice(subject, text string) bool {
+	return a.o.Notice != nil && a.o.Notice(subject, text)
 }
 
 // A Start is where a viewer wants to begin: so long behind live, or at a time of day.

@@ -10,7 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,6 +47,7 @@ type rig struct {
 	stop func()
 
 	elder atomic.Bool // another writes too
+	said  sync.Map    // notices that stand, by subject
 }
 
 func start(t *testing.T, set Settings) *rig {
@@ -52,11 +55,9 @@ func start(t *testing.T, set Settings) *rig {
 	r.hub = hub.New(func(hub.Key) hub.Settings { return hub.Settings{Cache: true, Queue: time.Minute} })
 	r.st = store.New(r.hub, func(_ hub.Key, f func() error) error { return f() })
 	r.Archive = New(Options{Log: slog.New(slog.DiscardHandler), Hub: r.hub, Store: r.st, Vhosts: func() []string { return []string{key.Vhost} },
-		Settings: func(string) Settings { return r.set }, Notice: func(_, text string) bool {
-			if text != "" {
-				t.Log(text)
-			}
-			return false
+		Settings: func(string) Settings { return r.set }, Notice: func(subject, text string) bool {
+			before, _ := r.said.Swap(subject, text)
+			return before != text
 		}, Now: func() time.Time { return time.Now().Add(r.off) }, Shared: r.elder.Load})
 	r.hub.OnPublish(r.Published)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -344,15 +345,7 @@ func TestRestart(t *testing.T) {
 // and what is more than the bound.
 func TestBounds(t *testing.T) {
 	dir := t.TempDir()
-	size := func() (n int64) {
-		filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-			if i, e := d.Info(); err == nil && e == nil && !d.IsDir() {
-				n += i.Size()
-			}
-			return nil
-		})
-		return n
-	}
+	size := func() int64 { return sizeOf(dir) }
 	synctest.Test(t, func(t *testing.T) {
 		set := hour(dir)
 		set.Window = time.Minute
@@ -392,6 +385,120 @@ func TestBounds(t *testing.T) {
 		if _, err := r.Tape(key); !errors.Is(err, ErrNothing) || len(r.all()) != 0 {
 			t.Errorf("%v, %d tapes", err, len(r.all()))
 		}
+	})
+}
+
+// sizeOf returns how many bytes the files of a folder have.
+func sizeOf(dir string) (n int64) {
+	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if i, e := d.Info(); err == nil && e == nil && !d.IsDir() {
+			n += i.Size()
+		}
+		return nil
+	})
+	return n
+}
+
+// disk is a folder that takes so many bytes, and none where it is broken.
+type disk struct {
+	dir    string
+	room   atomic.Int64
+	broken atomic.Bool
+}
+
+type diskFile struct {
+	file
+	*disk
+}
+
+func (d *disk) create(root *os.Root, name string) (file, error) {
+	f, err := create(root, name)
+	return diskFile{f, d}, err
+}
+
+func (f diskFile) Write(b []byte) (int, error) {
+	err, n := error(nil), int64(len(b))
+	if room := max(f.room.Load()-sizeOf(f.dir), 0); room < n {
+		err, n = syscall.ENOSPC, room
+	}
+	if f.broken.Load() {
+		err, n = syscall.EIO, n/2
+	}
+	m, _ := f.file.Write(b[:n])
+	if err != nil {
+		err = &fs.PathError{Op: "write", Path: "x", Err: err}
+	}
+	return m, err
+}
+
+// On a full disk the oldest goes for the newest, and on a broken one nothing; the operator is
+// told.
+func TestDisk(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		set := hour(dir)
+		set.Window = 4 * time.Minute
+		r := start(t, set)
+		defer r.stop()
+		d := &disk{dir: dir}
+		d.room.Store(1 << 30)
+		r.create = d.create
+		told := func(subject, want string) {
+			t.Helper()
+			if got, _ := r.said.Load("time shift of " + subject); got != want {
+				t.Errorf("told of %s is %q, want %q", subject, got, want)
+			}
+		}
+		r.publish(picture(30), sound(), 100)
+		room := sizeOf(dir) + 100
+		d.room.Store(room)
+		r.publish(picture(30), sound(), 100)
+		all := r.tape().All()
+		first, last := all[0], all[len(all)-1]
+		if gap := r.tape().Live() - last.End(); gap > 3*time.Second || r.Lost.Load() > 0 {
+			t.Errorf("%v behind live are not kept, %d segments are lost", gap, r.Lost.Load())
+		}
+		if kept := last.End() - first.Start; kept > 100*time.Second || kept < 30*time.Second {
+			t.Errorf("%v are kept where there is room for 100 s", kept)
+		}
+		if got := sizeOf(dir); got > room || got != r.Bytes(key.Vhost) {
+			t.Errorf("%d bytes are there, %d counted, room was for %d", got, r.Bytes(key.Vhost), room)
+		}
+		told(key.Vhost, "time shift of v.test reaches less far back than its window: the disk is full")
+		told(key.String(), "")
+
+		d.room.Store(1 << 30)
+		d.broken.Store(true)
+		before, kept := sizeOf(dir), len(r.tape().All())
+		r.publish(picture(30), sound(), 30)
+		if got := sizeOf(dir); got != before || len(r.tape().All()) != kept {
+			t.Errorf("%d bytes and %d segments are there, not %d and %d", got, len(r.tape().All()), before, kept)
+		}
+		told(key.String(), "time shift of v.test/live/deep/s.1 cannot be written: input/output error")
+		if _, _, err := r.tape().Play(Start{Behind: 5 * time.Second}, false); !errors.Is(err, ErrNothing) {
+			t.Errorf("of what could not be written: %v", err)
+		}
+		d.broken.Store(false)
+		r.publish(picture(30), sound(), 10)
+		all = r.tape().All()
+		if next := all[kept]; !next.Discontinuity || next.Seq != all[kept-1].Seq+1 {
+			t.Errorf("goes on with %+v", next)
+		}
+		told(key.String(), "")
+		if first, _ := r.play(Start{Behind: 5 * time.Second}, 25); number(first) < 230*25 {
+			t.Errorf("begins with %d", number(first))
+		}
+
+		d.room.Store(0) // others have taken it all
+		r.publish(picture(30), sound(), 10)
+		if got := sizeOf(dir); got != 0 || r.Bytes(key.Vhost) != 0 {
+			t.Errorf("%d bytes are left, %d counted", got, r.Bytes(key.Vhost))
+		}
+		told(key.String(), "time shift of v.test/live/deep/s.1 cannot be written: no space left on device")
+		d.room.Store(1 << 30)
+		r.publish(picture(30), sound(), 12*60)
+		told(key.Vhost, "")
+		told(key.String(), "")
 	})
 }
 

@@ -3,7 +3,6 @@ package past
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -28,8 +27,8 @@ type Tape struct {
 	shared  bool       // another process wrote there too, then; guarded by loading
 	reels   []*reel    // oldest first; guarded by loading
 	wrote   *reel      // that is written to; the writer's, who changes it under loading
-	file    *os.File   // the writer's, with index
-	index   *os.File
+	file    file       // the writer's, with index
+	index   file
 	since   time.Duration // where wrote begins; the writer's
 
 	mu     sync.Mutex
@@ -40,6 +39,7 @@ type Tape struct {
 	own    bool             // run is of this process; guarded by mu
 	ready  bool             // what was on disk is read; guarded by mu
 	early  []*store.Segment // that came before that; guarded by mu
+	lost   bool             // the newest segment was lost; guarded by mu
 }
 
 // A Run is a line of segments without a break, of one layout.
@@ -188,7 +188,15 @@ func (t *Tape) follow(on bool) {
 }
 
 func (t *Tape) rules() store.Rules {
-	return store.Rules{Fragment: t.archive.o.Settings(t.key.Vhost).Fragment, TDRatio: 1, AOFRatio: 5, SoundRatio: 1, WaitKey: true}
+	return store.Rules{Fragment: t.archive.o.Settings(t.key.Vhost).Fragment, TDRatio: 1, AOFRatio: aofRatio, SoundRatio: 1, WaitKey: true}
+}
+
+// aofRatio is how many fragments a segment without a key frame is long at most.
+const aofRatio = 5
+
+// cutting is how far behind live the newest segment may end while the stream is kept.
+func (t *Tape) cutting() time.Duration {
+	return aofRatio*t.archive.o.Settings(t.key.Vhost).Fragment + agree
 }
 
 // minBreak is what a run is behind the one before, at least.
@@ -228,6 +236,7 @@ func (t *Tape) keep(g *store.Segment) {
 		t.run, s.Discontinuity = t.begin(g.Run, last), last != nil
 		t.run.First = s.Seq
 	}
+	s.Discontinuity = s.Discontinuity || t.lost && last != nil
 	if last != nil {
 		s.Breaks = last.Breaks
 	}
@@ -238,10 +247,10 @@ func (t *Tape) keep(g *store.Segment) {
 	s.Start, s.Duration = t.run.Line+g.Start+g.Run.Shift-t.run.Start, g.Duration
 	if !t.archive.push(t, s) {
 		t.mu.Unlock()
-		t.lose(s, errBehind)
+		t.lose(errBehind)
 		return
 	}
-	t.segs = append(t.segs, s)
+	t.segs, t.lost = append(t.segs, s), false
 	t.tell()
 	t.mu.Unlock()
 }
@@ -337,7 +346,10 @@ func (t *Tape) tell() {
 }
 
 // lose tells of a segment that is not kept.
-func (t *Tape) lose(s *Segment, err error) {
+func (t *Tape) lose(err error) {
+	t.mu.Lock()
+	t.lost = true
+	t.mu.Unlock()
 	t.archive.Lost.Add(1)
 	t.archive.complain(t.key, err)
 }
@@ -399,10 +411,9 @@ func (t *Tape) Find(s Start) (behind time.Duration, first *Segment, err error) {
 		at = lineOf(all, s.At)
 	}
 	first = At(all, at)
-	if first == nil && t.alive() {
+	if last := all[len(all)-1]; first == nil && t.alive() && live-last.End() < t.cutting() {
 		// It is being cut still: who comes this early begins a little further behind.
-		first = all[len(all)-1]
-		at = first.Start
+		first, at = last, last.Start
 	}
 	if first == nil {
 		return 0, nil, ErrNothing
