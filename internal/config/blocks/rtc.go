@@ -198,6 +198,7 @@ type RTCConfig struct {
 	// browsers keep sound about as long, and would have it be late beside the picture
 	// for the first ten seconds. What peers of WebRTC publish is left to them unless much
 	// is lost on the player's way, and with 0 everything is. It is in milliseconds.
+	// Pictures that B-frames refer to come before they are due, and are kept that much longer.
 	PlayoutDelay time.Duration `conf:"playout_delay" default:"180" unit:"ms" reload:"session" since:"weir"`
 
 	// RTCToRTMP lets other protocols play what WebRTC publishes.

@@ -90,7 +90,7 @@ func (v *viewer) keep(t *out, p *packet, seq uint16) (d time.Duration, told bool
 	case t.delay == 0 || p.track == soundTrack || !p.first:
 		return 0, false
 	case p.heard:
-		return v.peer.conf.PlayoutDelay, p.key
+		return v.peer.conf.PlayoutDelay + p.ahead, p.key
 	case t.packets > 0 && int16(seq-t.next) < 0:
 		for _, n := range v.care.notes {
 			if n.told && n.seq == seq {

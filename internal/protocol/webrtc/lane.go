@@ -53,11 +53,12 @@ type laneTrack struct {
 	seq        uint16
 	group      uint64 // position of the newest key frame, if it is kept
 	grouped    bool
-	frame      uint32 // counted, of picture
-	groupFrame uint32 // that of group
-	shown      uint32 // time stamp of the newest
-	begun      bool   // there was a key frame
-	last       int64  // when a frame came, in Unix ns
+	frame      uint32        // counted, of picture
+	groupFrame uint32        // that of group
+	shown      uint32        // time stamp of the newest
+	begun      bool          // there was a key frame
+	last       int64         // when a frame came, in Unix ns
+	ahead      time.Duration // how long before it is due a picture of the group has come, at most
 	meter
 }
 
@@ -83,9 +84,10 @@ type packet struct {
 	seq   uint16
 	track uint8
 	codec media.Codec
-	key   bool // the first of a key frame
-	first bool // the first of a frame
-	heard bool // its stream has sound, which its player may keep for longer
+	key   bool          // the first of a key frame
+	first bool          // the first of a frame
+	heard bool          // its stream has sound, which its player may keep for longer
+	ahead time.Duration // of a key frame: how long before they are due its group's pictures come
 }
 
 const (
@@ -94,6 +96,8 @@ const (
 	ringMost = 16384
 	// keepFor is how long packets are kept at least, while there is room.
 	keepFor = 2 * time.Second
+	// aheadMost bounds what a publisher may say of how long before they are due pictures come.
+	aheadMost = time.Second
 )
 
 var rates = map[media.Codec]int64{media.PCMA: 8000, media.PCMU: 8000, media.Opus: 48000}
@@ -169,10 +173,13 @@ func (l *lane) add(f *media.Frame) {
 	}
 	stamp := l.clock[kindOf(track)] + uint32(media.Ticks(f.PTS(), rateOf(f.Track.Codec)))
 	at := f.Arrived.UnixNano()
+	var ahead time.Duration
 	if track != soundTrack {
 		t.frame++
 		t.shown = stamp
+		t.ahead = min(max(t.ahead, f.PTS()-f.DTS), aheadMost)
 		if f.Key {
+			ahead, t.ahead = t.ahead, 0
 			t.begun = true
 			t.group, t.grouped, t.groupFrame = l.head, true, t.frame
 		}
@@ -180,7 +187,7 @@ func (l *lane) add(f *media.Frame) {
 	for i := range l.made {
 		t.meter.add(at, l.made[i].Size()+onWire)
 		l.push(packet{Payload: l.made[i], at: at, time: stamp, frame: t.frame, seq: t.seq, track: uint8(track), codec: f.Track.Codec,
-			key: f.Key && i == 0 && track != soundTrack, first: i == 0, heard: !l.near.Load() && f.Layout.Main(media.Audio) != nil})
+			key: f.Key && i == 0 && track != soundTrack, first: i == 0, heard: !l.near.Load() && f.Layout.Main(media.Audio) != nil, ahead: ahead})
 		t.seq++
 	}
 	clear(l.made)

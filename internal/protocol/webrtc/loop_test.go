@@ -209,6 +209,30 @@ func TestWhoseDelayIsTold(t *testing.T) {
 	}
 }
 
+// Pictures that B-frames refer to come before they are due, and are kept for so much longer:
+// otherwise they would be shown before their sound.
+func TestPicturesAheadOfSound(t *testing.T) {
+	s := bare()
+	st, _ := s.env.Hub.Hold(hub.Key{Stream: "s"})
+	picture := &media.Track{Kind: media.Video, Codec: media.H264}
+	layout := &media.Layout{Tracks: []*media.Track{picture, {Kind: media.Audio, Codec: media.Opus}}}
+	ln := newLane(s, laneKey{stream: st}, blocks.RTC.Default())
+	ln.open.Store(true)
+	frame := func(dts, cto int, header byte) {
+		ms := time.Millisecond
+		ln.add(&media.Frame{Track: picture, Layout: layout, Arrived: time.Now(), DTS: time.Duration(dts) * ms, CTO: time.Duration(cto) * ms, Key: header == 0x65, Payload: unit(header, 100, 0)})
+	}
+	for i, c := range []struct{ cto, want int }{{80, 80}, {80, 160}, {-40, 160}, {0, 160}, {2000, 1000}} {
+		frame(1000*i, c.cto, 0x65)
+		if p, ok := ln.packet(ln.head - 1); !ok || !p.key || p.ahead != time.Duration(c.want)*time.Millisecond {
+			t.Errorf("key frame %d: %v ahead, not %d ms (%v)", i, p.ahead, c.want, ok)
+		}
+		frame(1000*i+40, 160, 0x41)
+		frame(1000*i+80, 0, 0x41) // a B-frame
+		frame(1000*i+120, 120, 0x41)
+	}
+}
+
 // A viewer that is late in leaving, when its loop has ended, is not kept by it.
 func TestLeavingALoopThatEnded(t *testing.T) {
 	l, stop := newLoop(bare(), 0), make(chan struct{})
