@@ -1,11 +1,12 @@
 #!/bin/bash
 # What takes too long for every change: every platform's build, simulated days at their full length (the race
 # detector sees shorter ones), 100,000 viewers that come and go, recordings
-# that are killed 50 times, lips and freezes in a browser, also through loss, what SRT loses beside libsrt on ways that lose, and a while of fuzzing of every parser. Run it before a
+# that are killed 50 times, Firefox, lips and freezes in a browser, also through loss, what SRT loses beside libsrt on ways that lose, and a while of fuzzing of every parser. Run it before a
 # release: long.sh 1m
 set -eu
 cd "$(dirname "$0")/.."
 ulimit -n "$(ulimit -Hn)"
+command -v firefox-esr >/dev/null || apt-get install -y -qq --no-install-recommends firefox-esr >/dev/null
 for platform in linux/386 linux/arm64 linux/arm darwin/amd64 darwin/arm64; do
 	echo "building for $platform"
 	CGO_ENABLED=0 GOOS=${platform%/*} GOARCH=${platform#*/} go build -o /dev/null ./cmd/weir
@@ -13,7 +14,7 @@ done
 go test -run 'TestTimelineTwelveHours|TestHours' -timeout 20m ./internal/media ./internal/protocol/dash ./internal/protocol/hls
 go test -run '^$' -bench Joins -benchtime 1x -timeout 20m ./test/performance
 go test -run '^TestNoDropoutGapOrDrift$' -timeout 20m ./internal/sound -long
-go test -run "^(TestLipSync|TestDASHCodecs|TestLowLatency|TestDeterministic|TestRTCThroughLoss|TestOriginCluster|TestRTCOverHTTPS|TestRTCScalable|TestRTCSimulcast|TestRTCSoundByFFmpeg|TestWebRTCBin|TestWHIPFromFFmpeg|TestUpgradePlayers|TestUpgradePublishers|TestTimeShift|TestSoundLikeFFmpeg)\$" -tags long -timeout 40m ./test/interop -long
+go test -run "^(TestLipSync|TestDASHCodecs|TestLowLatency|TestDeterministic|TestRTCThroughLoss|TestOriginCluster|TestRTCOverHTTPS|TestRTCScalable|TestRTCSimulcast|TestRTCSoundByFFmpeg|TestWebRTCBin|TestWHIPFromFFmpeg|TestUpgradePlayers|TestUpgradePublishers|TestTimeShift|TestSoundLikeFFmpeg|TestFirefox)\$" -tags long -timeout 40m ./test/interop -long
 go test -run '^TestUpgradeRefusesNobody$' -timeout 20m -v ./test/script -args -connects 10000
 go test -run '^TestRTSPPlayers$' -tags long -timeout 10m ./test/interop
 go test -run '^TestDVRKilled$' -timeout 20m ./test/interop -kills 50

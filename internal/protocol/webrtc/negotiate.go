@@ -75,7 +75,8 @@ func wanted(name string) media.Codec {
 }
 
 // agree looks at an offer. want is a codec of picture that is asked for, or 0; live is
-// what the stream consists of, if it is live.
+// what the stream consists of, if it is live. Who plays is refused where it could see
+// nothing, as in SRS: it would not know why.
 func agree(offer *sdp.Session, publish bool, want media.Codec, live *media.Layout, conf *blocks.RTCConfig) (*plan, error) {
 	p := &plan{offer: offer, publish: publish}
 	switch {
@@ -108,12 +109,12 @@ func agree(offer *sdp.Session, publish bool, want media.Codec, live *media.Layou
 		return nil, exchange("the offer has neither sound nor picture")
 	}
 	if (p.audio == nil || p.audio.codec == nil) && (p.video == nil || p.video.codec == nil) {
-		return nil, exchange("the offer has no codec that is known here%s", p.offered())
+		return nil, exchange("the offer has no codec that is known here%s", offered(p.offer.Media...))
 	}
 	if publish {
 		for _, l := range []*line{p.audio, p.video} {
 			if l != nil && l.codec == nil {
-				return nil, exchange("the offer's %s has no codec that is known here%s", l.media.Kind, p.offered())
+				return nil, exchange("the offer's %s has no codec that is known here%s", l.media.Kind, offered(l.media))
 			}
 		}
 	}
@@ -121,9 +122,9 @@ func agree(offer *sdp.Session, publish bool, want media.Codec, live *media.Layou
 }
 
 // offered tells the codecs of an offer, for who must find out what is wrong with it.
-func (p *plan) offered() string {
+func offered(media ...*sdp.Media) string {
 	var all []string
-	for _, m := range p.offer.Media {
+	for _, m := range media {
 		for i := range m.Codecs {
 			if n := m.Codecs[i].Name; n != "" && !slices.Contains(all, n) {
 				all = append(all, n)
@@ -173,6 +174,9 @@ func (p *plan) take(l *line, want media.Codec, live *media.Layout, conf *blocks.
 		want = media.H265
 	}
 	l.codec, l.is = choose(m, kind, want, profile(live, kind))
+	if !p.publish && kind == media.Video && want != 0 && l.is != want {
+		return exchange("the picture is %s, which the offer has not%s", want, offered(m))
+	}
 	if l.codec == nil {
 		return nil
 	}

@@ -150,6 +150,29 @@ func TestAgreeRefuses(t *testing.T) {
 	}
 }
 
+// Who could not see the picture is told so, as one whose browser has no H.264, or who asked for
+// another; whoever came before the publisher gets what it likes best.
+func TestAgreeOnPictureNotOffered(t *testing.T) {
+	picture, _ := testTracks(t)
+	live := (*media.Layout)(nil).With(picture)
+	lacks := regexpReplace(chromium(t, "recvonly"), "H264", "FOO")
+	for _, c := range []struct {
+		want media.Codec
+		live *media.Layout
+		err  string
+	}{
+		{0, live, "the picture is H264, which the offer has not; it has VP8, rtx"},
+		{media.H264, nil, "the picture is H264"},
+		{media.VP8, live, ""},
+		{0, nil, ""},
+	} {
+		_, err := agreeOn(t, lacks, false, c.want, c.live, nil)
+		if (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%v of %v: %v", c.want, c.live, err)
+		}
+	}
+}
+
 func TestCandidates(t *testing.T) {
 	addr := netip.MustParseAddr
 	all := []netip.Addr{addr("127.0.0.1"), addr("10.0.0.7"), addr("2001:db8::7"), addr("fe80::1")}

@@ -100,3 +100,23 @@ func TestModeZeroWarns(t *testing.T) {
 		})
 	}
 }
+
+// Whose player agreed on a codec before there was a stream, which is of another, sees nothing,
+// and the log says why, once.
+func TestForeignCodecWarns(t *testing.T) {
+	h := build(t, "", "rtmp_to_rtc on;", "")
+	log := &journal{}
+	h.s.env.Log = slog.New(slog.NewTextHandler(log, nil))
+	b := h.bareOffer("/rtc/v1/whep/?app=live&stream=s&dtls=false&codec=vp8", chromium(t, "recvonly"), "AyIn", 0)
+	h.feed("rtmp")
+	heard := 0
+	b.until("sound comes for a while", func(p []byte) bool {
+		if isRTP(p) {
+			heard++
+		}
+		return heard == 20
+	})
+	if n := log.count("different codecs"); n != 1 {
+		t.Errorf("that is said %d times", n)
+	}
+}

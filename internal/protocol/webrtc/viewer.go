@@ -44,6 +44,7 @@ type viewer struct {
 type out struct {
 	on      bool
 	live    bool // sending has begun
+	foreign bool // it has been said that the stream's codec is another
 	typ     uint8
 	ssrc    uint32
 	rate    int64
@@ -207,6 +208,15 @@ func (v *viewer) stampOf(p *packet) uint32 {
 	return p.time
 }
 
+// deprived says once that a player cannot be sent what the stream consists of.
+func (v *viewer) deprived(t *out, p *packet) {
+	if t.foreign {
+		return
+	}
+	t.foreign = true
+	v.peer.log.Warn("a player and the stream have different codecs: it is sent nothing of that until it comes again", "player", t.is, "stream", p.codec)
+}
+
 // numberOf is the number of a packet's picture for this viewer, 0 if the codec has none.
 func (v *viewer) numberOf(t *out, p *packet) uint16 {
 	n, ok := p.Number(p.codec)
@@ -219,7 +229,11 @@ func (v *viewer) numberOf(t *out, p *packet) uint16 {
 // begin decides whether a packet is the viewer's, and gives its track a start.
 func (v *viewer) begin(p *packet, pos uint64) bool {
 	t := &v.tracks[kindOf(int(p.track))]
-	if !t.on || p.codec != t.is || p.track == soundTrack && pos < v.join {
+	if !t.on || p.track == soundTrack && pos < v.join {
+		return false
+	}
+	if p.codec != t.is {
+		v.deprived(t, p)
 		return false
 	}
 	if p.track != soundTrack && int(p.track) != pictureTrack+v.layer && !v.goesOver(p) {

@@ -40,7 +40,8 @@ export function play(video, url, want, say) {
     const q = video.getVideoPlaybackQuality()
     const sound = find(stats, 'inbound-rtp', 'audio')
     const picture = find(stats, 'inbound-rtp', 'video')
-    return [video.videoWidth && `${video.videoWidth}×${video.videoHeight}`, codec(stats, picture), `${q.totalVideoFrames} frames`, `${picture?.freezeCount ?? 0} freezes`,
+    const frames = Math.max(q.totalVideoFrames, picture?.framesDecoded ?? 0) // Firefox counts those of files only
+    return [video.videoWidth && `${video.videoWidth}×${video.videoHeight}`, codec(stats, picture), `${frames} frames`, `${picture?.freezeCount ?? 0} freezes`,
       codec(stats, sound), sound && `sound energy ${(sound.totalAudioEnergy ?? 0).toFixed(6)}`]
   })
 }
@@ -53,7 +54,7 @@ export function publish(video, url, want, say) {
     for (const track of stream.getTracks()) {
       const sender = pc.addTransceiver(track, { direction: 'sendonly', streams: [stream] })
       const codec = track.kind === 'video' ? want.codec : want.sound
-      if (codec) prefer(sender, track.kind, codec)
+      if (codec) choose(sender, track.kind, codec)
     }
     video.srcObject = stream
     return () => {
@@ -68,11 +69,12 @@ export function publish(video, url, want, say) {
   })
 }
 
-// prefer puts one codec before the others.
-function prefer(transceiver, kind, name) {
+// choose leaves one codec alone, and what goes with any: a server has its own order of them.
+function choose(transceiver, kind, name) {
   const all = RTCRtpSender.getCapabilities(kind).codecs
-  const is = c => c.mimeType.toLowerCase() === kind + '/' + name.toLowerCase()
-  transceiver.setCodecPreferences([...all.filter(is), ...all.filter(c => !is(c))])
+  const is = (c, what) => c.mimeType.toLowerCase() === kind + '/' + what.toLowerCase()
+  if (!all.some(c => is(c, name))) throw new Error(`This browser cannot send ${name}.`)
+  transceiver.setCodecPreferences(all.filter(c => [name, 'rtx', 'red', 'ulpfec', 'flexfec-03', 'cn', 'telephone-event'].some(what => is(c, what))))
 }
 
 function find(stats, type, kind) {
