@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 
 	"weir/internal/config/blocks"
 	"weir/internal/session"
+	"weir/internal/wire/stun"
 )
 
 // dialogue is a handshake of a peer of ours with another make of DTLS, over a wire that
@@ -114,6 +116,7 @@ func meet(t *testing.T, role string, lose [2]func(int) bool, record func(p *peer
 	}
 	d = &dialogue{t: t, numbers: map[uint64]bool{}}
 	d.ours = &peer{server: s, session: sess, log: s.env.Log, conf: blocks.RTC.Default(), silence: time.Minute, path: wired()}
+	d.ours.pipe = newPipe(d.ours)
 	d.ours.ingest = bareIngest(t, d.ours)
 	d.ours.plan.setup = role
 	d.ours.plan.offer.Fingerprints = []string{cert.fingerprint}
@@ -142,6 +145,26 @@ func meet(t *testing.T, role string, lose [2]func(int) bool, record func(p *peer
 		close(over)
 		wires.Wait()
 		sess.Close(fmt.Errorf("the test is over"))
+	}
+}
+
+// The peer's first flight follows the answer to its check at once. It is not lost if it
+// comes before the handshake has begun.
+func TestFirstFlightAtOnce(t *testing.T) {
+	s := bare()
+	s.ended = true // so that no handshake begins
+	sess, err := s.env.Desk.Connect(t.Context(), session.Visitor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sess.Close(nil)
+	p := &peer{server: s, session: sess, log: s.env.Log, conf: blocks.RTC.Default()}
+	if p.checked(path{sock: testSocket(t, s), addr: netip.MustParseAddrPort("127.0.0.1:9")}, &stun.Message{}, time.Now()) == nil {
+		t.Fatal("the check is not answered")
+	}
+	p.record(append([]byte{recordHandshake, 0xfe, 0xff}, make([]byte, 10)...))
+	if p.pipe == nil || len(p.pipe.in) != 1 {
+		t.Error("the first flight is lost")
 	}
 }
 

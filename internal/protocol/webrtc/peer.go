@@ -274,6 +274,7 @@ func (p *peer) checked(from path, m *stun.Message, now time.Time) []byte {
 		case first && p.bare:
 			p.open(nil, nil)
 		case first:
+			p.pipe = newPipe(p) // the answer may bring the peer's first flight before secure runs
 			p.server.begin(p.secure)
 		default:
 			p.log.Info("RTC client moved", "to", from.addr.String())

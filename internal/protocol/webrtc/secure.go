@@ -52,14 +52,14 @@ func (p *peer) secure() {
 	}
 }
 
+// handshake is with what has come into p.pipe since the peer's first check was answered.
 func (p *peer) handshake() error {
-	pipe := newPipe(p)
 	p.mu.Lock()
 	if p.over {
 		p.mu.Unlock()
 		return nil
 	}
-	p.pipe = pipe
+	pipe := p.pipe
 	addr := net.UDPAddrFromAddrPort(p.path.addr)
 	p.mu.Unlock()
 	conn, err := p.dtls(pipe, addr, nil)
