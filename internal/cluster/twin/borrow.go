@@ -52,6 +52,11 @@ func (b *borrower) run() {
 			b.answer(answer{Refused: true})
 			return
 		}
+		if b.side == Heir {
+			// It is cut there. Of an earlier publisher, who was here, views may still wait
+			// for the next, and both processes would write the same files.
+			b.twin.env.Store.Finish(key)
+		}
 		defer context.AfterFunc(b.session.Context(), b.kicked)()
 		b.lendOn()
 		defer b.forget()

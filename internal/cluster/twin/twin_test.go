@@ -14,6 +14,7 @@ import (
 	"weir/internal/protocol/protocoltest"
 	"weir/internal/service"
 	"weir/internal/session"
+	"weir/internal/store"
 )
 
 // house is one of the two processes.
@@ -203,6 +204,49 @@ func TestTwin(t *testing.T) {
 	}
 	if _, _, err := elder.publish(t, "5.6.7.8"); !errors.Is(err, hub.ErrBusy) {
 		t.Errorf("a publisher at the elder: %v", err)
+	}
+}
+
+// What comes to the heir is cut into segments there, and not at the elder too, though that
+// did so before for a publisher who left, and has players: both would write the same files.
+func TestElderCutsNoMore(t *testing.T) {
+	elder, heir, meet := openPair(t)
+	var cut atomic.Int32
+	detach := elder.Env.Store.Attach(key, &store.View{
+		Rules: func() store.Rules { return store.Rules{Fragment: time.Second, TDRatio: 1, AOFRatio: 2.1} },
+		Forms: func(*store.Run) store.Forms { return store.TS },
+		Next:  func() int64 { return 0 },
+		Done:  func(*store.Segment) { cut.Add(1) },
+	})
+	defer detach()
+	viewer, err := elder.Env.Desk.Connect(t.Context(), session.Visitor{Protocol: "rtmp"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer viewer.Close(nil)
+	sub, err := viewer.Play(t.Context(), session.Ask{Key: key}, hub.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	meet()
+	s, p, err := heir.publish(t, "1.2.3.4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		p.Write(protocoltest.Video(protocoltest.Picture, i, 25, 100))
+	}
+	if all := read(t, sub, 10); len(all) != 10 {
+		t.Errorf("the player reads %d frames", len(all))
+	}
+	for i := 100; i < 200; i++ {
+		p.Write(protocoltest.Video(protocoltest.Picture, i, 25, 100))
+	}
+	s.Close(nil)
+	protocoltest.Eventually(t, "the stream has ended", func() bool { return !elder.live() })
+	elder.Env.Store.Stop()
+	if n := cut.Load(); n != 0 {
+		t.Errorf("the elder has cut %d segments", n)
 	}
 }
 

@@ -260,11 +260,11 @@ func (c *conn) describe(m *rtsp.Message) error {
 
 // refuse tells why the client gets nothing. It may ask for something else.
 func (c *conn) refuse(m *rtsp.Message, err error) error {
-	c.log.Warn("RTSP client is refused", "url", m.URL, "err", err)
 	c.leave(err)
 	if e := c.session.Context().Err(); e != nil || errors.Is(err, errGone) {
 		return err
 	}
+	c.log.Warn("RTSP client is refused", "url", m.URL, "err", err)
 	if e := c.reply(m, status(err)); e != nil {
 		return e
 	}
