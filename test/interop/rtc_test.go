@@ -313,8 +313,9 @@ func TestRTCPagesCodecs(t *testing.T) {
 	}
 	ctx := rtcBrowser(t)
 	for codec, param := range map[string]string{"VP8": "vcodec", "VP9": "codec", "AV1": "codec"} { // the page or the server chooses
-		query := "stream=" + codec + "&" + param + "=" + strings.ToLower(codec)
-		both := "<!doctype html><iframe allow='camera; microphone; autoplay' src='" + h.player("whip", query) + "'></iframe><iframe allow='autoplay' src='" + h.player("whep", query) + "'></iframe>"
+		query := "stream=" + codec + "&codec=" + strings.ToLower(codec)
+		publish := "stream=" + codec + "&" + param + "=" + strings.ToLower(codec)
+		both := "<!doctype html><iframe allow='camera; microphone; autoplay' src='" + h.player("whip", publish) + "'></iframe><iframe allow='autoplay' src='" + h.player("whep", query) + "'></iframe>"
 		if err := os.WriteFile(h.dir+"/html/players/"+codec+".html", []byte(both), 0o644); err != nil {
 			t.Fatal(err)
 		}
