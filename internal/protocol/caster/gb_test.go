@@ -197,6 +197,32 @@ func FuzzSIP(f *testing.F) {
 	})
 }
 
+// What ends one who sends does not end the next, however late it is told.
+func TestNextSenderIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := testGB("").announce(7, "s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, _ := s.take(t.Context())
+		published, end := context.WithCancel(t.Context())
+		s.endWith(published)
+		s.leave(nil)
+		if first.Err() == nil {
+			t.Error("the first goes on")
+		}
+		next, ok := s.take(t.Context())
+		if !ok {
+			t.Fatal("nobody else may send")
+		}
+		end()
+		synctest.Wait()
+		if next.Err() != nil {
+			t.Error("the next is ended")
+		}
+	})
+}
+
 // However many devices register, from wherever, so many are kept; and who sends more than
 // a device would is cut off.
 func TestDevicesAreBounded(t *testing.T) {

@@ -90,6 +90,14 @@ func (s *slot) end(err error) {
 	}
 }
 
+// endWith ends the one who sends now when ctx is done, without waiting for the next packet.
+func (s *slot) endWith(ctx context.Context) {
+	s.mu.Lock()
+	end := s.cancel
+	s.mu.Unlock()
+	context.AfterFunc(ctx, func() { end(context.Cause(ctx)) })
+}
+
 // take makes the caller the one who sends, unless there is one.
 func (s *slot) take(ctx context.Context) (context.Context, bool) {
 	s.mu.Lock()
@@ -201,8 +209,7 @@ func (in *gbIngest) open() (err error) {
 	if in.out, err = s.g.server.open(in.ctx, url, source{protocol: "gb28181", remote: in.from, kind: "gb28181-publish"}); err != nil {
 		return err
 	}
-	// Whoever ends it does not wait for the next packet.
-	context.AfterFunc(in.out.ended(), func() { s.end(context.Cause(in.out.ended())) })
+	s.endWith(in.out.ended())
 	s.g.log.Info("stream begins", "stream", s.name, "ssrc", s.text(), "from", in.from.String(), "output", url)
 	select {
 	case s.live <- struct{}{}:
