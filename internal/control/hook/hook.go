@@ -80,6 +80,8 @@ type Hooks struct {
 	blind  *http.Client // believes all
 	queue  queue
 	count  counts
+	// present is who is there, whether or not a callback tells of them.
+	present present
 }
 
 // New returns hooks that look their URLs up by vhost at each call.
@@ -159,7 +161,7 @@ type onClose struct {
 	Recv int64 `json:"recv_bytes"`
 }
 
-// onStream is on_publish, on_unpublish and on_stop.
+// onStream is on_publish and on_unpublish.
 type onStream struct {
 	base
 	TcURL     string `json:"tcUrl"`
@@ -167,6 +169,11 @@ type onStream struct {
 	Param     string `json:"param"`
 	StreamURL string `json:"stream_url"`
 	StreamID  string `json:"stream_id"`
+}
+
+type onStop struct {
+	onStream
+	Clients int `json:"clients"` // as in onPlay
 }
 
 type onPlay struct {
@@ -177,6 +184,9 @@ type onPlay struct {
 	PageURL   string `json:"pageUrl"`
 	StreamURL string `json:"stream_url"`
 	StreamID  string `json:"stream_id"`
+	// Clients is how many publish or play the stream, with the one that comes or goes: the
+	// number of the API. SRS has it since 7.0.107.
+	Clients int `json:"clients"`
 }
 
 type onHLS struct {
@@ -238,7 +248,7 @@ func (h *Hooks) Authorize(ctx context.Context, r *session.Request) error {
 	case session.Publish:
 		return h.ask(ctx, &u, u.OnPublish, "on_publish", s, h.onStream("on_publish", s, ask, r.StreamID))
 	case session.Play:
-		return h.ask(ctx, &u, u.OnPlay, "on_play", s, onPlay{h.base("on_play", s, ask), ask.Said.Stream, tcURL(s, ask), ask.Said.Param, s.PageURL, ask.Key.URL(), r.StreamID})
+		return h.ask(ctx, &u, u.OnPlay, "on_play", s, onPlay{h.base("on_play", s, ask), ask.Said.Stream, tcURL(s, ask), ask.Said.Param, s.PageURL, ask.Key.URL(), r.StreamID, h.present.of(ask.Key) + 1})
 	}
 	return nil
 }
@@ -280,6 +290,7 @@ func undecided(err error) bool {
 
 // Observe implements session.Observer.
 func (h *Hooks) Observe(e session.Event) {
+	h.present.observe(&e)
 	u := h.urls(e.Ask.Key.Vhost)
 	s, ask := e.Session, &e.Ask
 	if ask.Silent {
@@ -289,7 +300,7 @@ func (h *Hooks) Observe(e session.Event) {
 	case session.Unpublished:
 		h.tell(&u, u.OnUnpublish, "on_unpublish", s, h.onStream("on_unpublish", s, ask, e.StreamID))
 	case session.Stopped:
-		h.tell(&u, u.OnStop, "on_stop", s, h.onStream("on_stop", s, ask, e.StreamID))
+		h.tell(&u, u.OnStop, "on_stop", s, onStop{h.onStream("on_stop", s, ask, e.StreamID), h.present.of(ask.Key) + 1})
 	case session.Closed:
 		in, out := s.Bytes()
 		h.tell(&u, u.OnClose, "on_close", s, onClose{h.base("on_close", s, ask), out, in})
@@ -461,15 +472,17 @@ func read(answer []byte, v any) error {
 	return err
 }
 
-// judge applies SRS's rule: an answer accepts if it is the digit 0 and nothing
-// else, or an object whose member code is the integer 0.
+// judge applies SRS's rule: an answer accepts if it is the digit 0, or an object whose
+// member code is the integer 0. Unlike SRS it takes what frameworks make of that: a 0 with
+// space or a line's end around it, and in quotes.
 func judge(answer []byte) error {
+	bare := strings.TrimSpace(string(answer))
 	switch {
 	case len(answer) > answerLimit:
 		return &Error{Code: codeData, Text: fmt.Sprintf("callback answered with more than %d bytes", answerLimit)}
-	case string(answer) == "0":
+	case bare == "0", bare == `"0"`:
 		return nil
-	case len(answer) == 0:
+	case bare == "":
 		return &Error{Code: codeData, Text: "callback answered with an empty body; accepting is 0 or {\"code\":0}"}
 	}
 	var object map[string]json.RawMessage
@@ -478,6 +491,9 @@ func judge(answer []byte) error {
 	}
 	code, ok := object["code"]
 	n, err := strconv.ParseInt(string(code), 10, 64)
+	if string(code) == `"0"` {
+		n, err = 0, nil
+	}
 	switch {
 	case !ok || err != nil:
 		return &Error{Code: codeCode, Text: fmt.Sprintf("callback answered %.60q, in which code is not an integer", answer)}

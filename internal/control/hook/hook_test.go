@@ -75,7 +75,7 @@ func newHouse(t *testing.T, o *operator) (*session.Desk, *Hooks) {
 	return d, h
 }
 
-// The fields and their order are those that SRS 7.0.18 was seen to send.
+// The fields and their order are those that SRS 7.0.18 was seen to send, and then clients.
 func TestBodies(t *testing.T) {
 	o := newOperator(t)
 	d, _ := newHouse(t, o)
@@ -117,14 +117,15 @@ func TestBodies(t *testing.T) {
 		return fmt.Sprintf(`{"server_id":"vid-server","service_id":"service","action":"%s","client_id":"%s","ip":"%s","vhost":"__defaultVhost__","app":"live"`, action, client, ip)
 	}
 	tail := `,"stream_url":"/live/s1","stream_id":"STREAM"}`
+	clients := strings.TrimSuffix(tail, "}") + `,"clients":2}`
 	want := []string{
 		"POST /on_connect " + base("on_connect", "PUB", "127.0.0.1") + `,"stream":"s1","param":"?token=1&a=<b>","tcUrl":"rtmp://127.0.0.1:1935/live","pageUrl":"http://page/"}`,
 		"POST /on_publish " + base("on_publish", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1&a=<b>"` + tail,
 		"POST /on_hls " + base("on_hls", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1&a=<b>","duration":2.02,"cwd":"/cwd","file":"./html/live/s1-0.ts","url":"live/s1-0.ts","m3u8":"./html/live/s1.m3u8","m3u8_url":"live/s1.m3u8","seq_no":3` + tail,
 		"GET /notify/vid-server/live/s1/s1-0.ts?token=1&a=<b> ",
 		"POST /on_dvr " + base("on_dvr", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1&a=<b>","cwd":"/cwd","file":"./html/live/s1.1.flv"` + tail,
-		"POST /on_play " + base("on_play", "VIEW", "10.0.0.1") + `,"stream":"s1","tcUrl":"rtmp://__defaultVhost__/live","param":"?token=1&a=<b>","pageUrl":"http://page/"` + tail,
-		"POST /on_stop " + base("on_stop", "VIEW", "10.0.0.1") + `,"tcUrl":"rtmp://__defaultVhost__/live","stream":"s1","param":"?token=1&a=<b>"` + tail,
+		"POST /on_play " + base("on_play", "VIEW", "10.0.0.1") + `,"stream":"s1","tcUrl":"rtmp://__defaultVhost__/live","param":"?token=1&a=<b>","pageUrl":"http://page/"` + clients,
+		"POST /on_stop " + base("on_stop", "VIEW", "10.0.0.1") + `,"tcUrl":"rtmp://__defaultVhost__/live","stream":"s1","param":"?token=1&a=<b>"` + clients,
 		"POST /on_unpublish " + base("on_unpublish", "PUB", "127.0.0.1") + `,"tcUrl":"rtmp://127.0.0.1:1935/live","stream":"s1","param":"?token=1&a=<b>"` + tail,
 		"POST /on_close " + base("on_close", "PUB", "127.0.0.1") + `,"send_bytes":4685,"recv_bytes":3506}`,
 	}
@@ -178,8 +179,9 @@ func TestAcceptRule(t *testing.T) {
 		code int
 	}{
 		{"0", 0}, {`{"code":0}`, 0}, {`{"code":0,"msg":"fine"}`, 0}, {"\xef\xbb\xbf{\"code\":0}", 0}, {"{\"code\":0,\n}", 0}, {`{"data":[1,],"code":0,}`, 0},
-		{"0\n", 3008}, {"1", 3008}, {`"0"`, 3008}, {"", 3008}, {"ok", 3008}, {"[0]", 3008}, {"null", 3008}, {strings.Repeat("a", 70000), 3008},
-		{`{"code":"0"}`, 3064}, {`{"code":1}`, 3064}, {`{}`, 3064}, {`{"code":null}`, 3064}, {`{"code":0.5}`, 3064},
+		{"0\n", 0}, {" 0\r\n", 0}, {`"0"`, 0}, {`{"code":"0"}`, 0}, {`{"code":0}` + "\n", 0},
+		{"1", 3008}, {`"1"`, 3008}, {"00", 3008}, {"0 0", 3008}, {"", 3008}, {"\n", 3008}, {"ok", 3008}, {"[0]", 3008}, {"null", 3008}, {strings.Repeat("a", 70000), 3008},
+		{`{"code":"1"}`, 3064}, {`{"code":"00"}`, 3064}, {`{"code":1}`, 3064}, {`{}`, 3064}, {`{"code":null}`, 3064}, {`{"code":0.5}`, 3064},
 	} {
 		if got := session.Code(judge([]byte(c.body))); got != c.code {
 			t.Errorf("%.40q: code %d, want %d", c.body, got, c.code)

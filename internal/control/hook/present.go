@@ -1,0 +1,45 @@
+package hook
+
+import (
+	"sync"
+
+	"weir/internal/hub"
+	"weir/internal/session"
+)
+
+// present counts who publishes and plays, by stream.
+type present struct {
+	mu sync.Mutex
+	n  map[hub.Key]int // guarded by mu; without zeros
+}
+
+// observe takes what the desk tells.
+func (p *present) observe(e *session.Event) {
+	change := 0
+	switch e.What {
+	case session.Published, session.Played:
+		change = 1
+	case session.Unpublished, session.Stopped:
+		if e.Listed {
+			change = -1
+		}
+	}
+	if change == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.n == nil {
+		p.n = map[hub.Key]int{}
+	}
+	if p.n[e.Ask.Key] += change; p.n[e.Ask.Key] <= 0 {
+		delete(p.n, e.Ask.Key)
+	}
+}
+
+// of returns how many there are of a stream.
+func (p *present) of(key hub.Key) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.n[key]
+}
