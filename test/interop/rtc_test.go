@@ -312,9 +312,11 @@ func TestRTCPagesCodecs(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := rtcBrowser(t)
-	for codec, param := range map[string]string{"VP8": "vcodec", "VP9": "codec", "AV1": "codec"} { // the page or the server chooses
-		query := "stream=" + codec + "&codec=" + strings.ToLower(codec)
-		publish := "stream=" + codec + "&" + param + "=" + strings.ToLower(codec)
+	// The page chooses, or the server, which is asked to. Who plays, and may have come first, need
+	// not know.
+	for codec, param := range map[string]string{"VP8": "vcodec", "VP9": "codec", "AV1": "vcodec"} {
+		query := "stream=" + codec
+		publish := query + "&" + param + "=" + strings.ToLower(codec)
 		both := "<!doctype html><iframe allow='camera; microphone; autoplay' src='" + h.player("whip", publish) + "'></iframe><iframe allow='autoplay' src='" + h.player("whep", query) + "'></iframe>"
 		if err := os.WriteFile(h.dir+"/html/players/"+codec+".html", []byte(both), 0o644); err != nil {
 			t.Fatal(err)

@@ -79,8 +79,8 @@ func lossy(t *testing.T) (*farEnd, *lane) {
 	}
 	k := &socket{server: s, stream: &stream{room: make(chan struct{}, 1)}}
 	v := &viewer{peer: &peer{server: s, session: sess, log: s.env.Log, conf: blocks.RTC.Default(), plan: &plan{video: &line{twcc: 4}}}, lane: ln, loop: l, cname: "c", path: path{sock: k}}
-	v.tracks[pictureTrack] = out{on: true, typ: 96, ssrc: 7, rate: 90000, is: media.H264, delay: 5}
-	v.tracks[soundTrack] = out{on: true, typ: 111, ssrc: 8, rate: 48000, is: media.Opus}
+	v.tracks[pictureTrack] = out{on: true, payload: payload{is: media.H264, typ: 96}, ssrc: 7, rate: 90000, delay: 5}
+	v.tracks[soundTrack] = out{on: true, payload: payload{is: media.Opus, typ: 111}, ssrc: 8, rate: 48000}
 	l.list(v)
 	return &farEnd{t: t, l: l, v: v, k: k, random: rand.New(rand.NewPCG(1, 5)), began: time.Now(),
 		missing: map[uint16]time.Time{}, parts: map[uint32]uint16{}}, ln

@@ -344,6 +344,8 @@ func (l *loop) sendNotedAgain(v *viewer, t *out, seq uint16) bool {
 	p, ok := v.lane.packet(e.pos)
 	switch {
 	case !ok:
+	case p.codec != t.is:
+		return false
 	case t.rtx != 0:
 		l.repair(v, t, &p, seq, e.stamp, e.number)
 	default:

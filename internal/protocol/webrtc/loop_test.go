@@ -75,7 +75,7 @@ func crowd(t testing.TB, viewers int, profile srtp.ProtectionProfile) (*loop, *l
 			t.Fatal(err)
 		}
 		v := &viewer{peer: &peer{server: s, session: sess, log: s.env.Log}, lane: ln, loop: l, cname: "c", keys: keys, path: path{sock: k, addr: addrOf(sink)}}
-		v.tracks[pictureTrack] = out{on: true, typ: 96, ssrc: 7, rate: 90000, is: media.H264}
+		v.tracks[pictureTrack] = out{on: true, payload: payload{is: media.H264, typ: 96}, ssrc: 7, rate: 90000}
 		l.list(v)
 	}
 	return l, ln

@@ -144,7 +144,7 @@ func (l *loop) sendAgain(v *viewer, track int, seq uint16) bool {
 		return l.sendNotedAgain(v, t, seq)
 	}
 	p, ok := v.lane.lost(track, seq-t.offset)
-	if !ok || int16(seq-t.floor) < 0 || !v.again.take(l.now, againMost) {
+	if !ok || p.codec != t.is || int16(seq-t.floor) < 0 || !v.again.take(l.now, againMost) {
 		return false
 	}
 	if t.rtx != 0 {

@@ -45,6 +45,16 @@ type line struct {
 	rid, repair uint8
 	origins     []uint32 // of layers that are told apart by their SSRC instead
 	delay       uint8    // likewise, of how long pictures are kept
+	// others are the codecs that a player may be sent besides: what will be published is
+	// not known yet.
+	others []format
+}
+
+// A format is a codec of an offer that may be sent.
+type format struct {
+	codec *sdp.Codec
+	is    media.Codec
+	rtx   uint8 // as line's
 }
 
 // plan is what was agreed on.
@@ -180,8 +190,17 @@ func (p *plan) take(l *line, want media.Codec, live *media.Layout, conf *blocks.
 	if l.codec == nil {
 		return nil
 	}
-	if rtx, ok := m.Repair(l.codec.Type); ok && conf.NACK && l.codec.Has("nack") && (p.publish || conf.NACKPreferRTX) {
-		l.rtx = rtx
+	l.rtx = p.repair(m, l.codec, conf)
+	if !p.publish && kind == media.Video && want == 0 {
+		for _, is := range rank {
+			if c, found := choose(m, kind, is, ""); found == is && is != l.is {
+				f := format{codec: c, is: is}
+				if l.rtx != 0 { // else there is no SSRC for it
+					f.rtx = p.repair(m, c, conf)
+				}
+				l.others = append(l.others, f)
+			}
+		}
 	}
 	if conf.TWCC && l.codec.Has("transport-cc") {
 		l.twcc = m.Ext(sdp.ExtTWCC)
@@ -199,6 +218,15 @@ func (p *plan) take(l *line, want media.Codec, live *media.Layout, conf *blocks.
 		l.delay = m.Ext(sdp.ExtDelay)
 	}
 	return nil
+}
+
+// repair returns the payload type in which packets of a codec are sent again, 0 if that is
+// their own.
+func (p *plan) repair(m *sdp.Media, c *sdp.Codec, conf *blocks.RTCConfig) uint8 {
+	if rtx, ok := m.Repair(c.Type); ok && conf.NACK && c.Has("nack") && (p.publish || conf.NACKPreferRTX) {
+		return rtx
+	}
+	return 0
 }
 
 // foremost is the codec of sound that an offer would like best.
@@ -262,7 +290,7 @@ func choose(m *sdp.Media, kind media.Kind, want media.Codec, profile string) (*s
 
 // feedback returns what we answer of the feedback that a codec was offered with, in
 // SRS's order.
-func (l *line) feedback(conf *blocks.RTCConfig) (all []string) {
+func (l *line) feedback(c *sdp.Codec, conf *blocks.RTCConfig) (all []string) {
 	if l.twcc != 0 {
 		all = append(all, "transport-cc")
 	}
@@ -270,7 +298,7 @@ func (l *line) feedback(conf *blocks.RTCConfig) (all []string) {
 		return all
 	}
 	for _, f := range []string{"nack", "nack pli", "ccm fir"} {
-		if l.codec.Has(f) && (f != "nack" || conf.NACK) && (f != "ccm fir" || !l.codec.Has("nack pli")) {
+		if c.Has(f) && (f != "nack" || conf.NACK) && (f != "ccm fir" || !c.Has("nack pli")) {
 			all = append(all, f)
 		}
 	}
@@ -278,21 +306,23 @@ func (l *line) feedback(conf *blocks.RTCConfig) (all []string) {
 }
 
 // codecs are the formats of the answer.
-func (l *line) codecs(publish bool, conf *blocks.RTCConfig) []sdp.Codec {
-	c := *l.codec
-	c.Feedback = l.feedback(conf)
-	if l.is == media.Opus && !publish {
-		params := ""
-		if c.Param("stereo") == "1" {
-			params = c.Params + ";sprop-stereo=1"
+func (l *line) codecs(publish bool, conf *blocks.RTCConfig) (all []sdp.Codec) {
+	for _, f := range append([]format{{l.codec, l.is, l.rtx}}, l.others...) {
+		c := *f.codec
+		c.Feedback = l.feedback(f.codec, conf)
+		if l.is == media.Opus && !publish {
+			params := ""
+			if c.Param("stereo") == "1" {
+				params = c.Params + ";sprop-stereo=1"
+			}
+			c.Params = params
+		} else if l.is == media.Opus && c.Param("stereo") == "" && c.Params != "" {
+			c.Params += ";stereo=1"
 		}
-		c.Params = params
-	} else if l.is == media.Opus && c.Param("stereo") == "" && c.Params != "" {
-		c.Params += ";stereo=1"
-	}
-	all := []sdp.Codec{c}
-	if l.rtx != 0 {
-		all = append(all, sdp.Codec{Type: l.rtx, Name: "rtx", Clock: c.Clock, Params: fmt.Sprintf("apt=%d", c.Type)})
+		all = append(all, c)
+		if f.rtx != 0 {
+			all = append(all, sdp.Codec{Type: f.rtx, Name: "rtx", Clock: c.Clock, Params: fmt.Sprintf("apt=%d", c.Type)})
+		}
 	}
 	return all
 }

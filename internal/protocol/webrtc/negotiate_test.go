@@ -71,6 +71,9 @@ func TestAgree(t *testing.T) {
 		if p.video.codec.Type != c.video || p.video.is != c.is || p.audio.codec.Type != 111 || p.setup != "passive" || p.video.twcc != 3 {
 			t.Errorf("%s: payload type %d of %v, sound %d, %s", name, p.video.codec.Type, p.video.is, p.audio.codec.Type, p.setup)
 		}
+		if more := !c.publish && c.want == 0 && c.live == nil; more != (len(p.video.others) == 3) {
+			t.Errorf("%s: others are %+v", name, p.video.others)
+		}
 	}
 }
 

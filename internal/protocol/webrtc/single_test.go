@@ -101,8 +101,44 @@ func TestModeZeroWarns(t *testing.T) {
 	}
 }
 
-// Whose player agreed on a codec before there was a stream, which is of another, sees nothing,
-// and the log says why, once.
+// Who comes before there is a stream is sent whatever codec of the offer it then has, also one
+// after the other.
+func TestPlayerBeforeTheStream(t *testing.T) {
+	h := build(t, "", "rtmp_to_rtc on;", "")
+	b := h.bareOffer("/rtc/v1/whep/?app=live&stream=s&dtls=false", chromium(t, "recvonly"), "AyIn", 0)
+	sees := func(typ uint8) {
+		t.Helper()
+		marks := 0
+		b.until("pictures come", func(p []byte) bool {
+			if !isRTP(p) {
+				return false
+			}
+			h, _, err := rtp.Parse(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h.Marker && h.PayloadType == typ {
+				marks++
+			}
+			return marks == 3
+		})
+	}
+	pub, err := h.hub.Publish(key, hub.PublishOptions{By: "rtmp"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	vp8 := &media.Track{Kind: media.Video, Codec: media.VP8, Width: 320, Height: 180}
+	for i := range 5 {
+		pub.Write(&media.Frame{Track: vp8, Source: time.Duration(i) * 40 * time.Millisecond, Key: i == 0, Payload: append([]byte{0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xb4, 0x00}, make([]byte, 500)...)})
+	}
+	sees(96)
+	pub.Close(nil)
+	h.feed("rtmp")
+	sees(108)
+}
+
+// Who asked for a codec before there was a stream, which is of another, sees nothing, and the
+// log says why, once.
 func TestForeignCodecWarns(t *testing.T) {
 	h := build(t, "", "rtmp_to_rtc on;", "")
 	log := &journal{}

@@ -2,6 +2,7 @@ package webrtc
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/pion/srtp/v3"
@@ -44,15 +45,14 @@ type viewer struct {
 type out struct {
 	on      bool
 	live    bool // sending has begun
-	foreign bool // it has been said that the stream's codec is another
-	typ     uint8
+	foreign bool // it has been said that the stream's codec is none of its own
+	payload
+	others  []payload // that may be sent instead
 	ssrc    uint32
 	rate    int64
-	is      media.Codec
 	offset  uint16 // its sequence numbers less the lane's
 	next    uint16 // the sequence number after the newest
 	floor   uint16 // the first that has this offset
-	rtx     uint8  // payload type of what is sent again, 0 if that is as the rest
 	rtxSSRC uint32
 	rtxSeq  uint16
 	delay   uint8 // number of the extension that tells how long pictures are kept, or 0
@@ -62,6 +62,13 @@ type out struct {
 	numbers uint16
 	stamp   uint32 // of the newest packet,
 	number  uint16 // and of its picture
+}
+
+// A payload is a codec as a player is sent it.
+type payload struct {
+	is  media.Codec
+	typ uint8 // its payload type,
+	rtx uint8 // and that of what is sent again, 0 if that is the same
 }
 
 // noLayer is the layer of a viewer that waits for a key frame of another.
@@ -78,12 +85,15 @@ func (s *server) seat(p *peer, st *hub.Stream) *viewer {
 		if l == nil || l.codec == nil {
 			continue
 		}
-		v.tracks[i] = out{on: true, typ: l.codec.Type, ssrc: p.answer.Media[l.index].Sources[0], rate: rateOf(l.is), is: l.is}
+		v.tracks[i] = out{on: true, payload: payload{l.is, l.codec.Type, l.rtx}, ssrc: p.answer.Media[l.index].Sources[0], rate: rateOf(l.is)}
+		for _, f := range l.others {
+			v.tracks[i].others = append(v.tracks[i].others, payload{f.is, f.codec.Type, f.rtx})
+		}
 		if a := p.plan.audio; a != nil && a.codec != nil {
 			v.tracks[i].delay = l.delay // of a viewer that has both
 		}
 		if l.rtx != 0 {
-			v.tracks[i].rtx, v.tracks[i].rtxSSRC, v.tracks[i].rtxSeq = l.rtx, p.answer.Media[l.index].Sources[1], uint16(number()>>17)
+			v.tracks[i].rtxSSRC, v.tracks[i].rtxSeq = p.answer.Media[l.index].Sources[1], uint16(number()>>17)
 		}
 	}
 	v.lane = s.lane(key, p)
@@ -208,13 +218,21 @@ func (v *viewer) stampOf(p *packet) uint32 {
 	return p.time
 }
 
-// deprived says once that a player cannot be sent what the stream consists of.
-func (v *viewer) deprived(t *out, p *packet) {
+// change goes over to the codec of a key frame, if it is one of those that were agreed on; if
+// it is none, that is said once.
+func (v *viewer) change(t *out, p *packet) bool {
+	if i := slices.IndexFunc(t.others, func(o payload) bool { return o.is == p.codec }); i >= 0 {
+		if p.key {
+			t.payload, t.others[i] = t.others[i], t.payload
+		}
+		return p.key
+	}
 	if t.foreign {
-		return
+		return false
 	}
 	t.foreign = true
 	v.peer.log.Warn("a player and the stream have different codecs: it is sent nothing of that until it comes again", "player", t.is, "stream", p.codec)
+	return false
 }
 
 // numberOf is the number of a packet's picture for this viewer, 0 if the codec has none.
@@ -232,8 +250,7 @@ func (v *viewer) begin(p *packet, pos uint64) bool {
 	if !t.on || p.track == soundTrack && pos < v.join {
 		return false
 	}
-	if p.codec != t.is {
-		v.deprived(t, p)
+	if p.codec != t.is && !v.change(t, p) {
 		return false
 	}
 	if p.track != soundTrack && int(p.track) != pictureTrack+v.layer && !v.goesOver(p) {

@@ -11,8 +11,8 @@ import (
 // the start.
 func TestTrackThatBeginsIsReported(t *testing.T) {
 	v := &viewer{}
-	v.tracks[pictureTrack] = out{on: true, is: media.H264}
-	v.tracks[soundTrack] = out{on: true, is: media.Opus}
+	v.tracks[pictureTrack] = out{on: true, payload: payload{is: media.H264}}
+	v.tracks[soundTrack] = out{on: true, payload: payload{is: media.Opus}}
 	for _, p := range []packet{
 		{track: pictureTrack, codec: media.H264, key: true, first: true},
 		{track: soundTrack, codec: media.Opus, first: true},
