@@ -709,7 +709,9 @@ func (p *place) ends(what, id string) {
 // is ended.
 func (p *place) whep(packets *atomic.Int64) (resource string) {
 	p.t.Helper()
-	pc, err := pion.NewPeerConnection(pion.Configuration{})
+	var settings pion.SettingEngine
+	settings.SetIncludeLoopbackCandidate(true) // a machine may have no other address
+	pc, err := pion.NewAPI(pion.WithSettingEngine(settings)).NewPeerConnection(pion.Configuration{})
 	if err != nil {
 		p.t.Fatal(err)
 	}
