@@ -254,16 +254,22 @@ func (h *house) awaitHLS(t *testing.T, name string) {
 	})
 }
 
-// wait polls for something that is to come true in 20 s.
+// wait polls for something that is to come true in 20 s, or, where a machine is so busy that it
+// cannot be looked at often in that time, in 100 looks.
 func wait(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	const patience, most, looks = 20 * time.Second, 2 * time.Minute, 100
+	for began, n := time.Now(), 1; ; n++ {
 		if is() {
 			return
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after 20 s it is not true that: %s", what)
+		switch lasted := time.Since(began); {
+		case n >= looks && lasted > patience:
+			t.Fatalf("after %v and %d looks it is not true that: %s", lasted.Round(time.Second), n, what)
+		case lasted > most:
+			t.Fatalf("after %v it is not true that: %s; there were only %d looks, so this machine is too busy to say why", lasted.Round(time.Second), what, n)
 		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 
