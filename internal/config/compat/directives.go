@@ -85,7 +85,7 @@ var Directives = map[string]Proof{
 	"vhost.srt.passphrase":                 {Test: "TestSRTRefusals"},
 	"vhost.srt.enabled":                    {Test: "TestSRT"},
 	"vhost.srt.srt_to_rtmp":                {Test: "TestSRTAmongItself"},
-	"circuit_breaker":                      {Test: "TestLevels", Why: "percent of all processors that may be used, not of one core; what is left undone is other, as WebRTC is not there yet, and told"},
+	"circuit_breaker":                      {Test: "TestLevels", Why: "percent of all processors that may be used, not of one core; at its worst new players are refused, where SRS drops packets of WebRTC"},
 	"vhost.bandcheck":                      {Test: "bandcheck.txtar"},
 	"exporter":                             {Test: "exporter.txtar"},
 	"heartbeat":                            {Test: "TestBeat"},
