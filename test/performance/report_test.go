@@ -73,6 +73,7 @@ func (y *yard) report() {
 	y.floors(&b)
 	y.webrtc(&b)
 	y.webrtcBesideSRS(&b)
+	y.srtBesideSRS(&b)
 	fmt.Println(b.String())
 	if *out != "" {
 		if err := os.WriteFile(*out, []byte(b.String()), 0o644); err != nil {
