@@ -248,7 +248,10 @@ func (h *Hooks) Authorize(ctx context.Context, r *session.Request) error {
 	case session.Publish:
 		return h.ask(ctx, &u, u.OnPublish, "on_publish", s, h.onStream("on_publish", s, ask, r.StreamID))
 	case session.Play:
-		return h.ask(ctx, &u, u.OnPlay, "on_play", s, onPlay{h.base("on_play", s, ask), ask.Said.Stream, tcURL(s, ask), ask.Said.Param, s.PageURL, ask.Key.URL(), r.StreamID, h.present.of(ask.Key) + 1})
+		// Of two who come at once the second is told to be the second.
+		clients := h.present.add(ask.Key, 1)
+		defer h.present.add(ask.Key, -1)
+		return h.ask(ctx, &u, u.OnPlay, "on_play", s, onPlay{h.base("on_play", s, ask), ask.Said.Stream, tcURL(s, ask), ask.Said.Param, s.PageURL, ask.Key.URL(), r.StreamID, clients})
 	}
 	return nil
 }

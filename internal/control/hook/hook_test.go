@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -133,6 +135,49 @@ func TestBodies(t *testing.T) {
 		if lines[i] != want[i] {
 			t.Errorf("callback %d:\n%s\nwant\n%s", i, lines[i], want[i])
 		}
+	}
+}
+
+// Of several who come at once each has a number of its own, and so have those who go.
+func TestClients(t *testing.T) {
+	o := newOperator(t)
+	var asked sync.WaitGroup
+	asked.Add(3)
+	o.answer = func(path string, w http.ResponseWriter) {
+		if path == "/on_play" {
+			asked.Done()
+			asked.Wait()
+		}
+		io.WriteString(w, "0")
+	}
+	d, _ := newHouse(t, o)
+	var viewers sync.WaitGroup
+	var left sync.Mutex
+	for range 3 {
+		viewers.Go(func() {
+			s, err := d.Connect(t.Context(), session.Visitor{})
+			if err == nil {
+				err = s.Watch(t.Context(), session.Ask{Key: hub.Key{Vhost: hub.DefaultVhost, App: "live", Stream: "s"}})
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			asked.Wait()
+			left.Lock()
+			defer left.Unlock()
+			s.Close(nil)
+		})
+	}
+	viewers.Wait()
+	var coming []string
+	for line := range strings.Lines(o.wait(t, 6)) {
+		if strings.Contains(line, "on_play") {
+			coming = append(coming, regexp.MustCompile(`"clients":\d`).FindString(line))
+		}
+	}
+	slices.Sort(coming)
+	if got, want := strings.Join(coming, " "), `"clients":1 "clients":2 "clients":3`; got != want {
+		t.Errorf("who comes is told by %s, want %s", got, want)
 	}
 }
 

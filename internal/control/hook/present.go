@@ -7,7 +7,7 @@ import (
 	"weir/internal/session"
 )
 
-// present counts who publishes and plays, by stream.
+// present counts who publishes and plays, and who is asked about, by stream.
 type present struct {
 	mu sync.Mutex
 	n  map[hub.Key]int // guarded by mu; without zeros
@@ -24,17 +24,23 @@ func (p *present) observe(e *session.Event) {
 			change = -1
 		}
 	}
-	if change == 0 {
-		return
+	if change != 0 {
+		p.add(e.Ask.Key, change)
 	}
+}
+
+// add adds so many to a stream's number, and returns it.
+func (p *present) add(key hub.Key, change int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.n == nil {
 		p.n = map[hub.Key]int{}
 	}
-	if p.n[e.Ask.Key] += change; p.n[e.Ask.Key] <= 0 {
-		delete(p.n, e.Ask.Key)
+	n := p.n[key] + change
+	if p.n[key] = n; n <= 0 {
+		delete(p.n, key)
 	}
+	return n
 }
 
 // of returns how many there are of a stream.
