@@ -132,12 +132,8 @@ func newLoop(all *Loops, id int, want string) (*loop, error) {
 		return nil, err
 	}
 	l.poll = func(fd uintptr) bool {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&l.evs[0])), uintptr(len(l.evs)), 0, 0, 0)
-		if errno != 0 {
-			n = 0
-		}
-		l.got = int(n)
-		return n > 0
+		l.got = pending(fd, l.evs)
+		return l.got > 0
 	}
 	if want != "writev" {
 		l.ring, err = newUring()
@@ -406,7 +402,7 @@ func (l *loop) takeInbox() {
 
 // add takes a viewer over.
 func (l *loop) add(o *outlet) {
-	if err := syscall.EpollCtl(l.epoll, syscall.EPOLL_CTL_ADD, o.fd, &syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP, Fd: int32(o.fd)}); err != nil {
+	if err := tell(l.epoll, o.fd, syscall.EPOLLIN|syscall.EPOLLRDHUP); err != nil {
 		l.finish(o, fmt.Errorf("epoll: %w", err))
 		return
 	}

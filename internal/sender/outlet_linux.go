@@ -371,7 +371,7 @@ func (l *loop) end(o *outlet, cause error) {
 		return
 	}
 	delete(l.viewers, o.fd)
-	syscall.EpollCtl(l.epoll, syscall.EPOLL_CTL_DEL, o.fd, nil)
+	leave(l.epoll, o.fd)
 	lr := o.reel
 	last := len(lr.viewers) - 1
 	if o.index < last {

@@ -3,7 +3,6 @@ package sender
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -34,9 +33,6 @@ const (
 	freshAnswers = 6
 )
 
-// epollET is EPOLLET; package syscall has it as a negative number.
-const epollET = 1 << 31
-
 // Replies is one goroutine that answers those requests of many HTTP connections
 // whose answers lie ready in memory, such as the segments of HLS. For net/http
 // such a connection is two goroutines, buffers, and some seven wake-ups of the
@@ -45,24 +41,15 @@ const epollET = 1 << 31
 //
 // It sleeps and makes its calls as the send loops do.
 type Replies struct {
-	log   *slog.Logger
-	epoll int // of all callers but fresh ones, of event and of fresh
-	event int // eventfd
-	fresh int // epoll of the callers that may not wait, and of came
-	came  int // eventfd: there is somebody in inbox
-
-	mu    sync.Mutex
-	inbox []*caller // guarded by mu
-	woken []*caller // parked ones that are to be answered; guarded by mu
-	over  bool      // guarded by mu
+	log     *slog.Logger
+	lookout *lookout // immutable
+	mu      sync.Mutex
+	inbox   []*caller // guarded by mu
+	woken   []*caller // parked ones that are to be answered; guarded by mu
+	over    bool      // guarded by mu
 
 	// Owned by Run.
 	callers map[int]*caller
-	watch   *os.File // of epoll, in Go's poller; nil while it makes pauses
-	door    *os.File // of fresh, in Go's poller
-	evs     []syscall.EpollEvent
-	got     int
-	poll    func(uintptr) bool
 	read    []byte
 	now     time.Time
 	swept   time.Time
@@ -70,7 +57,6 @@ type Replies struct {
 	share   float64       // repliesShare
 	pause   time.Duration
 	most    time.Duration // repliesPause
-	resume  time.Time     // when the pause that has begun ends; zero if none has
 	again   []*caller     // that have more to say than one turn takes
 }
 
@@ -106,65 +92,12 @@ func NewReplies(log *slog.Logger) *Replies {
 	return r
 }
 
-func newReplies(log *slog.Logger) (_ *Replies, err error) {
-	r := &Replies{log: log, epoll: -1, event: -1, fresh: -1, came: -1, callers: map[int]*caller{}, evs: make([]syscall.EpollEvent, events), read: make([]byte, readMost), share: repliesShare, most: repliesPause}
-	defer func() {
-		if err != nil {
-			r.closeAll()
-		}
-	}()
-	for _, set := range []struct{ epoll, event *int }{{&r.fresh, &r.came}, {&r.epoll, &r.event}} {
-		ep, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
-		if err != nil {
-			return nil, fmt.Errorf("epoll: %w", err)
-		}
-		*set.epoll = ep
-		ev, _, errno := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
-		if errno != 0 {
-			return nil, fmt.Errorf("eventfd: %w", errno)
-		}
-		*set.event = int(ev)
-		if err := syscall.EpollCtl(ep, syscall.EPOLL_CTL_ADD, int(ev), &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(ev)}); err != nil {
-			return nil, fmt.Errorf("epoll: %w", err)
-		}
-	}
-	if err := syscall.EpollCtl(r.epoll, syscall.EPOLL_CTL_ADD, r.fresh, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(r.fresh)}); err != nil {
-		return nil, fmt.Errorf("epoll: %w", err)
-	}
-	if r.door, err = polled(r.fresh); err != nil {
+func newReplies(log *slog.Logger) (*Replies, error) {
+	w, err := newLookout()
+	if err != nil {
 		return nil, err
 	}
-	r.poll = func(fd uintptr) bool {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&r.evs[0])), uintptr(len(r.evs)), 0, 0, 0)
-		if errno != 0 {
-			n = 0
-		}
-		r.got = int(n)
-		return n > 0
-	}
-	return r, nil
-}
-
-// polled returns an epoll as a file that Go's poller waits for, of a descriptor of its own.
-func polled(epoll int) (*os.File, error) {
-	fd, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(epoll), syscall.F_DUPFD_CLOEXEC, 0)
-	if errno != 0 {
-		return nil, fmt.Errorf("dup: %w", errno)
-	}
-	syscall.SetNonblock(int(fd), true) // else os.File would not use the poller
-	return os.NewFile(fd, "epoll"), nil
-}
-
-func (r *Replies) closeAll() {
-	r.unwatch()
-	if r.door != nil {
-		r.door.Close()
-	}
-	for _, fd := range []int{r.epoll, r.event, r.fresh, r.came} {
-		if fd >= 0 {
-			syscall.Close(fd)
-		}
-	}
+	return &Replies{log: log, lookout: w, callers: map[int]*caller{}, read: make([]byte, readMost), share: repliesShare, most: repliesPause}, nil
 }
 
 // Take gives a connection to the goroutine. It returns false, and has done
@@ -192,14 +125,8 @@ func (r *Replies) Take(c Caller) bool {
 	k.First, k.Read = Reply{}, nil
 	k.wake = func() { r.wakeUp(k) }
 	r.inbox = append(r.inbox, k)
-	wake(r.came)
+	raise(r.lookout.came)
 	return true
-}
-
-// wake raises an eventfd.
-func wake(event int) {
-	one := [8]byte{1}
-	syscall.RawSyscall(syscall.SYS_WRITE, uintptr(event), uintptr(unsafe.Pointer(&one)), 8)
 }
 
 // Run answers until ctx is done, and then sends what is under way for a second.
@@ -212,7 +139,7 @@ func (r *Replies) Run(ctx context.Context) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if !r.over { // else the descriptor is closed, and may be another's
-			wake(r.came)
+			raise(r.lookout.came)
 		}
 	})
 	defer stop()
@@ -241,53 +168,8 @@ func (r *Replies) Run(ctx context.Context) error {
 	for _, c := range late {
 		syscall.Close(c.fd)
 	}
-	r.closeAll()
+	r.lookout.close()
 	return nil
-}
-
-// await waits for events until a time, for ever if that is zero, and reports whether
-// they are of all callers: in a pause they may be of fresh ones. Go's poller does it,
-// which is told of the epoll: it would be woken for every event in the pauses too, so
-// it only knows the epoll while there are none.
-func (r *Replies) await(by time.Time) (all bool) {
-	if r.pause >= calm {
-		r.unwatch()
-		if r.resume.IsZero() {
-			r.resume = r.now.Add(r.pause)
-		}
-		if r.pollAt(r.door, r.resume); r.got > 0 {
-			return false
-		}
-		r.poll(uintptr(r.epoll))
-		return true
-	}
-	if r.watch == nil {
-		var err error
-		if r.watch, err = polled(r.epoll); err != nil { // out of descriptors
-			time.Sleep(repliesPause)
-			r.poll(uintptr(r.epoll))
-			return true
-		}
-	}
-	r.pollAt(r.watch, by)
-	return true
-}
-
-// pollAt polls an epoll when Go's poller has news of it; an error is that the time is over.
-func (r *Replies) pollAt(epoll *os.File, by time.Time) {
-	raw, err := epoll.SyscallConn()
-	if err != nil {
-		return
-	}
-	epoll.SetReadDeadline(by)
-	raw.Read(r.poll)
-}
-
-func (r *Replies) unwatch() {
-	if r.watch != nil {
-		r.watch.Close()
-		r.watch = nil
-	}
 }
 
 // sleep waits for events and handles them.
@@ -296,14 +178,14 @@ func (r *Replies) sleep(until time.Time) {
 	if by.IsZero() && len(r.callers) > 0 {
 		by = r.swept.Add(housekeeping)
 	}
-	r.got = 0
 	again := r.again
 	r.again = nil
+	var evs []syscall.EpollEvent
 	all := true
 	if len(again) > 0 {
-		r.poll(uintptr(r.epoll))
+		evs = r.lookout.look(r.lookout.epoll)
 	} else {
-		all = r.await(by)
+		evs, all = r.lookout.await(r.now, r.pause, by)
 	}
 	r.now = time.Now()
 	for _, c := range again {
@@ -311,23 +193,22 @@ func (r *Replies) sleep(until time.Time) {
 			r.serve(c)
 		}
 	}
-	r.handle()
+	r.handle(evs)
 	if all {
 		took := time.Since(r.now)
 		r.cost += (took - r.cost) / 8
-		r.pause, r.resume = min(time.Duration(float64(r.cost)/r.share), r.most), time.Time{}
+		r.pause = min(time.Duration(float64(r.cost)/r.share), r.most)
 	}
 }
 
-// handle handles the events that the last poll had.
-func (r *Replies) handle() {
+// handle handles events.
+func (r *Replies) handle(evs []syscall.EpollEvent) {
 	fresh := false
-	for _, e := range r.evs[:r.got] {
+	for _, e := range evs {
 		switch fd := int(e.Fd); fd {
-		case r.event, r.came:
-			var count [8]byte
-			syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&count)), 8)
-		case r.fresh:
+		case r.lookout.event, r.lookout.came:
+			lower(fd)
+		case r.lookout.fresh:
 			fresh = true
 		default:
 			switch c := r.callers[fd]; {
@@ -340,8 +221,7 @@ func (r *Replies) handle() {
 		}
 	}
 	if fresh {
-		r.poll(uintptr(r.fresh))
-		r.handle()
+		r.handle(r.lookout.look(r.lookout.fresh))
 	}
 }
 
@@ -365,7 +245,7 @@ func (r *Replies) wakeUp(c *caller) {
 		return
 	}
 	if r.woken = append(r.woken, c); len(r.woken) == 1 {
-		wake(r.event)
+		raise(r.lookout.event)
 	}
 }
 
@@ -390,7 +270,7 @@ func (r *Replies) takeInbox() {
 	r.inbox = nil
 	r.mu.Unlock()
 	for _, c := range in {
-		if err := c.join(r.fresh); err != nil {
+		if err := join(r.lookout.fresh, c.fd); err != nil {
 			syscall.Close(c.fd)
 			continue
 		}
@@ -398,11 +278,6 @@ func (r *Replies) takeInbox() {
 		r.callers[c.fd] = c
 		r.serve(c)
 	}
-}
-
-// join has an epoll tell of a caller: of changes only, so that it is one call for long.
-func (c *caller) join(epoll int) error {
-	return syscall.EpollCtl(epoll, syscall.EPOLL_CTL_ADD, c.fd, &syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | epollET, Fd: int32(c.fd)})
 }
 
 // age has a caller that has got what a new one needs wait as all others do. What happened
@@ -414,8 +289,8 @@ func (r *Replies) age(c *caller) bool {
 	if c.fresh--; c.fresh > 0 {
 		return true
 	}
-	syscall.EpollCtl(r.fresh, syscall.EPOLL_CTL_DEL, c.fd, nil)
-	if err := c.join(r.epoll); err != nil {
+	leave(r.lookout.fresh, c.fd)
+	if err := join(r.lookout.epoll, c.fd); err != nil {
 		r.drop(c)
 		return false
 	}
@@ -592,11 +467,11 @@ func (r *Replies) forget(c *caller) {
 // giveBack gives the connection to the HTTP server; nothing waits to be sent.
 func (r *Replies) giveBack(c *caller) {
 	r.forget(c)
-	epoll := r.epoll
+	epoll := r.lookout.epoll
 	if c.fresh > 0 {
-		epoll = r.fresh
+		epoll = r.lookout.fresh
 	}
-	syscall.EpollCtl(epoll, syscall.EPOLL_CTL_DEL, c.fd, nil)
+	leave(epoll, c.fd)
 	f := os.NewFile(uintptr(c.fd), "caller")
 	nc, err := net.FileConn(f) // makes a duplicate
 	f.Close()
