@@ -1,30 +1,18 @@
 package interop
 
 import (
-	"net"
 	"strings"
 	"testing"
 
 	"weir/internal/protocol/protocoltest"
 )
 
-// freeUDP returns a UDP port that nobody has.
-func freeUDP(t *testing.T) string {
-	t.Helper()
-	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pc.Close()
-	return pc.LocalAddr().String()
-}
-
 // casters opens a server with stream casters: kind, listen, and output where %s is
 // the server's own RTMP address. SRT plays there too.
 func casters(t *testing.T, all ...[3]string) (h *house, srt string) {
 	t.Helper()
 	var conf strings.Builder
-	srt = freeUDP(t)
+	srt = protocoltest.FreeAddr(t)
 	for i, c := range all {
 		if i > 0 {
 			conf.WriteString("}\n")
@@ -55,7 +43,7 @@ func TestCasterTS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c.src.list(t)
-			at := freeUDP(t)
+			at := protocoltest.FreeAddr(t)
 			to := "udp://" + at + "?pkt_size=1316"
 			if c.format == "rtp_mpegts" {
 				to = "rtp://" + at + "?pkt_size=1316"
@@ -81,7 +69,7 @@ func TestCasterTS(t *testing.T) {
 // A stream goes off the air when nothing comes any more, and comes back.
 func TestCasterTSGoesAndComes(t *testing.T) {
 	t.Parallel()
-	at := freeUDP(t)
+	at := protocoltest.FreeAddr(t)
 	h, _ := casters(t, [3]string{"mpegts_over_udp", at, "rtmp://%s/live/s"})
 	for range 2 {
 		p := background(t, "ffmpeg", "-v", "error", "-re", "-i", baseline.path(t), "-c", "copy", "-f", "mpegts", "udp://"+at+"?pkt_size=1316")

@@ -141,7 +141,7 @@ func ownAddress(t *testing.T) string {
 func TestFirefox(t *testing.T) {
 	hall(t)
 	own := ownAddress(t)
-	port := strings.TrimPrefix(freeUDP(t), "127.0.0.1:")
+	port := strings.TrimPrefix(protocoltest.FreeAddr(t), "127.0.0.1:")
 	h := open(t, "rtc { enabled on; rtmp_to_rtc on; rtc_to_rtmp on; }", "SRS_RTC_SERVER_ENABLED=on", "SRS_RTC_SERVER_LISTEN="+own+":"+port, "SRS_RTC_SERVER_CANDIDATE="+own)
 	h.publish(t, bFrames, "s")
 	h.awaitLive(t, "s")

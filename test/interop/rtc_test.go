@@ -13,12 +13,14 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // openRTC is open with WebRTC, perhaps with more environment.
 func openRTC(t *testing.T, rtc string, env ...string) *house {
 	t.Helper()
-	return open(t, "rtc { enabled on; rtmp_to_rtc on; "+rtc+" }", append(env, "SRS_RTC_SERVER_ENABLED=on", "SRS_RTC_SERVER_LISTEN="+freeUDP(t), "SRS_RTC_SERVER_CANDIDATE=127.0.0.1")...)
+	return open(t, "rtc { enabled on; rtmp_to_rtc on; "+rtc+" }", append(env, "SRS_RTC_SERVER_ENABLED=on", "SRS_RTC_SERVER_LISTEN="+protocoltest.FreeAddr(t), "SRS_RTC_SERVER_CANDIDATE=127.0.0.1")...)
 }
 
 // rtcBrowser is a browser with a camera and a microphone that are none.
@@ -258,7 +260,7 @@ func TestRTCPages(t *testing.T) {
 func TestRTCWays(t *testing.T) {
 	t.Parallel()
 	hall(t)
-	srt := freeUDP(t)
+	srt := protocoltest.FreeAddr(t)
 	h := openRTC(t, "rtc_to_rtmp on; } srt { enabled on; } dvr { enabled on; dvr_path ./dvr/[stream].mp4; dvr_apply live/g711;",
 		"SRS_SRT_SERVER_ENABLED=on", "SRS_SRT_SERVER_LISTEN="+srt)
 	background(t, "ffmpeg", "-v", "error", "-re", "-i", bFrames.path(t), "-c", "copy", "-f", "mpegts", "srt://"+srt+"?streamid=#!::r=live/srt,m=publish&pkt_size=1316")

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"weir/internal/protocol/protocoltest"
 )
 
 // A browser publishes and plays through a way that loses 5 % both ways, and the picture
@@ -17,7 +19,7 @@ import (
 func TestRTCThroughLoss(t *testing.T) {
 	t.Parallel()
 	hall(t)
-	udp := freeUDP(t)
+	udp := protocoltest.FreeAddr(t)
 	r := newRelay(t, udp, 8)
 	h := open(t, "rtc { enabled on; rtmp_to_rtc on; }", "SRS_RTC_SERVER_ENABLED=on", "SRS_RTC_SERVER_LISTEN="+udp, "SRS_RTC_SERVER_CANDIDATE="+r.addr)
 	h.write(t, "loss", "<!doctype html><iframe allow='camera; microphone; autoplay' src='"+h.player("whip", "stream=s")+"'></iframe><iframe allow='autoplay' src='"+h.player("whep", "stream=s")+"'></iframe>")

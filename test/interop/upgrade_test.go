@@ -192,10 +192,10 @@ func (l *lasting) pages(when string) (check func()) {
 // upgrade too, while the first server still has its publisher.
 func TestUpgradePlayers(t *testing.T) {
 	lengthy.list(t)
-	srt := freeUDP(t)
+	srt := protocoltest.FreeAddr(t)
 	l := openLasting(t, dashConf+"hds { enabled on; hds_path ./html; hds_fragment 3; hds_window 30; } rtc { enabled on; rtmp_to_rtc on; } srt { enabled on; }",
 		"SRS_VHOST_HLS_ENABLED=on", "SRS_VHOST_HLS_HLS_LOW_LATENCY=on", "SRS_VHOST_HLS_HLS_USE_FMP4=on", "SRS_VHOST_HLS_HLS_WINDOW=20",
-		"SRS_SRT_SERVER_ENABLED=on", "SRS_SRT_SERVER_LISTEN="+srt, "SRS_RTC_SERVER_ENABLED=on", "SRS_RTC_SERVER_LISTEN="+freeUDP(t), "SRS_RTC_SERVER_CANDIDATE=127.0.0.1")
+		"SRS_SRT_SERVER_ENABLED=on", "SRS_SRT_SERVER_LISTEN="+srt, "SRS_RTC_SERVER_ENABLED=on", "SRS_RTC_SERVER_LISTEN="+protocoltest.FreeAddr(t), "SRS_RTC_SERVER_CANDIDATE=127.0.0.1")
 	l.publish(t, lengthy, "s")
 	l.awaitHLS(t, "s")
 	l.awaitDASH(t, "s")
@@ -242,13 +242,13 @@ func TestUpgradePlayers(t *testing.T) {
 // ingested. Each program runs once.
 func TestUpgradePublishers(t *testing.T) {
 	lengthy.list(t)
-	srt := freeUDP(t)
+	srt := protocoltest.FreeAddr(t)
 	to := open(t, "")
 	l := openLasting(t, "srt { enabled on; } play { mix_correct on; } rtc { enabled on; rtc_to_rtmp on; } forward { enabled on; destination "+to.rtmp+"; }\n"+
 		"exec { enabled on; publish sh -c 'echo [stream] $$ >> exec.txt; exec sleep 1000'; }\n"+
 		"ingest in { enabled on; input { type file; url "+lengthy.path(t)+"; } ffmpeg /usr/bin/ffmpeg; engine { enabled off; output rtmp://[rtmp]/live/in; } }",
 		"SRS_VHOST_HLS_HLS_KEYS=on", "SRS_VHOST_HLS_HLS_FRAGMENTS_PER_KEY=3", "SRS_VHOST_HLS_HLS_WINDOW=20",
-		"SRS_SRT_SERVER_ENABLED=on", "SRS_SRT_SERVER_LISTEN="+srt, "SRS_RTC_SERVER_ENABLED=on", "SRS_RTC_SERVER_LISTEN="+freeUDP(t), "SRS_RTC_SERVER_CANDIDATE=127.0.0.1")
+		"SRS_SRT_SERVER_ENABLED=on", "SRS_SRT_SERVER_LISTEN="+srt, "SRS_RTC_SERVER_ENABLED=on", "SRS_RTC_SERVER_LISTEN="+protocoltest.FreeAddr(t), "SRS_RTC_SERVER_CANDIDATE=127.0.0.1")
 	edge := openLasting(t, edgeOf(l.rtmp, ""))
 	pub := background(t, "ffmpeg", "-v", "error", "-re", "-i", lengthy.path(t), "-c", "copy", "-f", "mpegts", "srt://"+srt+"?streamid=#!::r=live/s,m=publish&pkt_size=1316")
 	background(t, "node", "../clients/av.mjs", "publish", multi.path(t), l.stream("m"))

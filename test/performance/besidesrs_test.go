@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weir/internal/bench"
+	"weir/internal/protocol/protocoltest"
 )
 
 // webrtcBesideSRS holds weir against SRS, with the same stream of RTMP, with sound, and
@@ -49,7 +50,7 @@ func (y *yard) webrtcBesideSRS(b *strings.Builder) {
 
 // srtServer starts weir or SRS with SRT, and returns its port.
 func (y *yard) srtServer(program string) (s *server, port string) {
-	_, port, err := net.SplitHostPort(y.free())
+	_, port, err := net.SplitHostPort(protocoltest.FreeAddr(y.b))
 	if err != nil {
 		y.b.Fatal(err)
 	}

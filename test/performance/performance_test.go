@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"weir/internal/bench"
+	"weir/internal/protocol/protocoltest"
 )
 
 var (
@@ -81,15 +82,6 @@ func (y *yard) say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%s %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
 }
 
-func (y *yard) free() string {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		y.b.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // start starts a program and waits until an address answers.
 func (y *yard) start(address string, env []string, name string, args ...string) *exec.Cmd {
 	y.b.Helper()
@@ -132,7 +124,7 @@ uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s; types { application/vnd.apple.m
 
 // nginx starts nginx, whose files are those of a folder.
 func (y *yard) nginx(files string) *server {
-	s := &server{rtmp: y.free(), http: y.free()}
+	s := &server{rtmp: protocoltest.FreeAddr(y.b), http: protocoltest.FreeAddr(y.b)}
 	conf := filepath.Join(y.dir, "nginx.conf")
 	if err := os.WriteFile(conf, fmt.Appendf(nil, nginxConf, y.dir, s.rtmp, s.http, cmp.Or(files, y.dir)), 0o644); err != nil {
 		y.b.Fatal(err)
@@ -165,7 +157,7 @@ func (y *yard) srs(vhost string, hls bool) *server {
 }
 
 func (y *yard) serve(program, vhost string, hls bool, env []string) *server {
-	s := &server{rtmp: y.free(), http: y.free(), api: y.free(), hls: y.b.TempDir()}
+	s := &server{rtmp: protocoltest.FreeAddr(y.b), http: protocoltest.FreeAddr(y.b), api: protocoltest.FreeAddr(y.b), hls: y.b.TempDir()}
 	conf := filepath.Join(y.dir, "house.conf")
 	text := fmt.Sprintf(houseConf, s.rtmp, y.dir, s.http, s.hls, s.api, onOff(hls), vhost)
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"weir/internal/bench"
+	"weir/internal/protocol/protocoltest"
 )
 
 // rtcHouse starts weir with WebRTC.
@@ -16,7 +17,7 @@ func (y *yard) rtcHouse() *server {
 
 // rtcServer starts weir or SRS with WebRTC. SRS takes a port only.
 func (y *yard) rtcServer(program string) *server {
-	_, port, err := net.SplitHostPort(y.free())
+	_, port, err := net.SplitHostPort(protocoltest.FreeAddr(y.b))
 	if err != nil {
 		y.b.Fatal(err)
 	}
@@ -34,7 +35,7 @@ func (y *yard) fan() *fan {
 	if err != nil {
 		y.b.Fatal(err)
 	}
-	f := &fan{&server{http: y.free()}, y.house("", false)}
+	f := &fan{&server{http: protocoltest.FreeAddr(y.b)}, y.house("", false)}
 	f.cmd = y.start(f.http, []string{fanOutEnv + "=" + f.http + " rtmp://" + f.media.rtmp + "/live/s0"}, self)
 	return f
 }

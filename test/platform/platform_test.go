@@ -2,20 +2,18 @@ package platform
 
 import (
 	"bytes"
-	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"weir/internal/demo"
+	"weir/internal/protocol/protocoltest"
 )
 
 // machine is a processor and what runs its programs.
@@ -139,7 +137,7 @@ type server struct {
 func serve(t *testing.T, m machine, bin string) *server {
 	t.Helper()
 	dir := t.TempDir()
-	s := &server{rtmp: freePort(t), http: freePort(t), log: filepath.Join(dir, "log")}
+	s := &server{rtmp: protocoltest.FreeAddr(t), http: protocoltest.FreeAddr(t), log: filepath.Join(dir, "log")}
 	out, err := os.Create(s.log)
 	if err != nil {
 		t.Fatal(err)
@@ -197,33 +195,4 @@ func (s *server) await(t *testing.T, what string) {
 			t.Fatalf("the server never said %q:\n%s", what, s.text())
 		}
 	}
-}
-
-var ports struct {
-	sync.Mutex
-	taken map[string]bool // guarded by the mutex
-}
-
-// freePort returns a loopback address on which nobody listens, another one each
-// time.
-func freePort(t *testing.T) string {
-	t.Helper()
-	ports.Lock()
-	defer ports.Unlock()
-	if ports.taken == nil {
-		ports.taken = map[string]bool{}
-	}
-	for port := 31000 + os.Getpid()%1000; port < 32700; port++ {
-		addr := fmt.Sprintf("127.0.0.1:%d", port)
-		if ports.taken[addr] {
-			continue
-		}
-		if l, err := net.Listen("tcp", addr); err == nil {
-			l.Close()
-			ports.taken[addr] = true
-			return addr
-		}
-	}
-	t.Fatal("no free port")
-	return ""
 }
