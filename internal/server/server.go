@@ -214,29 +214,13 @@ func New(o Options) (*Server, error) {
 
 // deskRules is what the desk must know of the configuration in force.
 func (s *Server) deskRules(conf *config.Store, tracing *service.Tracing) session.Rules {
-	return session.Rules{
-		Vhost: func(name string) (string, bool) {
-			v, ok := conf.Load().Vhost(name)
-			if !ok {
-				return "", false
-			}
-			return v.Name, true
-		},
-		Preempt: func(vhost string) session.Preempt {
-			v, _ := conf.Load().Vhost(vhost)
-			switch blocks.Publish.Of(v).Preempt {
-			case "on":
-				return session.PreemptOn
-			case "same_ip":
-				return session.PreemptSameIP
-			}
-			return session.PreemptOff
-		},
-		Max:     func() int { return blocks.Root.In(conf.Load()).MaxConnections - int(s.others.Load()) },
-		History: func() time.Duration { return blocks.HTTPAPI.In(conf.Load()).History },
-		Reserve: func(r *session.Request) (func(), error) { return s.limits.Reserve(r) },
-		Trace:   trace.Act(tracing),
-	}
+	r := service.DeskRules(conf)
+	most := r.Max
+	r.Max = func() int { return most() - int(s.others.Load()) }
+	r.History = func() time.Duration { return blocks.HTTPAPI.In(conf.Load()).History }
+	r.Reserve = func(r *session.Request) (func(), error) { return s.limits.Reserve(r) }
+	r.Trace = trace.Act(tracing)
+	return r
 }
 
 func (s *Server) add(name string, phase service.Phase, svc service.Service) {

@@ -88,20 +88,7 @@ func Open(t testing.TB, o Options) *House {
 		p := blocks.Play.Of(v)
 		return hub.Settings{Cache: p.GOPCache, CacheFrames: max(0, p.GOPCacheMaxFrames), Queue: p.QueueLength}
 	})
-	desk := session.New(hb, session.Rules{
-		Vhost: func(name string) (string, bool) {
-			v, ok := conf.Load().Vhost(name)
-			if !ok {
-				return "", false
-			}
-			return v.Name, true
-		},
-		Preempt: func(vhost string) session.Preempt {
-			v, _ := conf.Load().Vhost(vhost)
-			return map[string]session.Preempt{"on": session.PreemptOn, "same_ip": session.PreemptSameIP}[blocks.Publish.Of(v).Preempt]
-		},
-		Max: func() int { return blocks.Root.In(conf.Load()).MaxConnections },
-	})
+	desk := session.New(hb, service.DeskRules(conf))
 	desk.Authorize(h.Diary)
 	desk.Observe(h.Diary)
 	if o.Authorize != nil {
