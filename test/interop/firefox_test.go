@@ -32,6 +32,9 @@ type firefox struct {
 // openFirefox starts Firefox with a camera and a microphone that are none.
 func openFirefox(t *testing.T) *firefox {
 	t.Helper()
+	if _, err := exec.LookPath("firefox-esr"); err != nil {
+		t.Fatalf("%v; test/long.sh gets it", err)
+	}
 	dir, addr := t.TempDir(), protocoltest.FreeAddr(t)
 	_, port, _ := net.SplitHostPort(addr)
 	var prefs strings.Builder

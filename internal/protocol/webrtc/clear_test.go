@@ -84,6 +84,21 @@ func (c *bareClient) until(what string, is func(b []byte) bool) []byte {
 	}
 }
 
+// untilRTP is until for packets of media.
+func (c *bareClient) untilRTP(what string, is func(h *rtp.Header, payload []byte) bool) {
+	c.t.Helper()
+	c.until(what, func(b []byte) bool {
+		if !isRTP(b) {
+			return false
+		}
+		h, payload, err := rtp.Parse(b)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		return is(&h, payload)
+	})
+}
+
 func isRTP(b []byte) bool { return rtp.Is(b) && !rtp.IsRTCP(b) }
 
 // Without encryption packets are as they are, for who looks at them.

@@ -131,12 +131,15 @@ func agree(offer *sdp.Session, publish bool, want media.Codec, live *media.Layou
 	return p, nil
 }
 
+// helpers are names that are no codecs of picture or sound, but go with any.
+var helpers = []string{"rtx", "red", "ulpfec", "flexfec-03", "cn", "telephone-event"}
+
 // offered tells the codecs of an offer, for who must find out what is wrong with it.
 func offered(media ...*sdp.Media) string {
 	var all []string
 	for _, m := range media {
 		for i := range m.Codecs {
-			if n := m.Codecs[i].Name; n != "" && !slices.Contains(all, n) {
+			if n := m.Codecs[i].Name; n != "" && !slices.Contains(all, n) && !slices.Contains(helpers, strings.ToLower(n)) {
 				all = append(all, n)
 			}
 		}
@@ -185,7 +188,7 @@ func (p *plan) take(l *line, want media.Codec, live *media.Layout, conf *blocks.
 	}
 	l.codec, l.is = choose(m, kind, want, profile(live, kind))
 	if !p.publish && kind == media.Video && want != 0 && l.is != want {
-		return exchange("the picture is %s, which the offer has not%s", want, offered(m))
+		return exchange("the picture is %[1]s, which the offer has not%[2]s; take a player that has %[1]s, or publish what this one has", want, offered(m))
 	}
 	if l.codec == nil {
 		return nil

@@ -164,7 +164,7 @@ func TestAgreeOnPictureNotOffered(t *testing.T) {
 		live *media.Layout
 		err  string
 	}{
-		{0, live, "the picture is H264, which the offer has not; it has VP8, rtx"},
+		{0, live, "the picture is H264, which the offer has not; it has VP8, VP9, FOO, AV1; take a player that has H264"},
 		{media.H264, nil, "the picture is H264"},
 		{media.VP8, live, ""},
 		{0, nil, ""},

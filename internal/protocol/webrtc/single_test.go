@@ -78,14 +78,7 @@ func TestModeZeroWarns(t *testing.T) {
 				b := h.bareOffer("/rtc/v1/whep/?app=live&stream=s&dtls=false", offer, "AyIn", 0)
 				for range 5 {
 					longest := 0
-					b.until("a picture comes", func(p []byte) bool {
-						if !isRTP(p) {
-							return false
-						}
-						h, payload, err := rtp.Parse(p)
-						if err != nil {
-							t.Fatal(err)
-						}
+					b.untilRTP("a picture comes", func(h *rtp.Header, payload []byte) bool {
 						longest = max(longest, len(payload))
 						return h.Marker
 					})
@@ -109,14 +102,7 @@ func TestPlayerBeforeTheStream(t *testing.T) {
 	sees := func(typ uint8) {
 		t.Helper()
 		marks := 0
-		b.until("pictures come", func(p []byte) bool {
-			if !isRTP(p) {
-				return false
-			}
-			h, _, err := rtp.Parse(p)
-			if err != nil {
-				t.Fatal(err)
-			}
+		b.untilRTP("pictures come", func(h *rtp.Header, _ []byte) bool {
 			if h.Marker && h.PayloadType == typ {
 				marks++
 			}
@@ -146,10 +132,8 @@ func TestForeignCodecWarns(t *testing.T) {
 	b := h.bareOffer("/rtc/v1/whep/?app=live&stream=s&dtls=false&codec=vp8", chromium(t, "recvonly"), "AyIn", 0)
 	h.feed("rtmp")
 	heard := 0
-	b.until("sound comes for a while", func(p []byte) bool {
-		if isRTP(p) {
-			heard++
-		}
+	b.untilRTP("sound comes for a while", func(*rtp.Header, []byte) bool {
+		heard++
 		return heard == 20
 	})
 	if n := log.count("different codecs"); n != 1 {
